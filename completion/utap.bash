@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: MIT
+# Completion of utap's command line for bash. Commands and options repeat src/cli/commands.c; tests/integration/cli.sh
+# compares them.
+
+_utap_options()
+{
+	case $1 in
+	trace) echo "--event --file --pid --output --duration --events --json --color --ring --force-no-frame" ;;
+	record) echo "--event --file --pid --output --duration --events --ring --force-no-frame" ;;
+	script) echo "--input --output --events --json --color" ;;
+	report) echo "--input --output --json" ;;
+	stat) echo "--event --file --pid --output --duration --events --json --force-no-frame" ;;
+	list) echo "--pid --output --json" ;;
+	probe) echo "--explain --pid --force-no-frame" ;;
+	detach) echo "--pid --force" ;;
+	esac
+	echo "--quiet --verbose --help"
+}
+
+_utap_pids()
+{
+	local path
+
+	for path in /proc/[0-9]*; do
+		[ -O "$path" ] && echo "${path#/proc/}"
+	done
+}
+
+_utap()
+{
+	local commands="trace record script report stat list probe detach help version"
+	local word=${COMP_WORDS[COMP_CWORD]}
+	local before=${COMP_WORDS[COMP_CWORD - 1]}
+	local command=${COMP_WORDS[1]}
+
+	COMPREPLY=()
+	if [ "$COMP_CWORD" -eq 1 ]; then
+		mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$word")
+		return
+	fi
+	case $before in
+	-p | --pid)
+		mapfile -t COMPREPLY < <(compgen -W "$(_utap_pids)" -- "$word")
+		return
+		;;
+	-i | --input | -o | --output | -F | --file)
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return
+		;;
+	-e | --event | --explain | -d | --duration | -n | --events | --ring)
+		return
+		;;
+	help)
+		mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$word")
+		return
+		;;
+	esac
+	case $word in
+	--color=*) mapfile -t COMPREPLY < <(compgen -W "auto always never" -- "${word#--color=}") ;;
+	-*) mapfile -t COMPREPLY < <(compgen -W "$(_utap_options "$command")" -- "$word") ;;
+	*) mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
+	esac
+}
+
+complete -o filenames -F _utap utap

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The waist: every front end becomes programs of this instruction set (RFC 9669), every probe runs one. One checker, one
+ * code generator, one set of helpers. Nothing here makes system calls or knows about processes.
+ */
+#ifndef BPF_BPF_H
+#define BPF_BPF_H
+
+#include <assert.h>
+
+#include "base/base.h"
+#include "isa/isa.h"
+
+/** One instruction as RFC 9669 section 3 lays it out (little endian). */
+struct bpf_insn {
+	uint8_t opcode;
+	uint8_t dst : 4;
+	uint8_t src : 4;
+	int16_t offset;
+	int32_t imm;
+};
+static_assert(sizeof(struct bpf_insn) == 8, "bpf_insn");
+
+#define BPF_INSN_LIMIT 65536 /* instructions of the longest program */
+#define BPF_STACK 512        /* bytes below r10 a standalone program has; a probe's program has BPF_PROBE_STACK */
+#define BPF_PROBE_STACK 64
+
+/*
+ * Helpers. Numbers below 65536 are the kernel's and mean what they mean there; ours start at 65536.
+ */
+enum bpf_helper {
+	BPF_HELPER_CPU = 8,                /* () -> cpu number */
+	BPF_HELPER_PID_TGID = 14,          /* () -> pid << 32 | tid */
+	BPF_HELPER_READ_USER = 112,        /* (to stack, size, from) -> 0 or negative errno; never faults */
+	BPF_HELPER_RING_OUTPUT = 130,      /* (ring, data on stack, size, 0) -> 0 or -ENOSPC with the loss counted */
+	BPF_HELPER_RING_RESERVE = 131,     /* (ring, constant size, 0) -> memory or 0 with the loss counted */
+	BPF_HELPER_RING_SUBMIT = 132,      /* (memory, 0) */
+	BPF_HELPER_RING_DISCARD = 133,     /* (memory, 0) */
+	BPF_HELPER_COOKIE = 174,           /* (ctx) -> the probe's id */
+	BPF_HELPER_TIME = 65536,           /* () -> raw TSC */
+	BPF_HELPER_COUNT = 65537,          /* () -> 0; counts one hit of this probe, exactly */
+	BPF_HELPER_STACK_WORD = 65538,     /* (constant n) -> the n-th 8-byte word from the probed place's rsp, 0 if unreadable */
+};
+#define BPF_MAP_RING 0 /* imm of a pseudo map load (LD_IMM64 with src 1) that names the ring */
+
+/**
+ * bpf_assemble() - text in RFC 9669's notation, one instruction a line ("r1 = 5", "w2 += r3", "r0 = *(u32 *)(r1 + 8)",
+ * "if r1 s> -3 goto +2", "lock *(u64 *)(r1 + 0) += r2", "r0 = be16 r0", "call 5", "goto label", "label:", "exit", ';' and '#'
+ * comments)
+ * @ret: heap array of *count instructions, the caller frees
+ *
+ * Return: 0; -EINVAL with line and column in @err; -ENOMEM.
+ */
+int bpf_assemble(const char *text, struct bpf_insn **ret, size_t *count, struct utap_error *err) BASE_MUST_CHECK;
+
+/**
+ * bpf_disassemble() - the text bpf_assemble() takes, one line a instruction, labels as relative numbers
+ * @ret: heap, the caller frees. Unknown encodings become ".raw 0x...": assembling the text gives the same bytes back.
+ */
+int bpf_disassemble(const struct bpf_insn *program, size_t count, char **ret) BASE_MUST_CHECK;
+
+/** What a program is checked for. */
+enum bpf_kind {
+	BPF_STANDALONE, /* r1 = memory, r2 = its size: plain addresses, no helpers, loops allowed; the conformance suite */
+	BPF_PROBE,      /* r1 = the probe's context (struct pt_regs layout, enum isa_reg * 8), helpers, everything bounded */
+};
+
+/**
+ * bpf_check() - refuse what must not run
+ *
+ * Both kinds: known opcodes with reserved fields zero (RFC 9669), jumps inside the program and not into the middle of a
+ * 16-byte load, no fall off the end, r10 not written, only initialised registers read.
+ * BPF_PROBE also: no backward jump, stack accesses inside BPF_PROBE_STACK, context read only at constant offsets that name a
+ * register (u8..u64 within one register), memory stores only to the stack or between RING_RESERVE and RING_SUBMIT
+ * to the reserved bytes (constant offsets inside the reserved size), a reservation tested against 0 before use and always
+ * submitted or discarded, no direct loads from other memory (READ_USER is the way), helper arguments of the right kind. Between
+ * RESERVE and SUBMIT the code is restartable: no register that was live at RESERVE is written, no helper
+ * but TIME, PID_TGID, CPU, COOKIE is called, no atomic operation, no stack store.
+ *
+ * Return: 0; -EINVAL with "instruction N: ..." in @err; -ENOMEM.
+ */
+int bpf_check(const struct bpf_insn *program, size_t count, enum bpf_kind kind, struct utap_error *err) BASE_MUST_CHECK;
+
+/** What the code generator has to know about the target process. Addresses are the target's. */
+struct bpf_target {
+	int32_t rseq_offset; /* of struct rseq from the %fs base; 0: threads have none, use cells only */
+	int32_t tid_offset;  /* of the thread's tid (u32) from the %fs base; 0: none, call the runtime */
+	bool has_rdpid;
+	uint32_t cpus;
+	utap_addr table;     /* of wire's table, its entry of CPU 0 */
+	utap_addr lost;      /* of wire's lost counters */
+	utap_addr local;     /* struct wire_local */
+	uint64_t ring_size;
+	uint64_t counters_at; /* as in struct wire_control */
+	uint64_t shared_at;
+	uint64_t cells_at;
+	uint64_t cells;
+	uint64_t cell_size;
+	utap_addr runtime[8]; /* target addresses by enum wire_runtime_entry */
+};
+
+/**
+ * bpf_compile_probe() - machine code of a checked BPF_PROBE program, called from a trampoline
+ *
+ * Entry: by `call`, with eax = the probe's id (zero-extended), the probed place's rax at 8(%rsp), its rsp = %rsp + 144, everything else as at
+ * the probed place, flags included. The code returns with `ret`; it preserves every register (but rax) and the flags, uses less than
+ * 256 bytes of stack (the 144 included), no vector register, and touches no memory but its own, the rings and, in STACK_WORD, the
+ * page that rsp points into.
+ *
+ * Records and counters are committed by one store inside an rseq critical section where target->rseq_offset is set and the
+ * thread is registered (cpu_id >= 0), else through locked cells and counters. The descriptors (32-byte aligned) are emitted with the code.
+ *
+ * Return: 0; -ENOSPC, -ERANGE from the emitter; -EINVAL for a program bpf_check() would refuse; -ENOMEM.
+ * Source: the kernel's rseq ABI (include/uapi/linux/rseq.h); RFC 9669.
+ */
+int bpf_compile_probe(const struct bpf_insn *program, size_t count, const struct bpf_target *target,
+		      struct isa_emitter *e, struct utap_error *err) BASE_MUST_CHECK;
+
+/**
+ * bpf_compile_function() - machine code of a checked BPF_STANDALONE program as a System V function
+ * uint64_t f(void *memory, uint64_t size)
+ */
+int bpf_compile_function(const struct bpf_insn *program, size_t count, struct isa_emitter *e,
+			 struct utap_error *err) BASE_MUST_CHECK;
+
+#endif

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/* Sessions: made from the options, attached to the targets, detached with a word about what was found. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+static void prefix(const struct cli_text *text, struct utap_error *err, bool is_syntax)
+{
+	struct utap_error old = *err;
+
+	if (text->file)
+		base_error(err, old.code, old.kind, "%.200s:%u: %.290s", text->file, text->line, old.text);
+	else if (is_syntax)
+		base_error(err, old.code, old.kind, "'%.200s': %.290s", text->text, old.text);
+}
+
+int cli_session_add(struct cli *cli, const struct cli_text *text, struct utap_error *err)
+{
+	_cleanup_free_ struct probe_spec *spec = calloc(1, sizeof(*spec));
+	int error;
+
+	if (!spec)
+		return base_error(err, -ENOMEM, UTAP_ERROR_SYSTEM, "no memory for a probe");
+	error = probe_parse(text->text, spec, NULL, err);
+	if (error) {
+		prefix(text, err, true);
+		return error;
+	}
+	error = session_add(cli->session, spec, err);
+	if (error)
+		prefix(text, err, false);
+	return error;
+}
+
+int cli_session_open(struct cli *cli, enum probe_action action, struct utap_error *err)
+{
+	const struct cli_options *options = &cli->options;
+	struct session_options session = {
+		.action = action,
+		.ring_size = options->ring,
+		.allow_no_frame = options->allow_no_frame,
+		.progress = cli_progress,
+		.progress_arg = cli,
+		.refused = cli_refused,
+		.refused_arg = cli,
+	};
+	int error = session_create(&session, &cli->session, err);
+
+	for (size_t i = 0; !error && i < options->nprobes; i++)
+		error = cli_session_add(cli, &options->probes[i], err);
+	return error;
+}
+
+/* ---- attach ---- */
+
+static void note_attached(struct cli *cli, pid_t pid, long places)
+{
+	const struct session_target *targets;
+	size_t count = session_targets(cli->session, &targets);
+
+	if (!cli->options.verbose)
+		return;
+	for (size_t i = 0; i < count; i++) {
+		const struct session_target *t = &targets[i];
+
+		if (t->pid == pid)
+			cli_note(cli,
+				 "pid %d: %ld place%s probed in %.1f ms, one thread stopped for %.1f ms of it; %" PRIu64
+				 " KiB added, and %" PRIu64 " KiB of rings",
+				 (int)pid, places, places == 1 ? "" : "s", (double)t->attach_ns / 1e6,
+				 (double)t->stopped_ns / 1e6, t->memory / 1024, t->ring / 1024);
+	}
+}
+
+static int spawn(struct cli *cli, struct utap_error *err)
+{
+	long places = session_spawn(cli->session, cli->options.args, &cli->child, err);
+
+	if (places < 0) {
+		cli->child = 0;
+		return (int)places;
+	}
+	note_attached(cli, cli->child, places);
+	return 0;
+}
+
+static int attach_pids(struct cli *cli, struct utap_error *err)
+{
+	for (size_t i = 0; i < cli->options.npids && !cli_signal(); i++) {
+		pid_t pid = cli->options.pids[i];
+		long places = session_attach(cli->session, pid, err);
+
+		if (places < 0)
+			return (int)places;
+		note_attached(cli, pid, places);
+	}
+	return 0;
+}
+
+int cli_session_attach(struct cli *cli, struct utap_error *err)
+{
+	struct session_report report = { 0 };
+	struct utap_error undo;
+	int error;
+
+	cli_attach_begins(cli);
+	error = cli->options.npids ? attach_pids(cli, err) : spawn(cli, err);
+	cli_attach_ended(cli);
+	if (error && session_detach(cli->session, &report, &undo))
+		cli_fail(cli, &undo);
+	return error;
+}
+
+/* ---- detach ---- */
+
+static void note_report(struct cli *cli, const struct session_report *report)
+{
+	if (cli->options.verbose)
+		cli_note(cli,
+			 "%zu place%s restored in %.1f ms, a thread stopped for at most %.1f ms of it; %" PRIu64
+			 " KiB of text compared with the files: equal",
+			 report->sites, report->sites == 1 ? "" : "s", (double)report->detach_ns / 1e6,
+			 (double)report->stopped_ns / 1e6, report->text_checked / 1024);
+	if (report->kept)
+		cli_note(
+		    cli,
+		    "%zu place%s changed by somebody else meanwhile, and left as %s: the jump there passes through",
+		    report->kept, report->kept == 1 ? " was" : "s were", report->kept == 1 ? "it is" : "they are");
+	if (report->text_foreign)
+		cli_note(cli, "%" PRIu64 " bytes of text differ from the files; none of them was changed by utap",
+			 report->text_foreign);
+	if (report->memory_kept && cli->options.verbose)
+		cli_note(cli,
+			 "%" PRIu64 " KiB stay mapped in the target: a thread may still be on its way through them",
+			 report->memory_kept / 1024);
+}
+
+int cli_session_detach(struct cli *cli)
+{
+	struct session_report report = { 0 };
+	struct utap_error err = { 0 };
+
+	if (session_detach(cli->session, &report, &err))
+		return cli_fail(cli, &err);
+	note_report(cli, &report);
+	return 0;
+}

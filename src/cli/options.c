@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Options: one const table of all, each with an id; a command names the ids it takes. Parsing changes nothing but the
+ * structure it fills, so that it can be tested without a process.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "probe/nearest.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+struct option_row {
+	char id; /* the letter of its short form, if it has one */
+	bool has_short;
+	const char *name;
+	int has_arg;
+	const char *arg; /* as help shows it */
+	const char *help;
+};
+
+static const struct option_row rows[] = {
+	{ 'e', true, "event", required_argument, "PROBE", "a probe; may be given more than once (see utap-probes(5))" },
+	{ 'F', true, "file", required_argument, "FILE", "read probes from FILE, one a line; # starts a comment" },
+	{ 'p', true, "pid", required_argument, "PID[,PID...]", "running processes" },
+	{ 'X', false, "explain", required_argument, "PROBE", "the probe to explain" },
+	{ 'i', true, "input", required_argument, "FILE", "read FILE instead of perf.data" },
+	{ 'o', true, "output", required_argument, "FILE", "write to FILE" },
+	{ 'd', true, "duration", required_argument, "SECONDS", "stop after SECONDS" },
+	{ 'n', true, "events", required_argument, "N", "stop after N events" },
+	{ 'J', false, "json", no_argument, NULL, "JSON instead of text" },
+	{ 'C', false, "color", optional_argument, "WHEN", "colours: auto (the default: on terminals), always, never" },
+	{ 'R', false, "ring", required_argument, "SIZE", "bytes of the ring of each CPU, as 256K or 4M" },
+	{ 'N', false, "force-no-frame", no_argument, NULL, "probe code without frame description entries too" },
+	{ 'f', false, "force", no_argument, NULL, "also when the utap that attached still runs" },
+	{ 'q', true, "quiet", no_argument, NULL, "no notes and no summary" },
+	{ 'v', true, "verbose", no_argument, NULL, "more notes; twice: what is done inside" },
+	{ 'h', true, "help", no_argument, NULL, "this text" },
+};
+
+/* What getopt_long() wants, made for one command. */
+struct option_tables {
+	char letters[3 + 2 * COUNT(rows) + 1];
+	struct option longs[COUNT(rows) + 1];
+	const char *names[COUNT(rows)];
+	size_t count;
+};
+
+static void make_tables(const struct cli_command *command, struct option_tables *t)
+{
+	size_t used = 0;
+
+	memset(t, 0, sizeof(*t));
+	if (command->takes_program)
+		t->letters[used++] = '+'; /* the program's options are its own */
+	t->letters[used++] = ':';
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		if (!strchr(command->takes, rows[i].id))
+			continue;
+		if (rows[i].has_short) {
+			t->letters[used++] = rows[i].id;
+			if (rows[i].has_arg == required_argument)
+				t->letters[used++] = ':';
+		}
+		t->names[t->count] = rows[i].name;
+		t->longs[t->count++] =
+		    (struct option) { .name = rows[i].name, .has_arg = rows[i].has_arg, .val = rows[i].id };
+	}
+}
+
+void cli_options_help(FILE *out, const char *takes)
+{
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		const struct option_row *row = &rows[i];
+		bool optional = row->has_arg == optional_argument;
+		char letter[8] = "    ";
+		char text[64];
+
+		if (!strchr(takes, row->id))
+			continue;
+		if (row->has_short)
+			snprintf(letter, sizeof(letter), "-%c, ", row->id);
+		snprintf(text, sizeof(text), "%s--%s%s%s%s", letter, row->name,
+			 optional   ? "[="
+			 : row->arg ? " "
+				    : "",
+			 row->arg ? row->arg : "", optional ? "]" : "");
+		fprintf(out, "  %-28s %s\n", text, row->help);
+	}
+}
+
+/* ---- values ---- */
+
+int cli_parse_count(const char *text, uint64_t *ret)
+{
+	uint64_t value = 0;
+
+	if (!*text)
+		return -EINVAL;
+	for (; *text; text++) {
+		unsigned digit = (unsigned)(*text - '0');
+
+		if (*text < '0' || *text > '9' || value > (UINT64_MAX - digit) / 10)
+			return -EINVAL;
+		value = value * 10 + digit;
+	}
+	*ret = value;
+	return 0;
+}
+
+int cli_parse_seconds(const char *text, uint64_t *ns)
+{
+	char *end;
+	double value;
+
+	if (*text < '0' || *text > '9') /* no blanks, signs, nan */
+		return -EINVAL;
+	errno = 0;
+	value = strtod(text, &end);
+	if (errno || *end || strpbrk(text, "xXpP") || value > 1e9 || value * 1e9 < 1)
+		return -EINVAL;
+	*ns = (uint64_t)(value * 1e9);
+	return 0;
+}
+
+int cli_parse_size(const char *text, uint64_t *ret)
+{
+	static const char units[] = "KMG";
+	size_t length = strlen(text);
+	unsigned shift = 0;
+	char digits[24];
+	uint64_t value;
+
+	if (length > 0) {
+		char last = text[length - 1];
+		const char *unit = strchr(units, last >= 'a' && last <= 'z' ? last - 'a' + 'A' : last);
+
+		if (unit && *unit) {
+			shift = 10 * (unsigned)(unit - units + 1);
+			length--;
+		}
+	}
+	if (length == 0 || length >= sizeof(digits))
+		return -EINVAL;
+	memcpy(digits, text, length);
+	digits[length] = '\0';
+	if (cli_parse_count(digits, &value) || value == 0 || value > UINT64_MAX >> shift)
+		return -EINVAL;
+	*ret = value << shift;
+	return 0;
+}
+
+int cli_parse_pid(const char *text, size_t length, pid_t *ret)
+{
+	char digits[16];
+	uint64_t value;
+
+	if (length == 0 || length >= sizeof(digits))
+		return -EINVAL;
+	memcpy(digits, text, length);
+	digits[length] = '\0';
+	if (cli_parse_count(digits, &value) || value == 0 || value > INT32_MAX)
+		return -EINVAL;
+	*ret = (pid_t)value;
+	return 0;
+}
+
+/* ---- lists ---- */
+
+static int no_memory(struct utap_error *err)
+{
+	return base_error(err, -ENOMEM, UTAP_ERROR_SYSTEM, "no memory for the options");
+}
+
+static int add_probe(struct cli_options *options, const struct cli_text *text, struct utap_error *err)
+{
+	if (base_grow(&options->probes, &options->probes_cap, options->nprobes + 1, sizeof(*options->probes)))
+		return no_memory(err);
+	options->probes[options->nprobes++] = *text;
+	return 0;
+}
+
+static bool is_known_pid(const struct cli_options *options, pid_t pid)
+{
+	for (size_t i = 0; i < options->npids; i++) {
+		if (options->pids[i] == pid)
+			return true;
+	}
+	return false;
+}
+
+static int add_pids(struct cli_options *options, const char *list, struct utap_error *err)
+{
+	for (const char *at = list;; at++) {
+		size_t length = strcspn(at, ",");
+		pid_t pid;
+
+		if (cli_parse_pid(at, length, &pid))
+			return base_error(err, -EINVAL, UTAP_ERROR_USAGE, "-p %s: '%.*s' is not a process id", list,
+					  (int)length, at);
+		if (!is_known_pid(options, pid)) {
+			if (base_grow(&options->pids, &options->pids_cap, options->npids + 1, sizeof(*options->pids)))
+				return no_memory(err);
+			options->pids[options->npids++] = pid;
+		}
+		at += length;
+		if (!*at)
+			return 0;
+	}
+}
+
+/* Cuts @content, which options own, into lines. */
+static int add_lines(struct cli_options *options, const char *path, char *content, struct utap_error *err)
+{
+	unsigned number = 1;
+
+	for (char *line = content; line; number++) {
+		char *next = strchr(line, '\n');
+		const char *start;
+
+		if (next)
+			*next++ = '\0';
+		start = line + strspn(line, " \t\r");
+		if (*start && *start != '#') {
+			struct cli_text text = { .text = start, .file = path, .line = number };
+			int error = add_probe(options, &text, err);
+
+			if (error)
+				return error;
+		}
+		line = next;
+	}
+	return 0;
+}
+
+static int add_file(struct cli_options *options, const char *path, struct utap_error *err)
+{
+	char *content;
+	int error;
+
+	if (base_grow(&options->files, &options->files_cap, options->nfiles + 1, sizeof(*options->files)))
+		return no_memory(err);
+	error = base_file_read(path, &content, NULL);
+	if (error == -ENOENT)
+		return base_error(err, error, UTAP_ERROR_NOT_FOUND, "-F %s: there is no such file", path);
+	if (error)
+		return base_error_system(err, error, "-F %s: cannot be read", path);
+	options->files[options->nfiles++] = content;
+	return add_lines(options, path, content, err);
+}
+
+/* ---- the loop ---- */
+
+static int bad_value(struct utap_error *err, const char *option, const char *value, const char *want)
+{
+	return base_error(err, -EINVAL, UTAP_ERROR_USAGE, "%s %s: %s is expected", option, value, want);
+}
+
+static int set_color(struct cli_options *options, const char *when, struct utap_error *err)
+{
+	if (!when || strcmp(when, "always") == 0)
+		options->color = CLI_COLOR_ALWAYS;
+	else if (strcmp(when, "auto") == 0)
+		options->color = CLI_COLOR_AUTO;
+	else if (strcmp(when, "never") == 0)
+		options->color = CLI_COLOR_NEVER;
+	else
+		return bad_value(err, "--color", when, "auto, always or never");
+	return 0;
+}
+
+static void set_flag(struct cli_options *options, int id)
+{
+	options->json |= id == 'J';
+	options->allow_no_frame |= id == 'N';
+	options->force |= id == 'f';
+	options->quiet |= id == 'q';
+	options->help |= id == 'h';
+	options->verbose += id == 'v';
+}
+
+static int apply(struct cli_options *options, int id, const char *value, struct utap_error *err)
+{
+	switch (id) {
+	case 'e':
+		return add_probe(options, &(struct cli_text) { .text = value }, err);
+	case 'F':
+		return add_file(options, value, err);
+	case 'p':
+		return add_pids(options, value, err);
+	case 'X':
+		options->explain = value;
+		return 0;
+	case 'i':
+		options->input = value;
+		return 0;
+	case 'o':
+		options->output = value;
+		return 0;
+	case 'd':
+		if (cli_parse_seconds(value, &options->duration_ns))
+			return bad_value(err, "-d", value, "a number of seconds above 0, as 10 or 0.5");
+		return 0;
+	case 'n':
+		if (cli_parse_count(value, &options->events) || options->events == 0)
+			return bad_value(err, "-n", value, "a number above 0");
+		return 0;
+	case 'R':
+		if (cli_parse_size(value, &options->ring) || options->ring > 1ULL << 40)
+			return bad_value(err, "--ring", value, "a size, as 65536, 256K or 4M");
+		return 0;
+	case 'C':
+		return set_color(options, value, err);
+	default:
+		set_flag(options, id);
+		return 0;
+	}
+}
+
+/* argv[optind - 1] is what getopt stumbled over. */
+static int refuse(const struct cli_command *command, const struct option_tables *t, int id, const char *word,
+		  struct utap_error *err)
+{
+	const char *nearest = NULL;
+
+	if (id == ':')
+		return base_error(err, -EINVAL, UTAP_ERROR_USAGE, "%s needs a value; see utap %s --help", word,
+				  command->name);
+	if (strncmp(word, "--", 2) == 0 && strchr(word, '='))
+		return base_error(err, -EINVAL, UTAP_ERROR_USAGE,
+				  "%s takes no option '%.*s' with a value; see utap %s --help", command->name,
+				  (int)strcspn(word, "="), word, command->name);
+	if (strncmp(word, "--", 2) == 0)
+		nearest = probe_nearest(word + 2, strlen(word + 2), t->names, t->count);
+	else
+		return base_error(err, -EINVAL, UTAP_ERROR_USAGE, "%s takes no option '-%c'; see utap %s --help",
+				  command->name, optopt, command->name);
+	return base_error(err, -EINVAL, UTAP_ERROR_USAGE, "%s takes no option '%s'%s%s%s see utap %s --help",
+			  command->name, word, nearest ? "; did you mean '--" : "", nearest ? nearest : "",
+			  nearest ? "'?" : ";", command->name);
+}
+
+int cli_options_parse(const struct cli_command *command, int argc, char **argv, struct cli_options *ret,
+		      struct utap_error *err)
+{
+	struct cli_options options = { 0 };
+	struct option_tables tables;
+	int error = 0;
+
+	make_tables(command, &tables);
+	opterr = 0;
+	optind = 0; /* glibc: start afresh */
+	while (!error) {
+		int id = getopt_long(argc, argv, tables.letters, tables.longs, NULL);
+
+		if (id == -1)
+			break;
+		if (id == '?' || id == ':')
+			error = refuse(command, &tables, id, argv[optind - 1], err);
+		else
+			error = apply(&options, id, optarg, err);
+	}
+	if (error) {
+		cli_options_free(&options);
+		return error;
+	}
+	options.args = argv + optind;
+	options.nargs = (size_t)(argc - optind);
+	*ret = options;
+	return 0;
+}
+
+void cli_options_free(struct cli_options *options)
+{
+	for (size_t i = 0; i < options->nfiles; i++)
+		free(options->files[i]);
+	free(options->files);
+	free(options->probes);
+	free(options->pids);
+	*options = (struct cli_options) { 0 };
+}

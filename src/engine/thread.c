@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+/* One stopped thread: stop it, read and write its state, describe that state as a signal frame. */
+#include "engine/thread.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#define STOP_TIMEOUT_MS 10000 /* threads that cannot stop (state D) are not asked to; a loaded machine is slow */
+#define SPIN_NS 2000000ULL /* look without sleeping for so long: a stop usually takes 20 us */
+
+static long trace(int request, pid_t tid, uintptr_t addr, uintptr_t data)
+{
+	return ptrace((enum __ptrace_request)request, tid, addr, data) < 0 ? -errno : 0;
+}
+
+bool thread_is_event_stop(int status) { return WIFSTOPPED(status) && status >> 16 == PTRACE_EVENT_STOP; }
+
+int thread_wait(pid_t tid, int timeout_ms, int *status)
+{
+	uint64_t start = base_now_ns();
+
+	for (;;) {
+		pid_t got = waitpid(tid, status, __WALL | WNOHANG);
+		uint64_t spent = base_now_ns() - start;
+
+		if (got == tid)
+			return WIFSTOPPED(*status) ? 0 : -ESRCH;
+		if (got < 0 && errno != EINTR)
+			return -ESRCH;
+		if (spent > (uint64_t)timeout_ms * 1000000ULL)
+			return -ETIMEDOUT;
+		if (spent < SPIN_NS)
+			sched_yield();
+		else
+			nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
+	}
+}
+
+/*
+ * Signals that stop the tracee on the way are handed on (or, when @stop_signal is given, a SIGSTOP is kept for later): the interrupt
+ * stays pending and the next stop is ours.
+ */
+static int wait_for_event_stop(pid_t tid, int timeout_ms, int *stop_signal)
+{
+	for (;;) {
+		int status;
+		int error = thread_wait(tid, timeout_ms, &status);
+		int pass;
+
+		if (error)
+			return error;
+		if (thread_is_event_stop(status))
+			return 0;
+		pass = status >> 16 || WSTOPSIG(status) == (SIGTRAP | 0x80) ? 0 : WSTOPSIG(status);
+		if (stop_signal && pass) {
+			*stop_signal = pass;
+			pass = 0;
+		}
+		error = (int)trace(PTRACE_CONT, tid, 0, (uintptr_t)pass);
+		if (error)
+			return error;
+	}
+}
+
+int thread_seize(pid_t tid, bool suspend_seccomp)
+{
+	uintptr_t options = PTRACE_O_TRACESYSGOOD | (suspend_seccomp ? PTRACE_O_SUSPEND_SECCOMP : 0);
+	int error = (int)trace(PTRACE_SEIZE, tid, 0, options);
+
+	if (error)
+		return error;
+	error = (int)trace(PTRACE_INTERRUPT, tid, 0, 0);
+	if (!error)
+		error = wait_for_event_stop(tid, STOP_TIMEOUT_MS, NULL);
+	if (error)
+		thread_detach(tid);
+	return error;
+}
+
+int thread_interrupt(pid_t tid, int *stop_signal)
+{
+	int error = (int)trace(PTRACE_INTERRUPT, tid, 0, 0);
+
+	return error ? error : wait_for_event_stop(tid, STOP_TIMEOUT_MS, stop_signal);
+}
+
+int thread_settle(pid_t tid, int *stop_signal)
+{
+	int error = (int)trace(PTRACE_INTERRUPT, tid, 0, 0);
+
+	if (!error)
+		error = (int)trace(PTRACE_CONT, tid, 0, 0);
+	return error ? error : wait_for_event_stop(tid, STOP_TIMEOUT_MS, stop_signal);
+}
+
+void thread_detach(pid_t tid) { trace(PTRACE_DETACH, tid, 0, 0); }
+
+int thread_regs(pid_t tid, struct user_regs_struct *ret) { return (int)trace(PTRACE_GETREGS, tid, 0, (uintptr_t)ret); }
+
+int thread_set_regs(pid_t tid, const struct user_regs_struct *regs)
+{
+	return (int)trace(PTRACE_SETREGS, tid, 0, (uintptr_t)regs);
+}
+
+int thread_sigmask(pid_t tid, uint64_t *ret)
+{
+	return (int)trace(PTRACE_GETSIGMASK, tid, sizeof(*ret), (uintptr_t)ret);
+}
+
+int thread_set_sigmask(pid_t tid, uint64_t mask)
+{
+	return (int)trace(PTRACE_SETSIGMASK, tid, sizeof(mask), (uintptr_t)&mask);
+}
+
+int thread_rseq(pid_t tid, utap_addr *area, uint32_t *signature)
+{
+	struct __ptrace_rseq_configuration config = { 0 };
+	long got = ptrace(PTRACE_GET_RSEQ_CONFIGURATION, tid, sizeof(config), &config);
+
+	if (got < 0)
+		return -errno;
+	*area = config.rseq_abi_pointer;
+	if (signature)
+		*signature = config.signature;
+	return 0;
+}
+
+void thread_abort_rseq(int mem, utap_addr area, struct user_regs_struct *regs)
+{
+	struct {
+		uint32_t version, flags;
+		uint64_t start, length, abort;
+	} section;
+	uint64_t pointer;
+
+	if (!area || process_read(mem, area + 8, &pointer, sizeof(pointer)) || !pointer)
+		return;
+	if (process_read(mem, pointer, &section, sizeof(section)) || regs->rip - section.start >= section.length)
+		return;
+	pointer = 0;
+	if (!process_write(mem, area + 8, &pointer, sizeof(pointer)))
+		regs->rip = section.abort;
+}
+
+/* The kernel's struct ucontext and sigcontext for x86-64; libc's differ in names only, but pull in their own rules. */
+struct frame_context {
+	uint64_t flags, link;
+	uint64_t stack_pointer;
+	uint32_t stack_flags, stack_pad;
+	uint64_t stack_size;
+	uint64_t r8, r9, r10, r11, r12, r13, r14, r15, di, si, bp, bx, dx, ax, cx, sp, ip, eflags;
+	uint16_t cs, gs, fs, ss;
+	uint64_t err, trap, oldmask, cr2, fpstate, reserved[8];
+	uint64_t sigmask;
+};
+static_assert(sizeof(struct frame_context) == 304, "struct ucontext of the kernel");
+
+#define FRAME_FP_XSTATE 1
+#define FRAME_SIGCONTEXT_SS 2
+#define FRAME_STRICT_RESTORE_SS 4
+#define XSTATE_SOFTWARE 464 /* bytes of the legacy area that software may use */
+#define XSTATE_MAGIC1 0x46505853U
+#define XSTATE_MAGIC2 0x46505845U
+
+/*
+ * rt_sigreturn does not restart interrupted system calls: do here what the kernel would do on the way back to the program.
+ * Source: arch/x86/kernel/signal.c, arch_do_signal_or_restart().
+ */
+static void restart_call(struct frame_context *context, uint64_t orig_ax)
+{
+	if ((int64_t)orig_ax < 0)
+		return;
+	switch (-(int64_t)context->ax) {
+	case 512: /* ERESTARTSYS */
+	case 513: /* ERESTARTNOINTR */
+	case 514: /* ERESTARTNOHAND */
+		context->ax = orig_ax;
+		context->ip -= 2;
+		break;
+	case 516: /* ERESTART_RESTARTBLOCK: rt_sigreturn makes it EINTR */
+		context->ax = 219; /* restart_syscall */
+		context->ip -= 2;
+		break;
+	default:
+		break;
+	}
+}
+
+static long add_xstate(pid_t tid, uint8_t *area, size_t room)
+{
+	struct iovec io = { .iov_base = area, .iov_len = base_align_down(room - 4, 8) };
+	struct {
+		uint32_t magic1, extended_size;
+		uint64_t features;
+		uint32_t size, pad[7];
+	} software = { .magic1 = XSTATE_MAGIC1 };
+	uint32_t magic2 = XSTATE_MAGIC2;
+	int error = (int)trace(PTRACE_GETREGSET, tid, NT_X86_XSTATE, (uintptr_t)&io);
+
+	if (error)
+		return error;
+	memcpy(&software.features, area + XSTATE_SOFTWARE, 8); /* ptrace leaves XCR0 here */
+	software.size = (uint32_t)io.iov_len;
+	software.extended_size = software.size + 4;
+	memcpy(area + XSTATE_SOFTWARE, &software, sizeof(software));
+	memcpy(area + io.iov_len, &magic2, sizeof(magic2));
+	return (long)(io.iov_len + sizeof(magic2));
+}
+
+long thread_frame(pid_t tid, const struct user_regs_struct *regs, uint64_t mask, utap_addr addr, uint8_t *buffer,
+		  size_t size)
+{
+	size_t xstate_at = base_align_up(sizeof(struct frame_context), 64);
+	long xstate;
+	struct frame_context context = {
+		.flags = FRAME_FP_XSTATE | FRAME_SIGCONTEXT_SS | FRAME_STRICT_RESTORE_SS,
+		.stack_size = 0, /* too small: the kernel then leaves the alternate stack as it is */
+		.r8 = regs->r8, .r9 = regs->r9, .r10 = regs->r10, .r11 = regs->r11,
+		.r12 = regs->r12, .r13 = regs->r13, .r14 = regs->r14, .r15 = regs->r15,
+		.di = regs->rdi, .si = regs->rsi, .bp = regs->rbp, .bx = regs->rbx,
+		.dx = regs->rdx, .ax = regs->rax, .cx = regs->rcx, .sp = regs->rsp, .ip = regs->rip,
+		.eflags = regs->eflags, .cs = (uint16_t)regs->cs, .ss = (uint16_t)regs->ss,
+		.fpstate = addr + xstate_at, .sigmask = mask,
+	};
+
+	if (size < xstate_at + 1024)
+		return -ENOSPC;
+	restart_call(&context, regs->orig_rax);
+	memset(buffer, 0, size);
+	memcpy(buffer, &context, sizeof(context));
+	xstate = add_xstate(tid, buffer + xstate_at, size - xstate_at);
+	return xstate < 0 ? xstate : (long)xstate_at + xstate;
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Other people's formats: ftrace's text, perf.data, JSON. Writers take records in order of time; readers treat files as
+ * input that may be damaged.
+ */
+#ifndef FORMAT_FORMAT_H
+#define FORMAT_FORMAT_H
+
+#include <stdio.h>
+
+#include "trace/trace.h"
+
+/* ---- ftrace's text, one line a record ---- */
+
+/** format_text_header() - the comment lines ftrace prints above a trace */
+void format_text_header(FILE *out);
+
+/**
+ * format_text() - "            comm-tid     [cpu] ..... seconds.micros: event: (symbol+0x0) name=value ..."
+ * @comm: of the thread, "<...>" when unknown, as ftrace
+ * @color: ANSI colours
+ */
+void format_text(FILE *out, const struct trace_probe *probe, const struct trace_record *record, const char *comm,
+		 bool color);
+
+/** format_value() - an argument as ftrace prints it: u 24, s -1, x 0x18; cut to its bits */
+void format_value(const struct trace_arg *arg, uint64_t value, char *text, size_t size);
+
+/** format_json() - a record as one JSON object on one line */
+void format_json(FILE *out, const struct trace_probe *probe, const struct trace_record *record, const char *comm);
+/** format_json_string() - a quoted, escaped JSON string (invalid UTF-8 replaced) */
+void format_json_string(FILE *out, const char *text);
+
+/* ---- perf.data ---- */
+
+struct format_map { /* a mapping of a process, for PERF_RECORD_MMAP2 */
+	uint32_t pid;
+	uint64_t start, size, offset;
+	uint32_t major, minor;
+	uint64_t inode;
+	uint32_t prot, flags;
+	const char *path;
+};
+
+struct format_perf; /* a perf.data being written */
+
+/**
+ * format_perf_create() - start a file: tracepoint events (attr.type PERF_TYPE_TRACEPOINT), whose formats stand in the tracing-data
+ * section, so that perf script, perf report and libtraceevent decode the arguments by name
+ * @fd:     owned by the caller, seekable, empty
+ * @probes: borrowed until format_perf_finish()
+ *
+ * Sample fields: IP, TID, TIME, CPU, PERIOD, RAW, IDENTIFIER. Events are system "GROUP", name "EVENT", fields common_* and the arguments.
+ *
+ * Source: tools/perf/Documentation/perf.data-file-format.txt; include/uapi/linux/perf_event.h.
+ */
+int format_perf_create(int fd, const struct trace_probe *probes, uint32_t nprobes, struct format_perf **ret,
+		       struct utap_error *err) BASE_MUST_CHECK;
+int format_perf_comm(struct format_perf *perf, uint32_t pid, uint32_t tid, const char *comm) BASE_MUST_CHECK;
+/** format_perf_map() - a mapping; the addresses of samples follow from their process's code mappings, else trace_probe.addr */
+int format_perf_map(struct format_perf *perf, const struct format_map *map) BASE_MUST_CHECK;
+int format_perf_sample(struct format_perf *perf, const struct trace_record *record) BASE_MUST_CHECK;
+int format_perf_lost(struct format_perf *perf, uint32_t id, uint64_t lost, uint64_t time_ns) BASE_MUST_CHECK;
+
+/**
+ * format_perf_build_id() - remember a file's build-id for the header's table, so that perf finds symbols later
+ */
+int format_perf_build_id(struct format_perf *perf, const char *path, const uint8_t *id, size_t size) BASE_MUST_CHECK;
+
+/**
+ * format_perf_flush() - let the file hold all that was given so far; happens by itself every MiB and every second of samples,
+ * so call it when the target is quiet for long
+ */
+int format_perf_flush(struct format_perf *perf) BASE_MUST_CHECK;
+
+/**
+ * format_perf_finish() - flush, complete the feature sections (tracing data, build-ids, hostname, osrelease, version, arch, nrcpus,
+ * cmdline, sample time, clock data) and the header, free @perf (also on error)
+ *
+ * perf and utap can read the file from format_perf_create() on: without this call, or on a full disk, it ends at its last flush.
+ *
+ * Return: 0, or the first error that any call met (-ENOSPC ...); the data written before it stays readable.
+ */
+int format_perf_finish(struct format_perf *perf) BASE_MUST_CHECK;
+
+struct format_perf_file; /* a perf.data being read */
+
+/** What a reader hands out; all pointers are valid until the next call. */
+struct format_perf_event {
+	enum { FORMAT_PERF_SAMPLE, FORMAT_PERF_COMM, FORMAT_PERF_LOST, FORMAT_PERF_END } type;
+	struct trace_record record; /* SAMPLE: id indexes format_perf_probes(); LOST: id and time_ns only */
+	uint64_t ip;
+	const char *comm;           /* COMM, and of the thread for SAMPLE; NULL when unknown */
+	uint32_t pid, tid;
+	uint64_t lost;              /* LOST */
+};
+
+/**
+ * format_perf_open() - open a perf.data written by format_perf_create() (of this or the other byte layout versions we wrote)
+ * Return: 0; -EINVAL not such a file or damaged, with the offset in @err; -ENOENT ..
+ */
+int format_perf_open(const char *path, struct format_perf_file **ret, struct utap_error *err) BASE_MUST_CHECK;
+void format_perf_close(struct format_perf_file *file);
+size_t format_perf_probes(const struct format_perf_file *file, const struct trace_probe **ret);
+/** format_perf_next() - 0 with *ret filled (type END at the end), -EINVAL damaged from here on (@err says where) */
+int format_perf_next(struct format_perf_file *file, struct format_perf_event *ret, struct utap_error *err) BASE_MUST_CHECK;
+
+#endif

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the writer and the reader of perf.data share: the layout of the file and of its samples.
+ *
+ *     header        struct format_perf_header, 104 bytes
+ *     table         our own: every probe with its path, symbol and arguments. No section of perf's names it, and no
+ * feature bit either: perf inject crashes on bits it does not know ids           one u64 a probe attributes    one
+ * struct perf_event_attr and the section of its ids a probe tracing data  the formats of the events, as ftrace
+ * describes them features      host name, clock, ...; room for build-ids data          records; header.data says where
+ * and how many bytes sections      struct format_perf_section for every feature, in the order of their bits: perf
+ * demands that it starts where the data ends
+ *
+ * All features stand before the data, so that only the sections have to follow it. Every flush writes data, sections
+ * and then header.data.size: a file whose writer was killed, or whose disk became full, is an ordinary perf.data that
+ * ends at the last flush. Numbers are little-endian.
+ *
+ * Source: tools/perf/Documentation/perf.data-file-format.txt, include/uapi/linux/perf_event.h,
+ * Documentation/trace/ftrace.rst (formats of events).
+ */
+#ifndef FORMAT_PERF_LAYOUT_H
+#define FORMAT_PERF_LAYOUT_H
+
+#include <assert.h>
+#include <linux/perf_event.h>
+
+#include "format/format.h"
+
+#define FORMAT_PERF_MAGIC "PERFILE2"
+#define FORMAT_PERF_ATTR_SIZE PERF_ATTR_SIZE_VER5 /* the smallest that has all we set; old readers take it too */
+#define FORMAT_PERF_RECORD_MAX 65528              /* the u16 of a record's header, in whole u64 */
+#define FORMAT_PERF_PROBES_MAX 60000              /* common_type is an u16 */
+#define FORMAT_PERF_COMM_SIZE 16                  /* TASK_COMM_LEN */
+
+struct format_perf_section {
+	uint64_t offset, size;
+};
+
+struct format_perf_header {
+	char magic[8];
+	uint64_t size;      /* of this struct */
+	uint64_t attr_size; /* of one attribute and its section */
+	struct format_perf_section attrs, data, event_types;
+	uint64_t features[4];
+};
+static_assert(sizeof(struct format_perf_header) == 104, "format_perf_header");
+
+/* The bits of header.features that we set (tools/perf/util/header.h). */
+enum format_perf_feature_bit {
+	FORMAT_PERF_TRACING_DATA = 1,
+	FORMAT_PERF_BUILD_ID = 2,
+	FORMAT_PERF_HOSTNAME = 3,
+	FORMAT_PERF_OSRELEASE = 4,
+	FORMAT_PERF_VERSION = 5,
+	FORMAT_PERF_ARCH = 6,
+	FORMAT_PERF_NRCPUS = 7,
+	FORMAT_PERF_CPUDESC = 8,
+	FORMAT_PERF_CPUID = 9,
+	FORMAT_PERF_TOTAL_MEM = 10,
+	FORMAT_PERF_CMDLINE = 11,
+	FORMAT_PERF_SAMPLE_TIME = 21,
+	FORMAT_PERF_CLOCKID = 23,
+	FORMAT_PERF_CLOCK_DATA = 29
+};
+
+/* Records that perf itself adds, beyond enum perf_event_type (tools/lib/perf/include/perf/event.h). */
+#define FORMAT_PERF_RECORD_BUILD_ID 67
+#define FORMAT_PERF_RECORD_FINISHED_ROUND 68
+#define FORMAT_PERF_MISC_BUILD_ID_SIZE (1 << 15)
+
+#define FORMAT_PERF_SAMPLE_TYPE                                                                           \
+	(PERF_SAMPLE_IDENTIFIER | PERF_SAMPLE_IP | PERF_SAMPLE_TID | PERF_SAMPLE_TIME | PERF_SAMPLE_CPU | \
+	 PERF_SAMPLE_PERIOD | PERF_SAMPLE_RAW)
+
+/* A sample of that type. The arguments follow, each in its own size at its natural alignment from the start of the raw
+ * data. */
+struct format_perf_sample_record {
+	struct perf_event_header header;
+	uint64_t identifier; /* index of the probe + 1 */
+	uint64_t ip;
+	uint32_t pid, tid;
+	uint64_t time;
+	uint32_t cpu, unused;
+	uint64_t period;
+	uint32_t raw_size;
+	uint16_t common_type; /* raw data from here on */
+	uint8_t common_flags, common_preempt_count;
+	int32_t common_pid;
+	uint64_t probe_ip;
+} __attribute__((packed));
+#define FORMAT_PERF_RAW offsetof(struct format_perf_sample_record, common_type)
+static_assert(sizeof(struct format_perf_sample_record) == 76 && FORMAT_PERF_RAW == 60, "format_perf_sample_record");
+
+/* What ends every other record that the kernel would write, as attr.sample_id_all asks. */
+struct format_perf_sample_id {
+	uint32_t pid, tid;
+	uint64_t time;
+	uint32_t cpu, unused;
+	uint64_t identifier;
+};
+static_assert(sizeof(struct format_perf_sample_id) == 32, "format_perf_sample_id");
+
+/* ---- where the arguments lie ---- */
+
+struct format_perf_field {
+	uint16_t offset; /* from the start of the raw data */
+	uint8_t bytes;
+	bool is_signed;
+};
+
+struct format_perf_shape {
+	uint16_t size; /* of the whole record */
+	uint16_t raw;  /* of its raw data, padding included */
+	uint32_t nargs;
+	const struct format_perf_field *fields;
+};
+
+/**
+ * format_perf_shapes() - lay out the samples of every probe
+ * @ret: one heap block, the caller frees
+ * Return: 0; -ENOMEM; -EINVAL for an argument of odd width; -E2BIG for a record that is too long or too many probes.
+ */
+int format_perf_shapes(const struct trace_probe *probes, uint32_t nprobes, struct format_perf_shape **ret,
+		       struct utap_error *err) BASE_MUST_CHECK;
+
+/* ---- bytes that grow ---- */
+
+/** The first failure sticks in @error and later additions do nothing: check once, at the end. */
+struct format_buffer {
+	uint8_t *data;
+	size_t size, cap;
+	int error;
+};
+
+void format_buffer_deinit(struct format_buffer *buffer);
+void format_buffer_add(struct format_buffer *buffer, const void *data, size_t size);
+void format_buffer_zero(struct format_buffer *buffer, size_t size);
+void format_buffer_align(struct format_buffer *buffer, size_t to);
+void format_buffer_u32(struct format_buffer *buffer, uint32_t value);
+void format_buffer_u64(struct format_buffer *buffer, uint64_t value);
+void format_buffer_print(struct format_buffer *buffer, const char *format, ...) BASE_PRINTF(2, 3);
+#define _cleanup_buffer_ __attribute__((cleanup(format_buffer_deinit)))
+
+/* ---- the parts of the file ---- */
+
+/** format_perf_event_id() - the id of the event in attr.config, common_type and the format's "ID:" */
+static inline uint64_t format_perf_event_id(uint32_t probe)
+{
+	return (uint64_t)probe + 1000; /* clear of the kernel's own first numbers, which some readers know by heart */
+}
+
+/** format_perf_tracing() - append the tracing-data section */
+void format_perf_tracing(struct format_buffer *out, const struct trace_probe *probes, uint32_t nprobes,
+			 const struct format_perf_shape *shapes);
+
+/** format_perf_table() - append our own table of probes */
+void format_perf_table(struct format_buffer *out, const struct trace_probe *probes, uint32_t nprobes);
+
+/**
+ * format_perf_table_read() - the inverse
+ * @at:     where @data stands in the file, for @err
+ * @probes: heap, the caller frees; their args point into @args, heap too
+ * Return: 0, -ENOMEM, -EINVAL damaged.
+ */
+int format_perf_table_read(const uint8_t *data, size_t size, uint64_t at, struct trace_probe **probes,
+			   uint32_t *nprobes, struct trace_arg **args, struct utap_error *err) BASE_MUST_CHECK;
+
+#define FORMAT_PERF_FEATURES 14
+
+/** The sections that follow the data, and which feature each describes. */
+struct format_perf_features {
+	uint8_t bits[FORMAT_PERF_FEATURES];
+	struct format_perf_section sections[FORMAT_PERF_FEATURES];
+	uint32_t count;
+};
+
+/** format_perf_features_mark() - note that feature @bit fills @out from @start to its end; call in the order of bits */
+void format_perf_features_mark(struct format_perf_features *features, enum format_perf_feature_bit bit,
+			       const struct format_buffer *out, size_t start);
+struct format_perf_section *format_perf_features_find(struct format_perf_features *features,
+						      enum format_perf_feature_bit bit);
+
+/** format_perf_features_host() - append what describes the machine and this run; times of samples are zero at first */
+void format_perf_features_host(struct format_buffer *out, struct format_perf_features *features);
+
+/** format_perf_build_id_record() - append one row of the table of build-ids; @size of the id is at most 20 */
+void format_perf_build_id_record(struct format_buffer *out, const char *path, const uint8_t *id, size_t size);
+
+/* ---- where probes stand in each process ---- */
+
+struct format_places;
+
+/** format_places_create() - @probes are borrowed until format_places_destroy() */
+int format_places_create(const struct trace_probe *probes, uint32_t nprobes,
+			 struct format_places **ret) BASE_MUST_CHECK;
+void format_places_destroy(struct format_places *places);
+/** format_places_map() - learn a mapping; one that holds no probe, or no code, is passed over */
+int format_places_map(struct format_places *places, const struct format_map *map) BASE_MUST_CHECK;
+/** format_places_addr() - the address of probe @id in @pid; trace_probe.addr when no mapping of @pid is known to hold
+ * it */
+uint64_t format_places_addr(struct format_places *places, uint32_t id, uint32_t pid);
+
+#endif

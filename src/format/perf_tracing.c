@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The tracing-data section: the description of our events that lets libtraceevent, and so perf, decode the raw data of
+ * samples by name. It is laid out as the kernel and trace-cmd would have it for uprobes of the same arguments, with
+ * nothing in it from this machine's kernel: no ftrace events, symbols or printk formats.
+ *
+ * Names are cut down to what the grammar of formats allows; the exact ones stand in our own table (perf_table.c).
+ *
+ * Source: trace-cmd.dat.v6(5), Documentation/trace/uprobetracer.rst, Documentation/trace/events.rst.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "format/perf_layout.h"
+
+/* libtraceevent asks the page header for the width of a long; nothing else in it matters without ring buffer pages. */
+static const char header_page[] = "\tfield: u64 timestamp;\toffset:0;\tsize:8;\tsigned:0;\n"
+				  "\tfield: local_t commit;\toffset:8;\tsize:8;\tsigned:1;\n"
+				  "\tfield: int overwrite;\toffset:8;\tsize:1;\tsigned:1;\n"
+				  "\tfield: char data;\toffset:16;\tsize:4080;\tsigned:1;\n";
+
+static const char header_event[] = "# compressed entry header\n"
+				   "\ttype_len    :    5 bits\n"
+				   "\ttime_delta  :   27 bits\n"
+				   "\tarray       :   32 bits\n"
+				   "\n"
+				   "\tpadding     : type == 29\n"
+				   "\ttime_extend : type == 30\n"
+				   "\ttime_stamp  : type == 31\n"
+				   "\tdata max type_len  == 28\n";
+
+static const char common_fields[] = "\tfield:unsigned short common_type;\toffset:0;\tsize:2;\tsigned:0;\n"
+				    "\tfield:unsigned char common_flags;\toffset:2;\tsize:1;\tsigned:0;\n"
+				    "\tfield:unsigned char common_preempt_count;\toffset:3;\tsize:1;\tsigned:0;\n"
+				    "\tfield:int common_pid;\toffset:4;\tsize:4;\tsigned:1;\n"
+				    "\n"
+				    "\tfield:unsigned long __probe_ip;\toffset:8;\tsize:8;\tsigned:0;\n";
+
+static bool is_name_char(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+}
+
+static const char *tracing_name(const char *name, char text[static 64])
+{
+	size_t length = strnlen(name, 63);
+
+	for (size_t i = 0; i < length; i++)
+		text[i] = is_name_char(name[i]) ? name[i] : '_';
+	if (!length)
+		text[length++] = '_';
+	text[length] = 0;
+	return text;
+}
+
+/* The conversion of one value. The h's matter: libtraceevent reads a field without its sign and cuts by conversion. */
+static const char *tracing_conversion(const struct trace_arg *arg)
+{
+	bool wide = arg->bits == 64;
+
+	switch (arg->format) {
+	case TRACE_HEX:
+		return wide ? "0x%Lx" : "0x%x";
+	case TRACE_SIGNED:
+		return wide ? "%Ld" : arg->bits == 32 ? "%d" : arg->bits == 16 ? "%hd" : "%hhd";
+	case TRACE_UNSIGNED:
+		break;
+	}
+	return wide ? "%Lu" : "%u";
+}
+
+static void tracing_format(struct format_buffer *out, const struct trace_probe *probe, uint32_t id,
+			   const struct format_perf_shape *shape)
+{
+	char name[64];
+
+	format_buffer_print(out, "name: %s\nID: %u\nformat:\n", tracing_name(probe->event, name),
+			    (unsigned int)format_perf_event_id(id));
+	format_buffer_add(out, common_fields, sizeof(common_fields) - 1);
+	for (uint32_t i = 0; i < probe->nargs; i++) {
+		const struct format_perf_field *field = &shape->fields[i];
+
+		format_buffer_print(out, "\tfield:%c%u %s;\toffset:%u;\tsize:%u;\tsigned:%d;\n",
+				    field->is_signed ? 's' : 'u', probe->args[i].bits,
+				    tracing_name(probe->args[i].name, name), field->offset, field->bytes,
+				    field->is_signed);
+	}
+	format_buffer_print(out, "\nprint fmt: \"(%%lx)");
+	for (uint32_t i = 0; i < probe->nargs; i++)
+		format_buffer_print(out, " %s=%s", tracing_name(probe->args[i].name, name),
+				    tracing_conversion(&probe->args[i]));
+	format_buffer_print(out, "\", REC->__probe_ip");
+	for (uint32_t i = 0; i < probe->nargs; i++)
+		format_buffer_print(out, ", REC->%s", tracing_name(probe->args[i].name, name));
+	format_buffer_print(out, "\n");
+}
+
+static int by_group(const void *a, const void *b, void *arg)
+{
+	const struct trace_probe *probes = arg;
+	uint32_t left, right;
+
+	memcpy(&left, a, sizeof(left));
+	memcpy(&right, b, sizeof(right));
+	int order = strcmp(probes[left].group, probes[right].group);
+
+	return order ? order : left < right ? -1 : left > right;
+}
+
+/* Probes [from, to) of @order are one group: its name, how many, each with its size in front. */
+static void tracing_system(struct format_buffer *out, const struct trace_probe *probes,
+			   const struct format_perf_shape *shapes, const uint32_t *order, uint32_t from, uint32_t to)
+{
+	char name[64];
+
+	tracing_name(probes[order[from]].group, name);
+	format_buffer_add(out, name, strlen(name) + 1);
+	format_buffer_u32(out, to - from);
+	for (uint32_t i = from; i < to; i++) {
+		size_t start = out->size;
+
+		format_buffer_u64(out, 0);
+		tracing_format(out, &probes[order[i]], order[i], &shapes[order[i]]);
+		uint64_t size = out->size - start - sizeof(size);
+
+		if (!out->error)
+			memcpy(out->data + start, &size, sizeof(size));
+	}
+}
+
+static void tracing_systems(struct format_buffer *out, const struct trace_probe *probes, uint32_t nprobes,
+			    const struct format_perf_shape *shapes)
+{
+	_cleanup_free_ uint32_t *order = calloc((size_t)nprobes + 1, sizeof(*order));
+	uint32_t systems = 0;
+	size_t start = out->size;
+
+	if (!order) {
+		out->error = -ENOMEM;
+		return;
+	}
+	for (uint32_t i = 0; i < nprobes; i++)
+		order[i] = i;
+	qsort_r(order, nprobes, sizeof(*order), by_group, (void *)probes);
+	format_buffer_u32(out, 0);
+	for (uint32_t from = 0, to; from < nprobes; from = to, systems++) {
+		for (to = from + 1; to < nprobes && !strcmp(probes[order[from]].group, probes[order[to]].group);)
+			to++;
+		tracing_system(out, probes, shapes, order, from, to);
+	}
+	if (!out->error)
+		memcpy(out->data + start, &systems, sizeof(systems));
+}
+
+static void tracing_file(struct format_buffer *out, const char *name, const char *text)
+{
+	format_buffer_add(out, name, strlen(name) + 1);
+	format_buffer_u64(out, strlen(text));
+	format_buffer_add(out, text, strlen(text));
+}
+
+void format_perf_tracing(struct format_buffer *out, const struct trace_probe *probes, uint32_t nprobes,
+			 const struct format_perf_shape *shapes)
+{
+	static const char magic[] = "\027\010\104tracing";
+	static const char version[] = "0.6";
+	static const uint8_t order_and_long[] = { 0, sizeof(long) }; /* little-endian */
+
+	format_buffer_add(out, magic, sizeof(magic) - 1);
+	format_buffer_add(out, version, sizeof(version));
+	format_buffer_add(out, order_and_long, sizeof(order_and_long));
+	format_buffer_u32(out, (uint32_t)sysconf(_SC_PAGESIZE));
+	tracing_file(out, "header_page", header_page);
+	tracing_file(out, "header_event", header_event);
+	format_buffer_u32(out, 0); /* ftrace's own events */
+	tracing_systems(out, probes, nprobes, shapes);
+	format_buffer_u32(out, 0); /* bytes of kallsyms */
+	format_buffer_u32(out, 0); /* bytes of printk formats */
+	format_buffer_u64(out, 0); /* bytes of saved command names: PERF_RECORD_COMM has them */
+}

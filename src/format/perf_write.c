@@ -1,0 +1,539 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Writing a perf.data. perf_layout.h says how the file looks and why.
+ *
+ * Records gather in a buffer. A flush puts them behind the data that is already valid and only then lets the header
+ * count them, so a file that is cut off anywhere stays readable up to its last flush. The sections, which have to
+ * follow the data, are written behind the new data before those behind the old data are overwritten: only between that
+ * last small write and the next, of the header, could a killed writer leave a file without them, and then just perf
+ * would miss them (format_perf_open() never looks there).
+ *
+ * The first failure sticks: later calls return it and write nothing. When the disk becomes full in a flush, the records
+ * that did reach it and leave room for the sections are kept.
+ *
+ * perf sorts records by time in windows that FINISHED_ROUND ends; each flush ends one, so perf need not hold the whole
+ * file in memory. Records without a time of their own get that of the last sample: they take effect where they stand.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "format/perf_layout.h"
+
+#define FLUSH_SIZE (1UL << 20)
+#define FLUSH_NS 1000000000  /* of samples' time: what a kill may cost a slow trace */
+#define BUILD_IDS_ROOM 16384 /* for about 130 files; more are written behind everything else at the end */
+#define SECTIONS_SIZE (FORMAT_PERF_FEATURES * sizeof(struct format_perf_section))
+#define BUFFER_SIZE (FLUSH_SIZE + FORMAT_PERF_RECORD_MAX + sizeof(struct perf_event_header) + SECTIONS_SIZE)
+
+struct format_perf {
+	int fd; /* the caller's */
+	int error;
+	const struct trace_probe *probes; /* the caller's */
+	uint32_t nprobes;
+	struct format_perf_shape *shapes;
+	struct format_places *places;
+	struct format_perf_header header; /* as in the file, or about to be */
+	struct format_perf_features features;
+	uint8_t *buffer; /* BUFFER_SIZE: records; at a flush also FINISHED_ROUND and the sections */
+	size_t used;
+	uint64_t time_first, time_last, time_flushed;
+	struct format_buffer build_ids;
+	size_t build_ids_fit; /* bytes of whole rows that have room in front of the data */
+	size_t build_ids_put; /* of them, written */
+};
+
+struct attribute {
+	uint8_t attr[FORMAT_PERF_ATTR_SIZE];
+	struct format_perf_section ids;
+};
+
+static int write_at(int fd, const void *data, size_t size, uint64_t at, size_t *written)
+{
+	size_t done = 0;
+	int r = 0;
+
+	while (done < size && !r) {
+		ssize_t n = pwrite(fd, (const uint8_t *)data + done, size - done, (off_t)(at + done));
+
+		if (n > 0)
+			done += (size_t)n;
+		else if (!n)
+			r = -ENOSPC;
+		else if (errno != EINTR)
+			r = -errno;
+	}
+	if (written)
+		*written = done;
+	return r;
+}
+
+/* ---- the file's front ---- */
+
+static void add_attributes(struct format_buffer *out, struct format_perf_header *header, uint32_t nprobes)
+{
+	format_buffer_align(out, 8);
+	uint64_t ids = out->size;
+
+	for (uint32_t i = 0; i < nprobes; i++)
+		format_buffer_u64(out, (uint64_t)i + 1);
+	header->attr_size = sizeof(struct attribute);
+	header->attrs = (struct format_perf_section) { out->size, nprobes * sizeof(struct attribute) };
+	for (uint32_t i = 0; i < nprobes; i++) {
+		struct perf_event_attr attr = { .type = PERF_TYPE_TRACEPOINT,
+						.size = FORMAT_PERF_ATTR_SIZE,
+						.config = format_perf_event_id(i),
+						.sample_period = 1,
+						.sample_type = FORMAT_PERF_SAMPLE_TYPE,
+						.exclude_kernel = 1, /* perf then asks for no kernel symbols */
+						.exclude_hv = 1,
+						.sample_id_all = 1,
+						.use_clockid = 1,
+						.clockid = CLOCK_MONOTONIC };
+		struct attribute row = { .ids = { ids + i * sizeof(uint64_t), sizeof(uint64_t) } };
+
+		attr.mmap = attr.mmap2 = attr.comm = i == 0; /* one event carries them, as with perf record */
+		memcpy(row.attr, &attr, sizeof(row.attr));
+		format_buffer_add(out, &row, sizeof(row));
+	}
+}
+
+static void front_header(struct format_perf *perf, const struct format_buffer *out)
+{
+	memcpy(perf->header.magic, FORMAT_PERF_MAGIC, sizeof(perf->header.magic));
+	perf->header.size = sizeof(perf->header);
+	perf->header.data = (struct format_perf_section) { out->size, sizeof(struct perf_event_header) };
+	for (uint32_t i = 0; i < perf->features.count; i++)
+		perf->header.features[perf->features.bits[i] / 64] |= 1ULL << perf->features.bits[i] % 64;
+}
+
+/* Everything before the data, one record (perf warns of a file without data), and the sections. */
+static int front_write(struct format_perf *perf)
+{
+	static const struct perf_event_header round = { .type = FORMAT_PERF_RECORD_FINISHED_ROUND,
+							.size = sizeof(round) };
+	_cleanup_buffer_ struct format_buffer out = { 0 };
+	size_t start;
+
+	format_buffer_zero(&out, sizeof(perf->header));
+	format_perf_table(&out, perf->probes, perf->nprobes);
+	add_attributes(&out, &perf->header, perf->nprobes);
+	start = out.size;
+	format_perf_tracing(&out, perf->probes, perf->nprobes, perf->shapes);
+	format_perf_features_mark(&perf->features, FORMAT_PERF_TRACING_DATA, &out, start);
+	format_buffer_align(&out, 8);
+	format_perf_features_mark(&perf->features, FORMAT_PERF_BUILD_ID, &out, out.size); /* empty so far */
+	format_buffer_zero(&out, BUILD_IDS_ROOM);
+	format_perf_features_host(&out, &perf->features);
+	format_buffer_align(&out, 8);
+	assert(perf->features.count == FORMAT_PERF_FEATURES);
+	front_header(perf, &out);
+	format_buffer_add(&out, &round, sizeof(round));
+	format_buffer_add(&out, perf->features.sections, SECTIONS_SIZE);
+	if (out.error)
+		return out.error;
+	memcpy(out.data, &perf->header, sizeof(perf->header));
+	return write_at(perf->fd, out.data, out.size, 0, NULL);
+}
+
+static void perf_destroy(struct format_perf *perf)
+{
+	if (!perf)
+		return;
+	format_buffer_deinit(&perf->build_ids);
+	format_places_destroy(perf->places);
+	free(perf->shapes);
+	free(perf->buffer);
+	free(perf);
+}
+
+int format_perf_create(int fd, const struct trace_probe *probes, uint32_t nprobes, struct format_perf **ret,
+		       struct utap_error *err)
+{
+	struct format_perf *perf = calloc(1, sizeof(*perf));
+
+	if (!perf)
+		return base_error(err, -ENOMEM, UTAP_ERROR_SYSTEM, "no memory to write a perf.data");
+	perf->fd = fd;
+	perf->probes = probes;
+	perf->nprobes = nprobes;
+	int r = format_perf_shapes(probes, nprobes, &perf->shapes, err);
+
+	if (r < 0) {
+		perf_destroy(perf);
+		return r;
+	}
+	perf->buffer = malloc(BUFFER_SIZE);
+	r = perf->buffer ? format_places_create(probes, nprobes, &perf->places) : -ENOMEM;
+	if (!r)
+		r = front_write(perf);
+	if (r < 0) {
+		perf_destroy(perf);
+		return base_error_system(err, r, "writing the head of a perf.data with %u probes failed", nprobes);
+	}
+	*ret = perf;
+	return 0;
+}
+
+/* ---- flushing ---- */
+
+/* Small things in front of the data that changed: the times of the first and last sample, new build-ids. */
+static int flush_features(struct format_perf *perf)
+{
+	const uint64_t times[2] = { perf->time_first, perf->time_last };
+	struct format_perf_section *ids = format_perf_features_find(&perf->features, FORMAT_PERF_BUILD_ID);
+	uint64_t times_at = format_perf_features_find(&perf->features, FORMAT_PERF_SAMPLE_TIME)->offset;
+	int r = write_at(perf->fd, times, sizeof(times), times_at, NULL);
+
+	if (!r && perf->build_ids_put < perf->build_ids_fit) {
+		r = write_at(perf->fd, perf->build_ids.data + perf->build_ids_put,
+			     perf->build_ids_fit - perf->build_ids_put, ids->offset + perf->build_ids_put, NULL);
+		if (!r)
+			ids->size = perf->build_ids_put = perf->build_ids_fit;
+	}
+	return r;
+}
+
+/* The most bytes of whole records among the buffer's first @limit. */
+static size_t whole_records(const uint8_t *buffer, size_t limit)
+{
+	size_t at = 0;
+
+	for (;;) {
+		struct perf_event_header header;
+
+		if (limit - at < sizeof(header))
+			return at;
+		memcpy(&header, buffer + at, sizeof(header));
+		if (header.size > limit - at)
+			return at;
+		at += header.size;
+	}
+}
+
+/*
+ * The disk took bytes only up to @reached behind the valid data: keep the records that fit there with the sections.
+ * Nothing here needs new blocks.
+ */
+static int flush_salvage(struct format_perf *perf, uint64_t end, size_t size, size_t reached, size_t *kept)
+{
+	size_t keep = whole_records(perf->buffer, reached - SECTIONS_SIZE < size ? reached - SECTIONS_SIZE : size);
+
+	memcpy(perf->buffer + keep, perf->features.sections, SECTIONS_SIZE);
+	int r = write_at(perf->fd, perf->buffer, keep + SECTIONS_SIZE, end, NULL);
+
+	if (!r) {
+		*kept = keep;
+		if (ftruncate(perf->fd, (off_t)(end + keep + SECTIONS_SIZE)) < 0)
+			r = -errno;
+	}
+	return r;
+}
+
+/* Put the buffer's @size bytes of records, followed by the sections, at the end of the data. *kept: how many came
+ * there. */
+static int flush_data(struct format_perf *perf, size_t size, size_t *kept)
+{
+	uint64_t end = perf->header.data.offset + perf->header.data.size;
+	size_t first =
+	    size < SECTIONS_SIZE ? size : SECTIONS_SIZE; /* these overwrite the sections behind the old data */
+	size_t written;
+
+	memcpy(perf->buffer + size, perf->features.sections, SECTIONS_SIZE);
+	int r = write_at(perf->fd, perf->buffer + first, size + SECTIONS_SIZE - first, end + first, &written);
+
+	if (r) {
+		size_t reached = first + written;
+
+		(void)flush_salvage(perf, end, size, reached > SECTIONS_SIZE ? reached : SECTIONS_SIZE, kept);
+		return r;
+	}
+	r = write_at(perf->fd, perf->buffer, first, end, NULL);
+	if (!r)
+		*kept = size;
+	return r;
+}
+
+static int flush(struct format_perf *perf)
+{
+	static const struct perf_event_header round = { .type = FORMAT_PERF_RECORD_FINISHED_ROUND,
+							.size = sizeof(round) };
+	size_t kept = 0;
+
+	if (perf->error)
+		return perf->error;
+	if (perf->used) {
+		memcpy(perf->buffer + perf->used, &round, sizeof(round));
+		perf->used += sizeof(round);
+	}
+	perf->error = flush_features(perf);
+	int r = flush_data(perf, perf->used, &kept);
+
+	perf->header.data.size += kept;
+	perf->used = 0;
+	perf->time_flushed = perf->time_last;
+	if (!perf->error)
+		perf->error = r;
+	r = write_at(perf->fd, &perf->header, sizeof(perf->header), 0, NULL);
+	if (!perf->error)
+		perf->error = r;
+	return perf->error;
+}
+
+int format_perf_flush(struct format_perf *perf)
+{
+	return flush(perf);
+}
+
+/* Build-ids that had no room in front of the data: all of them again, behind everything. */
+static int finish_build_ids(struct format_perf *perf)
+{
+	uint64_t end = perf->header.data.offset + perf->header.data.size;
+	struct format_perf_section *ids = format_perf_features_find(&perf->features, FORMAT_PERF_BUILD_ID);
+	struct format_perf_section at = { end + SECTIONS_SIZE, perf->build_ids.size };
+
+	if (perf->error || perf->build_ids.size == perf->build_ids_fit)
+		return perf->error;
+	int r = write_at(perf->fd, perf->build_ids.data, at.size, at.offset, NULL);
+
+	if (r)
+		return r;
+	*ids = at;
+	return write_at(perf->fd, perf->features.sections, SECTIONS_SIZE, end, NULL);
+}
+
+int format_perf_finish(struct format_perf *perf)
+{
+	int r = flush(perf);
+
+	if (!r)
+		r = finish_build_ids(perf);
+	perf_destroy(perf);
+	return r;
+}
+
+/* ---- records ---- */
+
+/* Room for a record of @size bytes, a multiple of 8; NULL with perf->error set. */
+static inline uint8_t *reserve(struct format_perf *perf, size_t size)
+{
+	if (perf->error || (perf->used + size > FLUSH_SIZE && perf->used && flush(perf) < 0))
+		return NULL;
+	uint8_t *at = perf->buffer + perf->used;
+
+	perf->used += size;
+	return at;
+}
+
+/* After a record of that time was added. */
+static inline int note_time(struct format_perf *perf, uint64_t time_ns)
+{
+	if (!perf->time_first)
+		perf->time_first = perf->time_flushed = time_ns;
+	if (time_ns > perf->time_last)
+		perf->time_last = time_ns;
+	return perf->time_last - perf->time_flushed > FLUSH_NS ? flush(perf) : 0;
+}
+
+static inline void put_argument(uint8_t *to, uint8_t bytes, uint64_t value)
+{
+	switch (bytes) { /* constant sizes: stores, not calls */
+	case 1:
+		memcpy(to, &value, 1);
+		break;
+	case 2:
+		memcpy(to, &value, 2);
+		break;
+	case 4:
+		memcpy(to, &value, 4);
+		break;
+	default:
+		memcpy(to, &value, 8);
+	}
+}
+
+int format_perf_sample(struct format_perf *perf, const struct trace_record *record)
+{
+	if (record->id >= perf->nprobes)
+		return -EINVAL;
+	const struct format_perf_shape *shape = &perf->shapes[record->id];
+	uint8_t *at = reserve(perf, shape->size);
+
+	if (!at)
+		return perf->error;
+	uint64_t addr = format_places_addr(perf->places, record->id, record->pid);
+	const struct format_perf_sample_record sample = {
+		.header = { .type = PERF_RECORD_SAMPLE, .misc = PERF_RECORD_MISC_USER, .size = shape->size },
+		.identifier = (uint64_t)record->id + 1,
+		.ip = addr,
+		.pid = record->pid,
+		.tid = record->tid,
+		.time = record->time_ns,
+		.cpu = record->cpu,
+		.period = 1,
+		.raw_size = shape->raw,
+		.common_type = (uint16_t)format_perf_event_id(record->id),
+		.common_pid = (int32_t)record->tid,
+		.probe_ip = addr,
+	};
+
+	memcpy(at, &sample, sizeof(sample));
+	memset(at + sizeof(sample), 0, shape->size - sizeof(sample)); /* gaps between fields */
+	for (uint32_t i = 0; i < shape->nargs; i++)
+		put_argument(at + FORMAT_PERF_RAW + shape->fields[i].offset, shape->fields[i].bytes,
+			     i < record->nargs ? record->args[i] : 0);
+	return note_time(perf, record->time_ns);
+}
+
+static struct format_perf_sample_id sample_id(const struct format_perf *perf, uint32_t pid, uint32_t tid,
+					      uint64_t identifier, uint64_t time_ns)
+{
+	return (struct format_perf_sample_id) {
+		.pid = pid,
+		.tid = tid,
+		.time = time_ns > perf->time_last ? time_ns : perf->time_last,
+		.identifier = identifier,
+	};
+}
+
+int format_perf_comm(struct format_perf *perf, uint32_t pid, uint32_t tid, const char *comm)
+{
+	struct {
+		struct perf_event_header header;
+		uint32_t pid, tid;
+		char comm[FORMAT_PERF_COMM_SIZE];
+		struct format_perf_sample_id sample;
+	} record = { .header = { .type = PERF_RECORD_COMM, .misc = PERF_RECORD_MISC_USER, .size = sizeof(record) },
+		     .pid = pid,
+		     .tid = tid,
+		     .sample = sample_id(perf, pid, tid, 1, 0) };
+
+	memcpy(record.comm, comm, strnlen(comm, sizeof(record.comm) - 1));
+	uint8_t *at = reserve(perf, record.header.size);
+
+	if (!at)
+		return perf->error;
+	memcpy(at, &record, sizeof(record));
+	return 0;
+}
+
+int format_perf_map(struct format_perf *perf, const struct format_map *map)
+{
+	struct {
+		struct perf_event_header header;
+		uint32_t pid, tid;
+		uint64_t addr, len, pgoff;
+		uint32_t maj, min;
+		uint64_t ino, ino_generation;
+		uint32_t prot, flags;
+	} record = { .header = { .type = PERF_RECORD_MMAP2, .misc = PERF_RECORD_MISC_USER },
+		     .pid = map->pid,
+		     .tid = map->pid,
+		     .addr = map->start,
+		     .len = map->size,
+		     .pgoff = map->offset,
+		     .maj = map->major,
+		     .min = map->minor,
+		     .ino = map->inode,
+		     .prot = map->prot,
+		     .flags = map->flags };
+	size_t length = strlen(map->path);
+	size_t padded = base_align_up(length + 1, 8);
+
+	static_assert(sizeof(record) == 72, "PERF_RECORD_MMAP2");
+	if (length >= 4096)
+		return -ENAMETOOLONG;
+	int r = format_places_map(perf->places, map);
+
+	if (r < 0)
+		return r;
+	if (!(map->prot & PROT_EXEC))
+		record.header.misc |= PERF_RECORD_MISC_MMAP_DATA;
+	record.header.size = (uint16_t)(sizeof(record) + padded + sizeof(struct format_perf_sample_id));
+	uint8_t *at = reserve(perf, record.header.size);
+
+	if (!at)
+		return perf->error;
+	memcpy(at, &record, sizeof(record));
+	memset(at + sizeof(record) + padded - 8, 0, 8);
+	memcpy(at + sizeof(record), map->path, length);
+	const struct format_perf_sample_id sample = sample_id(perf, map->pid, map->pid, 1, 0);
+
+	memcpy(at + sizeof(record) + padded, &sample, sizeof(sample));
+	return 0;
+}
+
+/*
+ * Two records: perf script names the event of the first, but perf report gives the number of the second only. Our
+ * reader takes the first.
+ */
+int format_perf_lost(struct format_perf *perf, uint32_t id, uint64_t lost, uint64_t time_ns)
+{
+	struct {
+		struct perf_event_header header;
+		uint64_t id, lost;
+		struct format_perf_sample_id sample;
+		struct perf_event_header samples_header;
+		uint64_t samples_lost;
+		struct format_perf_sample_id samples_sample;
+	} records = { .header = { .type = PERF_RECORD_LOST,
+				  .misc = PERF_RECORD_MISC_USER,
+				  .size = offsetof(typeof(records), samples_header) },
+		      .id = (uint64_t)id + 1,
+		      .lost = lost,
+		      .samples_header = { .type = PERF_RECORD_LOST_SAMPLES,
+					  .misc = PERF_RECORD_MISC_USER,
+					  .size = sizeof(records) - offsetof(typeof(records), samples_header) },
+		      .samples_lost = lost };
+
+	if (id >= perf->nprobes)
+		return -EINVAL;
+	uint8_t *at = reserve(perf, sizeof(records));
+
+	if (!at)
+		return perf->error;
+	records.sample = records.samples_sample = sample_id(perf, 0, 0, records.id, time_ns);
+	memcpy(at, &records, sizeof(records));
+	return 0;
+}
+
+/* Is the row at @last, the last one, also an earlier one? */
+static bool is_known_row(const struct format_buffer *rows, size_t last)
+{
+	struct perf_event_header header;
+
+	for (size_t at = 0; at < last; at += header.size) {
+		memcpy(&header, rows->data + at, sizeof(header));
+		if (header.size == rows->size - last && !memcmp(rows->data + at, rows->data + last, header.size))
+			return true;
+	}
+	return false;
+}
+
+int format_perf_build_id(struct format_perf *perf, const char *path, const uint8_t *id, size_t size)
+{
+	if (!size || size > 20)
+		return -EINVAL;
+	if (strlen(path) >= 4096)
+		return -ENAMETOOLONG;
+	size_t start = perf->build_ids.size;
+
+	format_perf_build_id_record(&perf->build_ids, path, id, size);
+	if (perf->build_ids.error) {
+		int r = perf->build_ids.error;
+
+		perf->build_ids.size = start;
+		perf->build_ids.error = 0;
+		return r;
+	}
+	if (is_known_row(&perf->build_ids, start)) {
+		perf->build_ids.size = start;
+		return 0;
+	}
+	if (perf->build_ids_fit == start && perf->build_ids.size <= BUILD_IDS_ROOM)
+		perf->build_ids_fit = perf->build_ids.size;
+	return 0;
+}

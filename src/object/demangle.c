@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Names of C++ and Rust, through libiberty. A mangled name is input: a few bytes of it can ask for gigabytes of text
+ * (substitutions double), so the text is bounded, and the demangler is left through longjmp() when it passes the bound.
+ * Its callback interface holds no heap memory that this would leak, except for Rust's punycode identifiers.
+ */
+#include <errno.h>
+#include <libiberty/demangle.h>
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "object/internal.h"
+
+#define TEXT_MAX (256UL << 10)
+
+struct demangle_text {
+	char *text;
+	size_t used, cap;
+	int error;
+	jmp_buf leave;
+};
+
+static void text_append(const char *text, size_t size, void *arg)
+{
+	struct demangle_text *out = arg;
+
+	if (out->used + size >= TEXT_MAX)
+		out->error = -EINVAL;
+	else if (base_grow(&out->text, &out->cap, out->used + size + 1, 1))
+		out->error = -ENOMEM;
+	if (out->error)
+		longjmp(out->leave, 1);
+	memcpy(out->text + out->used, text, size);
+	out->used += size;
+	out->text[out->used] = '\0';
+}
+
+bool object_demangle_possible(const char *name)
+{
+	return name[0] == '_' && (name[1] == 'Z' || name[1] == 'R');
+}
+
+/* Old Rust names look like C++ names that end in a hash: Rust is asked first. */
+static void demangle_into(const char *name, int options, struct demangle_text *out)
+{
+	if (setjmp(out->leave))
+		return;
+	if (rust_demangle_callback(name, options, text_append, out))
+		return;
+	out->used = 0;
+	if (!cplus_demangle_v3_callback(name, options, text_append, out))
+		out->error = -EINVAL;
+}
+
+int object_demangle_as(const char *name, enum object_demangle_form form, char **ret)
+{
+	int options = DMGL_ANSI | (form == OBJECT_DEMANGLE_FULL ? DMGL_PARAMS | DMGL_RET_DROP : 0);
+	struct demangle_text out = { 0 };
+
+	if (!object_demangle_possible(name))
+		return -EINVAL;
+	demangle_into(name, options, &out);
+	if (out.error || !out.text) {
+		free(out.text);
+		return out.error ? out.error : -EINVAL;
+	}
+	*ret = out.text;
+	return 0;
+}
+
+char *object_demangle(const char *name)
+{
+	char *text;
+	int r = object_demangle_as(name, OBJECT_DEMANGLE_FULL, &text);
+
+	if (r == -ENOMEM)
+		return NULL;
+	return r ? strdup(name) : text;
+}

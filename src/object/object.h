@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ELF files: names <-> file offsets, what code a file holds, and what points into it. Works on a file (a path or a
+ * descriptor), never on a process. Corrupt files are input: every function returns an error, none trusts a count or
+ * an offset of the file.
+ *
+ * Two coordinates: a file offset (how probes name places) and a vaddr (as linked; the process adds its load bias).
+ */
+#ifndef OBJECT_OBJECT_H
+#define OBJECT_OBJECT_H
+
+#include "base/base.h"
+
+struct object; /* an open file; everything handed out lives as long as it */
+
+struct object_segment { /* PT_LOAD */
+	uint64_t vaddr, offset, file_size, memory_size;
+	bool execute, write;
+};
+
+struct object_symbol {
+	const char *name;      /* as in the file, mangled; without @version */
+	uint64_t vaddr;
+	uint64_t size;         /* 0 when the file does not say */
+	bool function;         /* STT_FUNC or STT_GNU_IFUNC */
+	bool ifunc;            /* vaddr is the resolver, not the code that runs */
+	bool global;           /* global or weak binding */
+	bool exported;         /* in .dynsym */
+};
+
+/** A range of code with a frame description entry (.eh_frame). */
+struct object_range {
+	uint64_t start, end; /* vaddr */
+};
+
+/**
+ * object_open() - open an ELF file for x86-64
+ * @path:  the file; also used in messages
+ * @ret:   the caller closes with object_close()
+ *
+ * Return: 0; -ENOENT, -EACCES ..; -ENOEXEC not an x86-64 ELF file; -EINVAL damaged (@err says where); -ENOMEM.
+ */
+int object_open(const char *path, struct object **ret, struct utap_error *err) BASE_MUST_CHECK;
+void object_close(struct object *object); /* NULL is fine */
+
+const char *object_path(const struct object *object);
+bool object_is_pie(const struct object *object);         /* ET_DYN */
+uint64_t object_entry(const struct object *object);      /* e_entry, vaddr */
+const char *object_interpreter(const struct object *object); /* PT_INTERP or NULL */
+size_t object_build_id(const struct object *object, const uint8_t **ret); /* bytes, 0 when it has none */
+size_t object_segments(const struct object *object, const struct object_segment **ret);
+
+/** object_code() - the bytes at @vaddr inside an executable segment, *available of them, or NULL */
+const uint8_t *object_code(const struct object *object, uint64_t vaddr, size_t *available);
+
+/** object_data() - the bytes at @vaddr inside any loaded segment, *available of them (file-backed), or NULL */
+const uint8_t *object_data(const struct object *object, uint64_t vaddr, size_t *available);
+
+/** Both directions; -ENOENT when no PT_LOAD holds it (file-backed part only). */
+int object_offset_to_vaddr(const struct object *object, uint64_t offset, uint64_t *ret) BASE_MUST_CHECK;
+int object_vaddr_to_offset(const struct object *object, uint64_t vaddr, uint64_t *ret) BASE_MUST_CHECK;
+
+/**
+ * object_symbols() - all defined symbols of code and data: .symtab, .dynsym, .gnu_debugdata and separate debug files
+ * (build-id under /usr/lib/debug/.build-id, .gnu_debuglink), read at the first call, sorted by vaddr, then global first
+ *
+ * Return: 0 (also when there are none), -EINVAL damaged, -ENOMEM.
+ */
+int object_symbols(struct object *object, const struct object_symbol **ret, size_t *count,
+		   struct utap_error *err) BASE_MUST_CHECK;
+
+/**
+ * object_find() - symbols that a person's @pattern names, in the order of object_symbols()
+ * @pattern: a name, a glob (* ? [..]), or a demangled C++/Rust name with or without its parameters. Versions
+ *           (name@VER) are accepted and ignored.
+ * @functions_only: leave data symbols out
+ * @ret:     heap array of pointers into object_symbols(), the caller frees; no two with one vaddr
+ *
+ * Return: number found (0 when none), or a negative errno.
+ */
+long object_find(struct object *object, const char *pattern, bool functions_only,
+		 const struct object_symbol ***ret, struct utap_error *err) BASE_MUST_CHECK;
+
+/** object_suggest() - up to @max known function names close to @name (edit distance), for "did you mean"; returns how many */
+size_t object_suggest(struct object *object, const char *name, const char **ret, size_t max);
+
+/** object_symbol_at() - the function symbol that covers @vaddr (size 0: the nearest before it in the same segment), or NULL */
+const struct object_symbol *object_symbol_at(struct object *object, uint64_t vaddr);
+
+/** object_demangle() - heap text, the caller frees; a copy of @name when it is not mangled; NULL on -ENOMEM */
+char *object_demangle(const char *name);
+
+/**
+ * object_ranges() - code ranges of all FDEs of .eh_frame (found through PT_GNU_EH_FRAME, or the section), sorted, merged
+ * only when equal; read at the first call
+ */
+int object_ranges(struct object *object, const struct object_range **ret, size_t *count,
+		  struct utap_error *err) BASE_MUST_CHECK;
+
+/** object_range_at() - the FDE range that holds @vaddr, or NULL */
+const struct object_range *object_range_at(struct object *object, uint64_t vaddr);
+
+/**
+ * object_pointers() - vaddrs of code that data points to: dynamic relocations (RELATIVE, IRELATIVE, RELR, and symbolic ones
+ * against local code), function symbols, landing pads of .gcc_except_table; sorted, unique
+ */
+int object_pointers(struct object *object, const uint64_t **ret, size_t *count, struct utap_error *err) BASE_MUST_CHECK;
+
+/**
+ * object_rseq_ranges() - code of rseq critical sections (section __rseq_cs: start_ip, start_ip + post_commit_offset),
+ * plus the 4 signature bytes before each abort_ip; sorted. Most files have none.
+ */
+int object_rseq_ranges(struct object *object, const struct object_range **ret, size_t *count,
+		       struct utap_error *err) BASE_MUST_CHECK;
+
+/** A slot that the dynamic linker fills with the address of a function. */
+struct object_slot {
+	const char *name; /* the symbol wanted, "" for IRELATIVE */
+	uint64_t vaddr;   /* of the 8-byte slot */
+	uint64_t resolver; /* IRELATIVE: vaddr of the resolver; else 0 */
+};
+
+/** object_slots() - JUMP_SLOT, GLOB_DAT, R_X86_64_64 against functions, and IRELATIVE relocations; how ifuncs are resolved */
+int object_slots(struct object *object, const struct object_slot **ret, size_t *count,
+		 struct utap_error *err) BASE_MUST_CHECK;
+
+/** object_is_go() - was it linked by Go (.gopclntab or .note.go.buildid)? */
+bool object_is_go(struct object *object);
+
+#endif

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Taking over a target from its memory alone: after the utap that patched it is gone, or in a child that was forked meanwhile. The
+ * journal is the target's to scribble on: each entry is checked against what the process really maps.
+ */
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "patch/inside.h"
+
+#define SITES_LIMIT (1U << 24)
+#define ISLANDS_LIMIT (1U << 20)
+
+static bool is_our_code(const struct process_map *map)
+{
+	return map && map->execute && !map->write && !strcmp(map->path, "/memfd:" WIRE_NAME);
+}
+
+static int damaged(pid_t pid, struct utap_error *err)
+{
+	return base_error(err, -EINVAL, UTAP_ERROR_REFUSED,
+			  "process %d holds memory of a utap whose description is damaged or of another version; restart the "
+			  "process to be rid of it",
+			  pid);
+}
+
+static bool makes_sense(const struct wire_control *control, const struct process_map *memory)
+{
+	return control->magic == WIRE_MAGIC && control->version == WIRE_VERSION && control->self == memory->start &&
+	       control->sites <= control->max_sites && control->max_sites <= SITES_LIMIT &&
+	       control->islands <= control->max_islands && control->max_islands <= ISLANDS_LIMIT &&
+	       control->pools_used <= WIRE_POOLS && control->stages_used <= WIRE_STAGES &&
+	       control->span >= memory->end - memory->start && control->span < 1ULL << 40 &&
+	       control->local == control->self - BASE_PAGE;
+}
+
+static int read_pools(struct patch_target *target)
+{
+	const struct wire_control *control = &target->geometry;
+
+	for (uint32_t i = 0; i < control->pools_used; i++) {
+		const struct process_map *map = process_maps_at(&target->maps, control->pools[i].addr);
+
+		if (!is_our_code(map) || map->end < control->pools[i].addr + control->pools[i].size)
+			continue;
+		target->pools[target->npools++] = (struct patch_pool){
+			.addr = control->pools[i].addr, .size = control->pools[i].size, .mapped = true
+		};
+	}
+	return 0;
+}
+
+static int read_islands(struct patch_target *target)
+{
+	const struct wire_control *control = &target->geometry;
+	_cleanup_free_ struct wire_island *islands = calloc(control->islands + 1, sizeof(*islands));
+	int error = islands ? process_read(target->mem, control->self + control->islands_at, islands,
+					   control->islands * sizeof(*islands)) :
+			      -ENOMEM;
+
+	if (error)
+		return error;
+	for (uint32_t i = 0; i < control->islands; i++) {
+		const struct process_map *map = process_maps_at(&target->maps, islands[i].addr);
+		struct space *space = &target->space;
+
+		if (!is_our_code(map) || islands[i].addr & (BASE_PAGE - 1))
+			continue;
+		if (space->count && space->views[space->count - 1].addr >= islands[i].addr)
+			continue; /* written in order of addresses */
+		if (base_grow(&space->views, &space->cap, space->count + 1, sizeof(*space->views)))
+			return -ENOMEM;
+		space->views[space->count++] = (struct space_view){ .addr = islands[i].addr, .mapped = true };
+	}
+	return 0;
+}
+
+/* The file behind a patched place. */
+static int module_for(struct patch_target *target, utap_addr addr, struct utap_error *err)
+{
+	const struct process_map *map = process_maps_at(&target->maps, addr);
+	struct patch_module *module;
+	struct object *object;
+	int error;
+
+	if (!map || !map->execute || !map->inode || patch_module_at(target, addr))
+		return 0;
+	error = object_open(map->path, &object, err);
+	if (error)
+		return error;
+	error = patch_add_module(target, map, object, &module);
+	if (error)
+		object_close(object);
+	return error ? base_error_system(err, error, "cannot use %s", map->path) : 0;
+}
+
+static int read_journal(struct patch_target *target, struct utap_error *err)
+{
+	const struct wire_control *control = &target->geometry;
+	_cleanup_free_ struct wire_site *sites = calloc(control->sites + 1, sizeof(*sites));
+	size_t kept = 0;
+	int error = sites ? process_read(target->mem, control->self + control->journal_at, sites,
+					 control->sites * sizeof(*sites)) :
+			    -ENOMEM;
+
+	if (error)
+		return base_error_system(err, error, "cannot read the journal in process %d", target->pid);
+	for (uint32_t i = 0; !error && i < control->sites; i++) {
+		if (!sites[i].changed || sites[i].changed > ISA_INSN_MAX)
+			continue;
+		error = module_for(target, sites[i].addr, err);
+		if (patch_module_at(target, sites[i].addr))
+			sites[kept++] = sites[i];
+	}
+	if (error)
+		return error;
+	target->journal = sites;
+	target->sites = kept;
+	sites = NULL;
+	return 0;
+}
+
+int patch_target_adopt(pid_t pid, struct patch_target **ret, pid_t *owner, struct utap_error *err)
+{
+	struct patch_target *target = calloc(1, sizeof(*target));
+	const struct process_map *memory;
+	int error;
+
+	if (!target)
+		return base_error_system(err, -ENOMEM, "cannot adopt process %d", pid);
+	*target = (struct patch_target){ .pid = pid, .fd = -1, .adopted = true };
+	target->mem = process_mem_open(pid);
+	error = target->mem < 0 ? process_explain(pid, target->mem, err) : patch_target_refresh(target, err);
+	if (error)
+		goto fail;
+	memory = patch_find_memory(&target->maps);
+	if (!memory) {
+		error = -ENOENT;
+		goto fail;
+	}
+	if (process_read(target->mem, memory->start, &target->geometry, sizeof(target->geometry)) ||
+	    !makes_sense(&target->geometry, memory)) {
+		error = damaged(pid, err);
+		goto fail;
+	}
+	target->reserved = true;
+	target->memory_inode = memory->inode;
+	target->memory_major = memory->major;
+	target->memory_minor = memory->minor;
+	error = read_pools(target);
+	if (!error)
+		error = read_islands(target);
+	if (error)
+		base_error_system(err, error, "cannot read what utap left in process %d", pid);
+	if (!error)
+		error = read_journal(target, err);
+	if (error)
+		goto fail;
+	*owner = (pid_t)target->geometry.controller;
+	*ret = target;
+	return 0;
+fail:
+	patch_target_close(target);
+	return error;
+}
+
+static bool maps_memory(pid_t pid, const struct patch_target *target)
+{
+	struct process_maps maps;
+	const struct process_map *memory;
+	bool found;
+
+	if (process_maps_read(pid, &maps))
+		return false;
+	memory = patch_find_memory(&maps);
+	/* A child has it where its parent has it; a utap that reads it, elsewhere. */
+	found = memory && memory->start == target->geometry.self && memory->inode == target->memory_inode && memory->major == target->memory_major &&
+		memory->minor == target->memory_minor;
+	process_maps_free(&maps);
+	return found;
+}
+
+long patch_target_children(const struct patch_target *target, pid_t **ret)
+{
+	_cleanup_free_ pid_t *pids = NULL;
+	DIR *proc = opendir("/proc");
+	struct dirent *entry;
+	size_t count = 0;
+	size_t cap = 0;
+
+	if (!proc)
+		return -errno;
+	while ((entry = readdir(proc))) {
+		pid_t pid = isdigit((unsigned char)entry->d_name[0]) ? atoi(entry->d_name) : 0;
+
+		if (!pid || pid == target->pid || !maps_memory(pid, target))
+			continue;
+		if (base_grow(&pids, &cap, count + 1, sizeof(*pids))) {
+			closedir(proc);
+			return -ENOMEM;
+		}
+		pids[count++] = pid;
+	}
+	closedir(proc);
+	*ret = pids;
+	pids = NULL;
+	return (long)count;
+}

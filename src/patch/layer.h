@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/* How a place is patched; safest first. docs/architecture.md describes the layers. */
+#ifndef PATCH_LAYER_H
+#define PATCH_LAYER_H
+
+enum patch_layer {
+	PATCH_REFUSED = 0,
+	PATCH_L1 = 1, /* a jump (for calls: a call) over one instruction of at least 5 bytes */
+	PATCH_L3 = 3, /* a 2-byte jump to an island of 5 bytes in dead padding */
+	PATCH_L4 = 4, /* a punned jump: its high displacement bytes are the following instruction's */
+};
+
+#endif

@@ -1,0 +1,557 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The shared memory: its layout, and mapping it into a target in one loan.
+ *
+ * The target makes the memory file (so nothing depends on what it may open of ours), we open it through its descriptor, size
+ * it, seal its size, and map it on our side; the target's descriptor is closed before the thread is given back.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "patch/image.h"
+#include "patch/inside.h"
+
+#define CODE_SIZE (256ULL << 20)     /* of the memory file; only what is used takes memory */
+#define POOL_EXTRA (64ULL << 10)     /* room in a pool besides trampolines: runtime, programs */
+#define POOL_PER_SITE 112
+#define MAX_ISLANDS 65536
+#define FAR_FROM_LIBRARIES (16ULL << 30) /* where new mappings of the program will not come soon */
+#define MFD_EXEC_FLAG 0x10U          /* Linux 6.3 */
+#define MADV_WIPEONFORK_VALUE 18
+#define FIXED_NEW (MAP_FIXED_NOREPLACE)
+
+/* ---- layout ---- */
+
+static uint64_t place(uint64_t *at, uint64_t size)
+{
+	uint64_t here = *at;
+
+	*at += base_align_up(size, BASE_PAGE);
+	return here;
+}
+
+static void lay_out(struct wire_control *control, const struct patch_options *options, size_t sites)
+{
+	uint64_t at = 0;
+	uint64_t block = 0;
+	uint64_t counters = (uint64_t)options->max_probes * 8;
+
+	*control = (struct wire_control){
+		.magic = WIRE_MAGIC,
+		.version = WIRE_VERSION,
+		.cpus = options->cpus,
+		.max_probes = options->max_probes,
+		.max_sites = (uint32_t)(2 * sites + 64),
+		.max_islands = MAX_ISLANDS,
+		.ring_size = options->ring_size,
+		.cells = options->cells,
+		.cell_size = options->cell_size,
+		.code_size = CODE_SIZE,
+		.controller = (uint32_t)getpid(),
+	};
+	place(&at, sizeof(*control));
+	control->table_at = place(&at, (2 + options->cpus) * 8ULL);
+	control->lost_at = place(&at, counters);
+	control->journal_at = place(&at, control->max_sites * sizeof(struct wire_site));
+	control->islands_at = place(&at, MAX_ISLANDS * sizeof(struct wire_island));
+	control->lend_at = place(&at, sizeof(struct wire_lend));
+	control->blocks_at = at;
+	place(&block, sizeof(struct wire_ring));
+	place(&block, 2 * options->ring_size);
+	control->counters_at = place(&block, counters);
+	control->shared_at = place(&block, counters);
+	control->cells_at = place(&block, sizeof(struct wire_cells));
+	place(&block, options->cells * options->cell_size);
+	control->block_span = block;
+	control->block_file_size = block - options->ring_size;
+	control->code_at = at + control->block_file_size * options->cpus;
+	control->file_size = control->code_at + CODE_SIZE;
+	control->span = control->blocks_at + control->block_span * options->cpus;
+}
+
+static utap_addr first_library(const struct process_maps *maps)
+{
+	for (size_t i = maps->count; i-- > 0;)
+		if (maps->map[i].inode && maps->map[i].execute)
+			return maps->map[i].start;
+	return maps->count ? maps->map[0].start : 0;
+}
+
+static int choose_data(struct patch_target *target)
+{
+	utap_addr library = first_library(&target->maps);
+	utap_addr near = library > 2 * FAR_FROM_LIBRARIES ? library - FAR_FROM_LIBRARIES : FAR_FROM_LIBRARIES;
+	uint64_t span = target->geometry.span + BASE_PAGE; /* the local page comes first */
+	utap_addr addr;
+	int error = process_maps_hole(&target->maps, span, near, 0, UINT64_MAX, BASE_PAGE, &addr);
+
+	target->geometry.local = addr;
+	target->geometry.self = addr + BASE_PAGE;
+	return error;
+}
+
+/* ---- pools: one for each neighbourhood of modules ---- */
+
+static int compare_modules(const void *a, const void *b)
+{
+	const struct patch_module *const *x = a;
+	const struct patch_module *const *y = b;
+	utap_addr left = (*x)->low + (*x)->bias;
+	utap_addr right = (*y)->low + (*y)->bias;
+
+	return left < right ? -1 : left > right;
+}
+
+static size_t sites_in(const struct patch_site *sites, size_t count, const struct patch_module *module)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < count; i++)
+		n += sites[i].module == module && sites[i].layer != PATCH_REFUSED;
+	return n;
+}
+
+static int add_pool(struct patch_target *target, utap_addr low, utap_addr high, size_t sites)
+{
+	struct patch_pool *pool = &target->pools[target->npools];
+	uint64_t size = base_align_up(sites * POOL_PER_SITE + POOL_EXTRA, BASE_PAGE);
+	utap_addr first = high > POOL_REACH ? high - POOL_REACH : 0;
+	utap_addr near = low > POOL_REACH / 2 ? low - POOL_REACH / 2 : high + POOL_REACH / 2;
+	int error;
+
+	if (target->npools == WIRE_POOLS || target->code_used + size > CODE_SIZE)
+		return -ENOSPC;
+	error = process_maps_hole(&target->maps, size, near, first, low + POOL_REACH, BASE_PAGE, &pool->addr);
+	if (error)
+		return error;
+	pool->size = size;
+	pool->used = 0;
+	pool->offset = target->code_used;
+	target->code_used += size;
+	target->npools++;
+	return 0;
+}
+
+static int choose_pools(struct patch_target *target, const struct patch_site *sites, size_t count)
+{
+	_cleanup_free_ struct patch_module **modules = calloc(target->nmodules + 1, sizeof(*modules));
+	size_t used = 0;
+
+	if (!modules)
+		return -ENOMEM;
+	for (size_t i = 0; i < target->nmodules; i++)
+		if (sites_in(sites, count, target->modules[i]))
+			modules[used++] = target->modules[i];
+	qsort(modules, used, sizeof(*modules), compare_modules);
+	for (size_t i = 0; i < used;) {
+		utap_addr low = modules[i]->low + modules[i]->bias;
+		utap_addr high = modules[i]->high + modules[i]->bias;
+		size_t wanted = sites_in(sites, count, modules[i]);
+		int error;
+
+		for (i++; i < used && modules[i]->high + modules[i]->bias - low < POOL_REACH / 2; i++) {
+			high = modules[i]->high + modules[i]->bias;
+			wanted += sites_in(sites, count, modules[i]);
+		}
+		error = add_pool(target, low, high, wanted);
+		if (error)
+			return error;
+	}
+	return used ? 0 : -ENOENT;
+}
+
+struct patch_pool *patch_pool_for(struct patch_target *target, const struct patch_module *module)
+{
+	utap_addr low = module->low + module->bias;
+	utap_addr high = module->high + module->bias;
+
+	for (size_t i = 0; i < target->npools; i++) {
+		struct patch_pool *pool = &target->pools[i];
+
+		if ((pool->addr < low ? high - pool->addr : pool->addr + pool->size - low) <= POOL_REACH + (1 << 28))
+			return pool;
+	}
+	return NULL;
+}
+
+/* Island pages take pages of the code part behind the pools. */
+static int place_island_pages(struct patch_target *target)
+{
+	int error = base_grow(&target->page_offset, &target->page_offset_cap, target->space.npages + 1, sizeof(uint64_t));
+
+	if (error)
+		return error;
+	for (; target->page_offsets < target->space.npages; target->page_offsets++) {
+		if (target->code_used + BASE_PAGE > CODE_SIZE)
+			return -ENOSPC;
+		target->page_offset[target->page_offsets] = target->code_used;
+		target->code_used += BASE_PAGE;
+	}
+	return 0;
+}
+
+/* ---- our side of the memory file ---- */
+
+static int map_ours(struct patch_target *target)
+{
+	const struct wire_control *geometry = &target->geometry;
+	void *data = mmap(NULL, geometry->blocks_at, PROT_READ | PROT_WRITE, MAP_SHARED, target->fd, 0);
+	void *code = data == MAP_FAILED ? MAP_FAILED :
+					  mmap(NULL, geometry->code_size, PROT_READ | PROT_WRITE,
+					       MAP_SHARED | MAP_NORESERVE, target->fd, (off_t)geometry->code_at);
+
+	if (data != MAP_FAILED)
+		target->data = data;
+	if (code == MAP_FAILED)
+		return -errno;
+	target->code = code;
+	return 0;
+}
+
+static void fill_ours(struct patch_target *target)
+{
+	struct wire_control *control = (struct wire_control *)target->data;
+	uint64_t *table = (uint64_t *)(target->data + target->geometry.table_at);
+	struct patch_pool *first = &target->pools[0];
+	struct wire_runtime runtime;
+
+	memcpy(&runtime, patch_runtime_image, sizeof(runtime));
+	memcpy(target->code + first->offset, patch_runtime_image, patch_runtime_image_size);
+	memcpy(target->code + first->offset + runtime.data_slot, &target->geometry.self, 8);
+	first->used = base_align_up(patch_runtime_image_size, 64);
+	for (int i = 0; i < RT_ENTRIES; i++)
+		target->facts.runtime[i] = first->addr + runtime.entry[i];
+	for (size_t i = 0; i < target->npools; i++)
+		target->geometry.pools[i] = (struct wire_pool){
+			.addr = target->pools[i].addr,
+			.size = (uint32_t)target->pools[i].size,
+			.offset = (uint32_t)target->pools[i].offset,
+		};
+	target->geometry.pools_used = (uint32_t)target->npools;
+	*control = target->geometry;
+	for (uint32_t i = 0; i < target->geometry.cpus; i++)
+		table[2 + i] = target->geometry.self + target->geometry.blocks_at + i * target->geometry.block_span;
+}
+
+/* Rings start empty, with all their room. */
+static int fill_rings(struct patch_target *target)
+{
+	const struct wire_control *geometry = &target->geometry;
+
+	for (uint32_t i = 0; i < geometry->cpus; i++) {
+		uint64_t at = geometry->blocks_at + i * geometry->block_file_size;
+		struct wire_ring ring = { .limit = geometry->ring_size };
+		struct wire_cells cells = { .limit = geometry->cells };
+
+		if (pwrite(target->fd, &ring, sizeof(ring), (off_t)at) != sizeof(ring) ||
+		    pwrite(target->fd, &cells, sizeof(cells), (off_t)(at + geometry->cells_at - geometry->ring_size)) !=
+			    sizeof(cells))
+			return errno ? -errno : -EIO;
+	}
+	return 0;
+}
+
+static int open_ours(struct patch_target *target, pid_t tid, int64_t remote)
+{
+	struct stat status;
+	char path[64];
+	int error;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/fd/%d", target->pid, tid, (int)remote);
+	target->fd = open(path, O_RDWR | O_CLOEXEC);
+	if (target->fd < 0 || fstat(target->fd, &status) < 0)
+		return -errno;
+	target->memory_major = major(status.st_dev);
+	target->memory_minor = minor(status.st_dev);
+	target->memory_inode = status.st_ino;
+	if (ftruncate(target->fd, (off_t)target->geometry.file_size) < 0 ||
+	    fcntl(target->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		return -errno;
+	error = map_ours(target);
+	if (!error)
+		fill_ours(target);
+	return error ? error : fill_rings(target);
+}
+
+/* ---- the target's side ---- */
+
+static int call(struct engine_loan *loan, long number, int64_t *result, uint64_t a, uint64_t b, uint64_t c, uint64_t d,
+		uint64_t e, uint64_t f)
+{
+	uint64_t args[6] = { a, b, c, d, e, f };
+	int error = engine_call(loan, number, args, result);
+
+	if (error)
+		return error;
+	return *result < 0 && *result > -4096 ? (int)*result : 0;
+}
+
+static int make_file(struct patch_target *target, struct engine_loan *loan, int64_t *fd)
+{
+	utap_addr name = engine_loan_scratch(loan);
+	int error = process_write(target->mem, name, WIRE_NAME, sizeof(WIRE_NAME));
+	uint64_t flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+
+	if (!error)
+		error = call(loan, SYS_memfd_create, fd, name, flags | MFD_EXEC_FLAG, 0, 0, 0, 0);
+	if (error == -EINVAL) /* before Linux 6.3 every memory file was executable */
+		error = call(loan, SYS_memfd_create, fd, name, flags, 0, 0, 0, 0);
+	return error;
+}
+
+static struct wire_call map_call(utap_addr addr, uint64_t size, int prot, int flags, int64_t fd, uint64_t offset)
+{
+	return (struct wire_call){ .number = SYS_mmap,
+				   .args = { addr, size, (uint64_t)prot, (uint64_t)flags, (uint64_t)fd, offset } };
+}
+
+#define RW (PROT_READ | PROT_WRITE)
+#define RX (PROT_READ | PROT_EXEC)
+
+/* Inside the range that reserve() took, so MAP_FIXED replaces only what is ours. */
+static size_t block_calls(const struct patch_target *target, int64_t fd, struct wire_call *calls)
+{
+	const struct wire_control *geometry = &target->geometry;
+	uint64_t head = BASE_PAGE + geometry->ring_size;
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < geometry->cpus; i++) {
+		utap_addr block = geometry->self + geometry->blocks_at + i * geometry->block_span;
+		uint64_t file = geometry->blocks_at + i * geometry->block_file_size;
+
+		calls[n++] = map_call(block, head, RW, MAP_SHARED | MAP_FIXED, fd, file);
+		calls[n++] = map_call(block + head, geometry->ring_size, RW, MAP_SHARED | MAP_FIXED, fd, file + BASE_PAGE);
+		calls[n++] = map_call(block + head + geometry->ring_size, geometry->block_file_size - head, RW,
+				      MAP_SHARED | MAP_FIXED, fd, file + head);
+	}
+	return n;
+}
+
+/* Island pages come last: one whose address was taken since the plan costs its sites, not the setup. */
+static size_t island_calls(const struct patch_target *target, int64_t fd, struct wire_call *calls)
+{
+	struct wire_island *journal = (struct wire_island *)(target->data + target->geometry.islands_at);
+	struct wire_control *control = (struct wire_control *)target->data;
+	size_t n = 0;
+
+	for (size_t i = 0; i < target->space.count; i++) {
+		const struct space_view *view = &target->space.views[i];
+		uint64_t offset = target->page_offset[view->page];
+
+		if (view->mapped)
+			continue;
+		calls[n] = map_call(view->addr, BASE_PAGE, RX, MAP_PRIVATE | FIXED_NEW, fd,
+				    target->geometry.code_at + offset);
+		journal[n++] = (struct wire_island){ .addr = view->addr, .offset = (uint32_t)offset };
+	}
+	control->islands = (uint32_t)n;
+	return n;
+}
+
+static void refuse_view(utap_addr page, struct patch_site *sites, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (sites[i].layer == PATCH_L4 && base_align_down(sites[i].island, BASE_PAGE) == page) {
+			sites[i].layer = PATCH_REFUSED;
+			sites[i].why = "the page its jump would land on was taken meanwhile; try again";
+		}
+}
+
+static int map_islands(struct patch_target *target, struct engine_loan *loan, int64_t fd, struct patch_site *sites,
+		       size_t count)
+{
+	_cleanup_free_ struct wire_call *calls = calloc(target->space.count + 1, sizeof(*calls));
+	size_t total;
+	size_t at = 0;
+
+	if (!calls)
+		return -ENOMEM;
+	total = island_calls(target, fd, calls);
+	while (at < total) {
+		size_t made;
+		int error = patch_calls(target, loan, calls + at, total - at, &made);
+
+		for (size_t i = at; i < at + made; i++)
+			space_find(&target->space, calls[i].args[0])->mapped = true;
+		if (error)
+			return error;
+		at += made;
+		if (at < total) { /* that one failed */
+			if (calls[at].result == -ENOMEM)
+				return -ENOMEM;
+			refuse_view(calls[at].args[0], sites, count);
+			at++;
+		}
+	}
+	return 0;
+}
+
+/* Take the whole range of the data part and the local page at once: from then on its pieces can be mapped over it. */
+static int reserve(struct patch_target *target, struct engine_loan *loan)
+{
+	const struct wire_control *geometry = &target->geometry;
+	int64_t result;
+	int error = call(loan, SYS_mmap, &result, geometry->local, geometry->span + BASE_PAGE, PROT_NONE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | FIXED_NEW, (uint64_t)-1, 0);
+
+	target->reserved = !error;
+	return error;
+}
+
+static int map_pools(struct patch_target *target, struct engine_loan *loan, int64_t fd)
+{
+	for (size_t i = 0; i < target->npools; i++) {
+		struct patch_pool *pool = &target->pools[i];
+		int64_t result;
+		int error = call(loan, SYS_mmap, &result, pool->addr, pool->size, RX, MAP_PRIVATE | FIXED_NEW,
+				 (uint64_t)fd, target->geometry.code_at + pool->offset);
+
+		if (error)
+			return error;
+		pool->mapped = true;
+	}
+	return 0;
+}
+
+static int map_theirs(struct patch_target *target, struct engine_loan *loan, int64_t fd)
+{
+	const struct wire_control *geometry = &target->geometry;
+	_cleanup_free_ struct wire_call *calls = calloc(3 * geometry->cpus + 4, sizeof(*calls));
+	int64_t result;
+	size_t made;
+	size_t n;
+	int error = calls ? reserve(target, loan) : -ENOMEM;
+
+	if (!error)
+		error = map_pools(target, loan, fd);
+	if (!error)
+		error = call(loan, SYS_mmap, &result, geometry->self, geometry->blocks_at, RW, MAP_SHARED | MAP_FIXED,
+			     (uint64_t)fd, 0);
+	if (error)
+		return error;
+	n = block_calls(target, fd, calls);
+	calls[n++] = map_call(geometry->local, BASE_PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	calls[n++] = (struct wire_call){ .number = SYS_madvise,
+					 .args = { geometry->local, BASE_PAGE, MADV_WIPEONFORK_VALUE } };
+	error = patch_calls(target, loan, calls, n, &made);
+	if (!error && made < n)
+		error = (int)calls[made].result;
+	return error;
+}
+
+/* What an unfinished setup left; never more than it mapped. */
+static void unmap_theirs(struct patch_target *target, struct engine_loan *loan)
+{
+	const struct wire_control *geometry = &target->geometry;
+	int64_t result;
+
+	for (size_t i = 0; i < target->space.count; i++)
+		if (target->space.views[i].mapped)
+			call(loan, SYS_munmap, &result, target->space.views[i].addr, BASE_PAGE, 0, 0, 0, 0);
+	for (size_t i = 0; i < target->npools; i++)
+		if (target->pools[i].mapped)
+			call(loan, SYS_munmap, &result, target->pools[i].addr, target->pools[i].size, 0, 0, 0, 0);
+	if (target->reserved)
+		call(loan, SYS_munmap, &result, geometry->local, geometry->span + BASE_PAGE, 0, 0, 0, 0);
+}
+
+/* ---- facts about its threads ---- */
+
+static void find_facts(struct patch_target *target, const struct engine_loan *loan)
+{
+	static const int32_t tid_offsets[] = { 0x2d0 /* glibc: struct pthread.tid */, 0x30 /* musl: the same */ };
+	utap_addr base = engine_loan_fs_base(loan);
+	uint32_t signature = 0;
+	utap_addr rseq = engine_loan_rseq(loan, &signature);
+	int64_t offset = (int64_t)(rseq - base);
+
+	target->facts.data = target->geometry.self;
+	target->facts.local = target->geometry.local;
+	if (!base)
+		return;
+	if (rseq && signature == WIRE_RSEQ_SIGNATURE && offset == (int32_t)offset)
+		target->facts.rseq_offset = (int32_t)offset;
+	for (size_t i = 0; i < sizeof(tid_offsets) / sizeof(tid_offsets[0]); i++) {
+		uint32_t tid = 0;
+
+		if (!process_read(target->mem, base + (utap_addr)tid_offsets[i], &tid, sizeof(tid)) &&
+		    tid == (uint32_t)engine_loan_tid(loan)) {
+			target->facts.tid_offset = tid_offsets[i];
+			return;
+		}
+	}
+}
+
+static int set_up(struct patch_target *target, struct engine_loan *loan, struct patch_site *sites, size_t count)
+{
+	uint32_t pid = (uint32_t)target->pid;
+	struct process_status status;
+	int64_t fd = -1;
+	int64_t result;
+	int error = make_file(target, loan, &fd);
+
+	if (!error)
+		error = open_ours(target, engine_loan_tid(loan), fd);
+	if (!error && !process_status_read(target->pid, &status) && status.seccomp)
+		((struct wire_control *)target->data)->quiet = target->geometry.quiet = 1;
+	if (!error)
+		error = map_theirs(target, loan, fd);
+	if (!error)
+		error = map_islands(target, loan, fd, sites, count);
+	if (!error)
+		error = process_write(target->mem, target->geometry.local, &pid, sizeof(pid));
+	find_facts(target, loan);
+	if (error && error != -ESRCH)
+		unmap_theirs(target, loan);
+	if (fd >= 0)
+		call(loan, SYS_close, &result, (uint64_t)fd, 0, 0, 0, 0, 0);
+	return error;
+}
+
+static int setup_error(const struct patch_target *target, int code, struct utap_error *err)
+{
+	if (code == -ESRCH)
+		return base_error(err, -ESRCH, UTAP_ERROR_GONE, "process %d exited during the attach", target->pid);
+	if (code == -EMFILE || code == -ENFILE)
+		return base_error(err, code, UTAP_ERROR_SYSTEM,
+				  "process %d has no free file descriptor, and one is needed for a moment; raise its limit "
+				  "(prlimit --nofile) and try again",
+				  target->pid);
+	if (code == -ENOMEM)
+		return base_error(err, code, UTAP_ERROR_SYSTEM,
+				  "process %d has no room for more mappings (vm.max_map_count) or memory; probe fewer places",
+				  target->pid);
+	return base_error_system(err, code, "cannot map trampolines and rings into process %d", target->pid);
+}
+
+int patch_target_setup(struct patch_target *target, const struct patch_options *options, struct patch_site *sites,
+		       size_t count, struct utap_error *err)
+{
+	struct engine_loan *loan;
+	int error;
+
+	if (target->fd >= 0)
+		return base_error(err, -EALREADY, UTAP_ERROR_REFUSED, "process %d is set up already", target->pid);
+	lay_out(&target->geometry, options, count);
+	error = choose_data(target);
+	if (!error)
+		error = choose_pools(target, sites, count);
+	if (!error)
+		error = place_island_pages(target);
+	if (error)
+		return setup_error(target, error, err);
+	error = engine_lend(target->pid, target->mem, &loan, err);
+	if (error)
+		return error;
+	error = set_up(target, loan, sites, count);
+	patch_note_stop(target, engine_return(loan));
+	return error ? setup_error(target, error, err) : 0;
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Trampolines.
+ *
+ *      lea  -128(%rsp), %rsp      keep off the red zone (a call site has no red zone left, but its return address: -120, so that
+ *                                 the body finds the program's rsp at the same distance)
+ *      push %rax
+ *      mov  $id, %eax
+ *      call body                  the program, shared by all places that run the same one
+ *      pop  %rax
+ *      lea  128(%rsp), %rsp
+ *      <the displaced instruction>
+ *      jmp  <after the original>
+ *
+ * No flag is touched here; the body keeps what it uses. `call` and `ret` pair up, so return prediction and shadow stacks stay in step.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "patch/inside.h"
+
+static const uint8_t code_enter[] = { 0x48, 0x8d, 0x64, 0x24, 0x80, 0x50, 0xb8 };
+static const uint8_t code_enter_call[] = { 0x48, 0x8d, 0x64, 0x24, 0x88, 0x50, 0xb8 };
+static const uint8_t code_leave[] = { 0x58, 0x48, 0x8d, 0xa4, 0x24, 0x80, 0x00, 0x00, 0x00 };
+static const uint8_t code_leave_call[] = { 0x58, 0x48, 0x8d, 0x64, 0x24, 0x78 };
+
+static void emit_enter(const struct patch_site *site, utap_addr body, struct isa_emitter *e)
+{
+	isa_emit_bytes(e, site->by_call ? code_enter_call : code_enter, sizeof(code_enter));
+	isa_emit_u32(e, site->id);
+	isa_emit_call(e, body);
+	if (site->by_call)
+		isa_emit_bytes(e, code_leave_call, sizeof(code_leave_call));
+	else
+		isa_emit_bytes(e, code_leave, sizeof(code_leave));
+}
+
+/* The bytes that lead from the place to the trampoline; what is left of the instruction becomes int3. */
+static int encode_site(struct patch_site *site)
+{
+	unsigned length = site->insn.length;
+	size_t available;
+	uint64_t vaddr = site->addr - site->module->bias;
+	const uint8_t *bytes = object_code(site->module->object, vaddr, &available);
+	struct isa_emitter e = { .buffer = site->bytes, .size = sizeof(site->bytes), .addr = site->addr };
+
+	memset(site->bytes, 0xcc, sizeof(site->bytes));
+	site->changed = (uint8_t)length;
+	if (site->layer == PATCH_L4)
+		return isa_pun_encode(&site->insn, bytes + length, site->prefixes, site->island, site->bytes);
+	if (site->layer == PATCH_L3) {
+		isa_emit_u8(&e, 0xeb);
+		isa_emit_u8(&e, (uint8_t)(int8_t)(int64_t)(site->island - (site->addr + 2)));
+	} else if (site->by_call) { /* padded in front: the return address is that of the original */
+		for (unsigned i = 5; i < length; i++)
+			isa_emit_u8(&e, 0x2e);
+		isa_emit_call(&e, site->stub);
+	} else {
+		isa_emit_jump(&e, site->stub);
+	}
+	return e.error;
+}
+
+int patch_stub_emit(struct patch_site *site, utap_addr body, struct isa_emitter *e)
+{
+	bool falls_through = true;
+	int error;
+
+	site->stub = isa_emit_here(e);
+	emit_enter(site, body, e);
+	error = isa_relocate(&site->insn, site->by_call ? ISA_BY_CALL : ISA_BY_JUMP, e, &falls_through, &site->why);
+	if (error)
+		return error;
+	if (falls_through)
+		isa_emit_jump(e, site->addr + site->insn.length);
+	if (e->error)
+		return e->error;
+	site->stub_size = (uint32_t)(isa_emit_here(e) - site->stub);
+	return encode_site(site);
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A process being patched: its modules, the sites planned and applied in it, the memory shared with it.
+ *
+ *   open -> module, site (plan: nothing in the process changes) -> setup (shared memory mapped, one loan) -> apply (text, one loan)
+ *   -> undo (text) -> release (memory, when idle) -> close
+ *
+ * Each step is a transaction: it either happens or leaves the process as it was. What is in the process is always described by the
+ * journal in the shared memory, so that anybody can undo it should we be gone (patch_target_adopt()).
+ */
+#ifndef PATCH_TARGET_H
+#define PATCH_TARGET_H
+
+#include "isa/isa.h"
+#include "object/object.h"
+#include "patch/code.h"
+#include "patch/layer.h"
+#include "process/process.h"
+#include "wire/wire.h"
+
+struct patch_target;
+
+/** A file mapped into the target. */
+struct patch_module {
+	struct object *object;   /* borrowed (owned by the target when it was adopted) */
+	struct patch_code *code; /* borrowed; NULL in an adopted target: nothing can be planned there */
+	uint64_t bias;           /* address in the target = vaddr + bias */
+	const char *path;        /* as /proc/PID/maps shows it; lives as long as the target */
+	uint32_t major, minor;
+	uint64_t inode;
+	bool deleted;
+	/* private to patch/: bytes of text that are patched, and that a punned jump or an island depends on */
+	uint64_t low, high;      /* vaddrs that the maps below cover */
+	uint64_t *patched, *depended;
+};
+
+struct patch_site {
+	uint32_t id;             /* of the probe: what the program gets as its cookie */
+	uint32_t program;        /* index into the programs given to patch_target_apply() */
+	struct patch_module *module;
+	uint64_t vaddr;          /* where the probe was asked for */
+	utap_addr addr;          /* of the instruction replaced, in the target */
+	struct isa_insn insn;
+	enum patch_layer layer;  /* PATCH_REFUSED: not applied, why says the reason */
+	bool by_call;            /* L1 on a call: the site becomes a call */
+	uint8_t prefixes;        /* L4 */
+	utap_addr island;        /* L3: in padding; L4: where the punned jump lands */
+	uint8_t changed;         /* bytes written at addr */
+	uint8_t bytes[ISA_INSN_MAX];
+	utap_addr stub;          /* the trampoline */
+	uint32_t stub_size;
+	uint32_t stub_offset;    /* in the code part */
+	const char *why;         /* static text */
+};
+
+struct patch_options {
+	uint32_t cpus;           /* possible CPUs */
+	uint32_t max_probes;
+	uint64_t ring_size;      /* a CPU, power of two, at least a page */
+	uint64_t cell_size;      /* power of two, at least the largest record + 8 */
+	uint64_t cells;          /* power of two */
+};
+
+/**
+ * patch_target_open() - look at a process; nothing changes in it
+ * Return: 0; -ESRCH, -EPERM .. (process_explain()); -EBUSY a utap is in it already.
+ */
+int patch_target_open(pid_t pid, struct patch_target **ret, struct utap_error *err) BASE_MUST_CHECK;
+
+/**
+ * patch_target_imagine() - a target that is no process: only to plan for a file that nothing runs
+ * @map: filled with a mapping of its code, for patch_target_module()
+ */
+int patch_target_imagine(const struct object *object, struct patch_target **ret, struct process_map *map) BASE_MUST_CHECK;
+
+/** patch_target_refresh() - read its mappings again (it loaded a library, or was just started) */
+int patch_target_refresh(struct patch_target *target, struct utap_error *err) BASE_MUST_CHECK;
+
+/** patch_target_close() - forget it; what is in the process stays there and keeps working. NULL is fine. */
+void patch_target_close(struct patch_target *target);
+
+const struct process_maps *patch_target_maps(const struct patch_target *target);
+int patch_target_mem(const struct patch_target *target);
+
+/**
+ * patch_target_module() - the module that shows @map's file; made at the first call for a file
+ * @code:  facts of the file, borrowed until the target is closed
+ * Return: 0; -EINVAL the mapping does not fit the file; -ENOMEM.
+ */
+int patch_target_module(struct patch_target *target, const struct process_map *map, struct patch_code *code,
+			struct patch_module **ret) BASE_MUST_CHECK;
+
+/**
+ * patch_target_plan() - decide how to patch one place
+ * @site:  id, program, module and vaddr given; the rest is filled. The layer is PATCH_REFUSED when it cannot be done, why says so.
+ *
+ * Reserves what the plan needs (bytes, padding, pages), so plans made later do not collide. Nothing in the process changes.
+ */
+void patch_target_plan(struct patch_target *target, struct patch_site *site);
+
+/** patch_target_nearest() - the nearest place after @vaddr (same function) that could be patched, or 0 */
+uint64_t patch_target_nearest(struct patch_target *target, struct patch_module *module, uint64_t vaddr);
+
+/**
+ * patch_target_setup() - map the shared memory and the trampolines' room for the sites planned so far
+ * @sites: all that are to be applied; those whose pages were taken meanwhile become PATCH_REFUSED
+ */
+int patch_target_setup(struct patch_target *target, const struct patch_options *options, struct patch_site *sites,
+		       size_t count, struct utap_error *err) BASE_MUST_CHECK;
+
+/** What code generation needs to know after setup. */
+struct patch_facts {
+	int32_t rseq_offset; /* as in struct bpf_target */
+	int32_t tid_offset;
+	utap_addr data;      /* of struct wire_control in the target */
+	utap_addr local;
+	utap_addr runtime[RT_ENTRIES];
+};
+void patch_target_facts(const struct patch_target *target, struct patch_facts *ret);
+const struct wire_control *patch_target_geometry(const struct patch_target *target); /* our own copy */
+int patch_target_memory_fd(const struct patch_target *target);
+
+/**
+ * A program's body: called once for each program and pool (patch/ does not know what a program is). Emits position-dependent code
+ * for e->addr; returns 0 or a negative errno.
+ */
+typedef int patch_body_fn(void *arg, uint32_t program, struct isa_emitter *e, struct utap_error *err);
+
+/**
+ * patch_target_apply() - write the trampolines, then switch the text
+ * Sites that turn out not to be possible become PATCH_REFUSED; on an error nothing is patched.
+ *
+ * Effect: from its return (and at some instant before it) every thread that reaches a site runs the site's program.
+ */
+int patch_target_apply(struct patch_target *target, struct patch_site *sites, size_t count, uint32_t programs,
+		       patch_body_fn *body, void *arg, struct utap_error *err) BASE_MUST_CHECK;
+
+/** What was found when undoing; sums over calls. */
+struct patch_report {
+	size_t sites, kept;
+	uint64_t text_checked, text_foreign;
+	uint64_t memory_kept;
+	uint64_t stopped_ns; /* the longest single stop */
+};
+
+/** patch_target_undo() - put the original bytes back where the bytes are still ours; sites of all applies */
+int patch_target_undo(struct patch_target *target, struct patch_report *report, struct utap_error *err) BASE_MUST_CHECK;
+
+/**
+ * patch_target_release() - unmap our memory, when no thread can be inside it
+ * Return: 0 (report->memory_kept says what had to stay), or an error.
+ */
+int patch_target_release(struct patch_target *target, struct patch_report *report,
+			 struct utap_error *err) BASE_MUST_CHECK;
+
+/**
+ * patch_target_adopt() - take over what a utap that is gone (or a parent of a forked process) left in @pid
+ * @owner: pid of the utap that put it there
+ * Return: 0; -ENOENT nothing of ours is there; otherwise as patch_target_open().
+ */
+int patch_target_adopt(pid_t pid, struct patch_target **ret, pid_t *owner, struct utap_error *err) BASE_MUST_CHECK;
+
+/** patch_target_children() - processes other than @target that map the same shared memory (forked since); heap array, or negative */
+long patch_target_children(const struct patch_target *target, pid_t **ret);
+
+/** Bytes in the target: code and counters; and rings. For the longest stop so far see stopped_ns. */
+void patch_target_cost(const struct patch_target *target, uint64_t *memory, uint64_t *ring, uint64_t *stopped_ns);
+
+/** Is the shared memory still mapped there? (Not after exit or exec.) */
+bool patch_target_is_present(const struct patch_target *target);
+
+#endif

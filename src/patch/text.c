@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The only writer of text. Nothing is written in place: pages are copied, changed beside, and switched by one mremap (or, when they equal
+ * the file again, mapped from the file), which other threads see as all or nothing.
+ *
+ *   stage:   mmap(PROT_READ | PROT_EXEC, MAP_PRIVATE, the same file and offset) somewhere free
+ *   fill:    through /proc/PID/mem; pages that nothing changes stay untouched file pages
+ *   switch:  mremap(stage -> text, MREMAP_FIXED)
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+
+#include "patch/inside.h"
+
+#define RUN_GAP_PAGES 8   /* pages between two changed ones that are switched along with them */
+#define RUNS_A_MAPPING 64 /* more stretches than this in one mapping become one: each costs two mappings */
+#define RX (PROT_READ | PROT_EXEC)
+
+/* ---- stretches ---- */
+
+static int compare_addr(const void *a, const void *b)
+{
+	const utap_addr *x = a;
+	const utap_addr *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+/* Both pages of a change that straddles two. */
+static size_t list_pages(const struct wire_site *sites, size_t count, utap_addr *pages)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		utap_addr first = base_align_down(sites[i].addr, BASE_PAGE);
+		utap_addr last = base_align_down(sites[i].addr + sites[i].changed - 1, BASE_PAGE);
+
+		pages[n++] = first;
+		if (last != first)
+			pages[n++] = last;
+	}
+	qsort(pages, n, sizeof(*pages), compare_addr);
+	return n;
+}
+
+static void merge_runs_of_mapping(struct patch_run *runs, size_t *count)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < *count;) {
+		size_t j = i;
+
+		while (j < *count && runs[j].map == runs[i].map)
+			j++;
+		if (j - i > RUNS_A_MAPPING) {
+			runs[kept] = runs[i];
+			runs[kept++].size = runs[j - 1].start + runs[j - 1].size - runs[i].start;
+		} else {
+			memmove(&runs[kept], &runs[i], (j - i) * sizeof(*runs));
+			kept += j - i;
+		}
+		i = j;
+	}
+	*count = kept;
+}
+
+long patch_runs(struct patch_target *target, const struct wire_site *sites, size_t count, struct patch_run **ret)
+{
+	_cleanup_free_ utap_addr *pages = malloc((2 * count + 1) * sizeof(*pages));
+	struct patch_run *runs = calloc(2 * count + 1, sizeof(*runs));
+	size_t n = 0;
+	size_t npages;
+
+	if (!pages || !runs) {
+		free(runs);
+		return -ENOMEM;
+	}
+	npages = list_pages(sites, count, pages);
+	for (size_t i = 0; i < npages; i++) {
+		struct patch_run *last = n ? &runs[n - 1] : NULL;
+		const struct process_map *map = last && pages[i] < last->map->end ? last->map :
+										     process_maps_at(&target->maps, pages[i]);
+
+		if (!map)
+			continue; /* unloaded meanwhile */
+		if (last && last->map == map && pages[i] <= last->start + last->size + RUN_GAP_PAGES * BASE_PAGE) {
+			if (pages[i] + BASE_PAGE > last->start + last->size)
+				last->size = pages[i] + BASE_PAGE - last->start;
+			continue;
+		}
+		runs[n++] = (struct patch_run){
+			.start = pages[i], .size = BASE_PAGE, .map = map, .module = patch_module_at(target, pages[i])
+		};
+	}
+	merge_runs_of_mapping(runs, &n);
+	*ret = runs;
+	return (long)n;
+}
+
+/* ---- the file, opened by the target ---- */
+
+static bool is_same_file(pid_t pid, pid_t tid, int64_t fd, const struct patch_module *module)
+{
+	struct stat status;
+	char path[80];
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/fd/%d", pid, tid, (int)fd);
+	return !stat(path, &status) && status.st_ino == module->inode;
+}
+
+static int try_open(struct patch_target *target, struct engine_loan *loan, const char *path, int64_t *fd)
+{
+	utap_addr name = engine_loan_scratch(loan);
+	uint64_t args[6] = { (uint64_t)AT_FDCWD, name, O_RDONLY | O_CLOEXEC, 0, 0, 0 };
+	int error = strlen(path) + 1 > BASE_PAGE ? -ENAMETOOLONG :
+						   process_write(target->mem, name, path, strlen(path) + 1);
+
+	if (!error)
+		error = engine_call(loan, SYS_openat, args, fd);
+	return error ? error : *fd < 0 ? (int)*fd : 0;
+}
+
+void patch_close_file(struct engine_loan *loan, int64_t fd)
+{
+	uint64_t args[6] = { (uint64_t)fd };
+	int64_t result;
+
+	if (fd >= 0 && engine_call(loan, SYS_close, args, &result))
+		base_log(BASE_LOG_DEBUG, "the lent thread is gone");
+}
+
+/* The main program is reachable even when its path is not. */
+int patch_open_file(struct patch_target *target, struct engine_loan *loan, const struct patch_module *module, int64_t *fd,
+		    struct utap_error *err)
+{
+	const char *paths[] = { module->path, "/proc/self/exe" };
+	int error = -ENOENT;
+
+	for (size_t i = 0; i < 2; i++) {
+		error = try_open(target, loan, paths[i], fd);
+		if (error == -ESRCH)
+			return error;
+		if (!error && is_same_file(target->pid, engine_loan_tid(loan), *fd, module))
+			return 0;
+		if (!error)
+			patch_close_file(loan, *fd);
+		if (error == -EMFILE || error == -ENFILE)
+			return base_error(err, error, UTAP_ERROR_SYSTEM,
+					  "process %d has no free file descriptor, and one is needed for a moment; raise its "
+					  "limit (prlimit --nofile)",
+					  target->pid);
+	}
+	return base_error(err, -ESTALE, UTAP_ERROR_REFUSED,
+			  "%s was replaced, removed or is out of reach since process %d mapped it, so its text could not be "
+			  "restored later; restart the process",
+			  module->path, target->pid);
+}
+
+/* ---- staging ---- */
+
+static int place_stages(struct patch_target *target, struct patch_run *runs, size_t nruns)
+{
+	struct wire_control *control = (struct wire_control *)target->data;
+	utap_addr near = target->geometry.self;
+	uint64_t size = 0;
+	utap_addr at;
+	int error;
+
+	for (size_t i = 0; i < nruns; i++)
+		size += runs[i].pristine ? 0 : runs[i].size + BASE_PAGE; /* a hole between keeps them separate mappings */
+	if (!size)
+		return 0;
+	error = process_maps_hole(&target->maps, size, near > size ? near - size - (1 << 24) : near, 0, UINT64_MAX, 1 << 20,
+				  &at);
+	if (error)
+		return error;
+	if (control) { /* for whoever has to clean up after us */
+		control->stages[0] = (struct wire_stage){ .addr = at, .size = size };
+		control->stages_used = 1;
+	}
+	for (size_t i = 0; i < nruns; i++) {
+		if (runs[i].pristine)
+			continue;
+		runs[i].stage = at;
+		at += runs[i].size + BASE_PAGE;
+	}
+	return 0;
+}
+
+static uint64_t file_offset(const struct patch_run *run) { return run->start - run->map->start + run->map->offset; }
+
+static struct wire_call stage_call(const struct patch_run *run, int64_t fd)
+{
+	int flags = MAP_PRIVATE | (run->pristine ? MAP_FIXED : MAP_FIXED_NOREPLACE);
+
+	return (struct wire_call){ .number = SYS_mmap,
+				   .args = { run->pristine ? run->start : run->stage, run->size, RX, (uint64_t)flags,
+					     (uint64_t)fd, file_offset(run) } };
+}
+
+static struct wire_call switch_call(const struct patch_run *run)
+{
+	return (struct wire_call){ .number = SYS_mremap,
+				   .args = { run->stage, run->size, run->size, MREMAP_MAYMOVE | MREMAP_FIXED, run->start } };
+}
+
+/* Put the changes that touch [page, page + BASE_PAGE) into its copy. @first: index of the first that may. */
+static bool overlay(uint8_t *copy, utap_addr page, const struct patch_change *changes, size_t nchanges, size_t *first)
+{
+	bool touched = false;
+
+	while (*first < nchanges && changes[*first].addr + changes[*first].length <= page)
+		(*first)++;
+	for (size_t i = *first; i < nchanges && changes[i].addr < page + BASE_PAGE; i++)
+		for (unsigned j = 0; j < changes[i].length; j++) {
+			utap_addr at = changes[i].addr + j;
+
+			if (at >= page && at < page + BASE_PAGE) {
+				copy[at - page] = changes[i].bytes[j];
+				touched = true;
+			}
+		}
+	return touched;
+}
+
+static bool equals_file(const struct patch_run *run, utap_addr page, const uint8_t *bytes)
+{
+	size_t available;
+	const uint8_t *file;
+
+	if (!run->module)
+		return false;
+	file = object_code(run->module->object, page - run->module->bias, &available);
+	return file && !memcmp(file, bytes, available < BASE_PAGE ? available : BASE_PAGE);
+}
+
+static int fill_run(struct patch_target *target, const struct patch_run *run, const struct patch_change *changes,
+		    size_t nchanges, size_t *first)
+{
+	uint8_t page[BASE_PAGE];
+
+	for (utap_addr at = run->start; at < run->start + run->size; at += BASE_PAGE) {
+		int error = process_read(target->mem, at, page, sizeof(page));
+		bool differs;
+
+		if (error)
+			return error;
+		differs = !equals_file(run, at, page);
+		if (!overlay(page, at, changes, nchanges, first) && !differs)
+			continue;
+		error = process_write(target->mem, run->stage + (at - run->start), page, sizeof(page));
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
+static int check_old(struct patch_target *target, const struct patch_change *changes, size_t nchanges, utap_addr *where)
+{
+	uint8_t live[ISA_INSN_MAX];
+
+	for (size_t i = 0; i < nchanges; i++) {
+		int error = process_read(target->mem, changes[i].addr, live, changes[i].length);
+
+		if (!error && memcmp(live, changes[i].old, changes[i].length))
+			error = -EBUSY;
+		if (error) {
+			*where = changes[i].addr;
+			return error;
+		}
+	}
+	return 0;
+}
+
+/* ---- the switch ---- */
+
+struct switching {
+	struct patch_target *target;
+	struct engine_loan *loan;
+	struct patch_run *runs;
+	size_t nruns;
+	const struct patch_change *changes;
+	size_t nchanges;
+};
+
+/* Map stages (or, for pristine runs, the file over the text): one open file a module at a time. */
+static int map_stages(struct switching *s, struct utap_error *err)
+{
+	_cleanup_free_ struct wire_call *calls = calloc(s->nruns + 1, sizeof(*calls));
+
+	if (!calls)
+		return -ENOMEM;
+	for (size_t i = 0; i < s->nruns;) {
+		size_t n = 0;
+		size_t made = 0;
+		int64_t fd = -1;
+		int error = s->runs[i].module ? patch_open_file(s->target, s->loan, s->runs[i].module, &fd, err) : -ENOENT;
+
+		if (error)
+			return error;
+		for (size_t j = i; j < s->nruns && s->runs[j].module == s->runs[i].module; j++)
+			calls[n++] = stage_call(&s->runs[j], fd);
+		error = patch_calls(s->target, s->loan, calls, n, &made);
+		patch_close_file(s->loan, fd);
+		for (size_t j = i; j < i + made; j++)
+			s->runs[j].staged = !s->runs[j].pristine;
+		i += n;
+		if (!error && made < n)
+			error = (int)calls[made].result;
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
+static int fill_stages(struct switching *s)
+{
+	size_t first = 0;
+
+	for (size_t i = 0; i < s->nruns; i++) {
+		int error = s->runs[i].pristine ? 0 :
+						  fill_run(s->target, &s->runs[i], s->changes, s->nchanges, &first);
+
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
+static int switch_stages(struct switching *s)
+{
+	_cleanup_free_ struct wire_call *calls = calloc(2 * s->nruns + 1, sizeof(*calls));
+	struct process_status status = { 0 };
+	bool locked = !process_status_read(s->target->pid, &status) && status.locked_kib;
+	size_t n = 0;
+	size_t made;
+	int error;
+
+	if (!calls)
+		return -ENOMEM;
+	for (size_t i = 0; i < s->nruns; i++)
+		s->runs[i].locked = locked && process_is_locked(s->target->pid, s->runs[i].start);
+	for (size_t i = 0; i < s->nruns; i++)
+		if (!s->runs[i].pristine)
+			calls[n++] = switch_call(&s->runs[i]);
+	error = patch_calls(s->target, s->loan, calls, n, &made);
+	for (size_t i = 0, switched = 0; i < s->nruns && switched < made; i++)
+		if (!s->runs[i].pristine) {
+			s->runs[i].staged = false; /* mremap took the pages away from there */
+			switched++;
+		}
+	if (!error && made < n)
+		error = (int)calls[made].result;
+	return error;
+}
+
+/* New pages do not inherit mlock(). Not being able to lock them again is no reason to fail: the limit may be lower now. */
+static void lock_again(struct switching *s)
+{
+	for (size_t i = 0; i < s->nruns; i++) {
+		uint64_t args[6] = { s->runs[i].start, s->runs[i].size };
+		int64_t result;
+
+		if (s->runs[i].locked && (engine_call(s->loan, SYS_mlock, args, &result) || result))
+			base_log(BASE_LOG_WARN, "text at 0x%lx of process %d is no longer locked in memory",
+				 (unsigned long)s->runs[i].start, s->target->pid);
+	}
+}
+
+/* Only what is still staged: the rest of the range is not ours. */
+static void drop_stages(struct switching *s)
+{
+	struct wire_control *control = (struct wire_control *)s->target->data;
+
+	for (size_t i = 0; i < s->nruns; i++) {
+		uint64_t args[6] = { s->runs[i].stage, s->runs[i].size };
+		int64_t result;
+
+		if (s->runs[i].staged && engine_call(s->loan, SYS_munmap, args, &result))
+			return;
+	}
+	if (control)
+		control->stages_used = 0;
+}
+
+static int switch_error(const struct patch_target *target, int code, utap_addr where, struct utap_error *err)
+{
+	switch (code) {
+	case -EPERM:
+		return base_error(err, code, UTAP_ERROR_REFUSED,
+				  "the text of process %d is sealed (mseal), so its pages cannot be switched", target->pid);
+	case -EBUSY:
+		return base_error(err, code, UTAP_ERROR_REFUSED,
+				  "the text of process %d at 0x%lx was changed by somebody else during the attach; try again",
+				  target->pid, (unsigned long)where);
+	case -ENOMEM:
+		return base_error(err, code, UTAP_ERROR_SYSTEM,
+				  "process %d has no room for more mappings (vm.max_map_count); probe fewer places", target->pid);
+	case -ESRCH:
+		return base_error(err, code, UTAP_ERROR_GONE, "process %d exited while its text was being changed",
+				  target->pid);
+	default:
+		return base_error_system(err, code, "cannot change the text of process %d", target->pid);
+	}
+}
+
+int patch_text_switch(struct patch_target *target, struct patch_run *runs, size_t nruns,
+		      const struct patch_change *changes, size_t nchanges, struct utap_error *err)
+{
+	struct utap_error reason = { 0 };
+	struct switching s = { .target = target, .runs = runs, .nruns = nruns, .changes = changes, .nchanges = nchanges };
+	utap_addr where = 0;
+	int error = place_stages(target, runs, nruns);
+
+	if (error)
+		return switch_error(target, error, 0, err);
+	error = engine_lend(target->pid, target->mem, &s.loan, err);
+	if (error)
+		return error;
+	error = check_old(target, changes, nchanges, &where);
+	if (!error)
+		error = map_stages(&s, &reason);
+	if (!error)
+		error = fill_stages(&s);
+	if (!error)
+		error = switch_stages(&s);
+	lock_again(&s);
+	drop_stages(&s);
+	patch_note_stop(target, engine_return(s.loan));
+	if (error && reason.code) {
+		if (err)
+			*err = reason;
+		return error;
+	}
+	return error ? switch_error(target, error, where, err) : 0;
+}

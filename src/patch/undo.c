@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Taking probes out. Text first: bytes that are still ours go back to the file's, whatever else changed in the page stays; pages that
+ * equal the file again are mapped from it. Then memory, once no thread can be inside it: none has its instruction pointer
+ * there, none has a word on its stack (a signal frame) that points there, twice in a row.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+
+#include "patch/inside.h"
+
+#define STACK_SCAN (1U << 20) /* bytes of a stack looked at; signal frames of a running program are near its top */
+#define RELEASE_TRIES 20
+#define RELEASE_PAUSE_NS 2000000L
+#define CHECK_CHUNK (1U << 20)
+
+/* ---- text ---- */
+
+enum site_state { SITE_OURS, SITE_CLEAN, SITE_FOREIGN };
+
+/* wrote[] holds the first 8 bytes, what follows is int3. */
+static void expected_bytes(const struct wire_site *site, uint8_t *bytes)
+{
+	memset(bytes, 0xcc, ISA_INSN_MAX);
+	memcpy(bytes, site->wrote, site->changed < sizeof(site->wrote) ? site->changed : sizeof(site->wrote));
+}
+
+static enum site_state look_at(const struct patch_target *target, const struct wire_site *site, struct patch_change *change)
+{
+	uint8_t live[ISA_INSN_MAX];
+
+	if (patch_original(target, site->addr, change->bytes, site->changed) ||
+	    process_read(target->mem, site->addr, live, site->changed))
+		return SITE_CLEAN; /* unmapped: nothing of ours is left */
+	change->addr = site->addr;
+	change->length = site->changed;
+	expected_bytes(site, change->old);
+	if (!memcmp(live, change->old, site->changed))
+		return SITE_OURS;
+	return memcmp(live, change->bytes, site->changed) ? SITE_FOREIGN : SITE_CLEAN;
+}
+
+static int compare_changes(const void *a, const void *b)
+{
+	const struct patch_change *x = a;
+	const struct patch_change *y = b;
+
+	return x->addr < y->addr ? -1 : x->addr > y->addr;
+}
+
+/* Does the run equal the file once the changes are made? Then the file itself can be mapped there. */
+static bool becomes_pristine(const struct patch_target *target, const struct patch_run *run,
+			     const struct patch_change *changes, size_t count)
+{
+	_cleanup_free_ uint8_t *live = malloc(run->size);
+	size_t available;
+	const uint8_t *file;
+
+	if (!live || !run->module || process_read(target->mem, run->start, live, run->size))
+		return false;
+	for (size_t i = 0; i < count; i++)
+		for (unsigned j = 0; j < changes[i].length; j++)
+			if (changes[i].addr + j - run->start < run->size)
+				live[changes[i].addr + j - run->start] = changes[i].bytes[j];
+	file = object_code(run->module->object, run->start - run->module->bias, &available);
+	return file && !memcmp(live, file, available < run->size ? available : run->size);
+}
+
+static size_t collect_changes(const struct patch_target *target, struct patch_change *changes, struct patch_report *report)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < target->sites; i++) {
+		switch (look_at(target, &target->journal[i], &changes[n])) {
+		case SITE_OURS:
+			n++;
+			break;
+		case SITE_FOREIGN:
+			report->kept++;
+			break;
+		case SITE_CLEAN:
+			break;
+		}
+	}
+	qsort(changes, n, sizeof(*changes), compare_changes);
+	return n;
+}
+
+/* The changes that touch a run, as a sub-array: both are sorted. */
+static size_t changes_from(const struct patch_change *changes, size_t count, utap_addr addr)
+{
+	size_t i = 0;
+
+	while (i < count && changes[i].addr + changes[i].length <= addr)
+		i++;
+	return i;
+}
+
+static void judge_runs(const struct patch_target *target, struct patch_run *runs, size_t nruns,
+		       const struct patch_change *changes, size_t count)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < nruns; i++) {
+		size_t end;
+
+		at += changes_from(changes + at, count - at, runs[i].start);
+		for (end = at; end < count && changes[end].addr < runs[i].start + runs[i].size;)
+			end++;
+		runs[i].pristine = becomes_pristine(target, &runs[i], changes + at, end - at);
+	}
+}
+
+/* A comparison of each touched module's whole text with its file. */
+static void check_text(struct patch_target *target, struct patch_report *report)
+{
+	_cleanup_free_ uint8_t *live = malloc(CHECK_CHUNK);
+
+	for (size_t i = 0; live && i < target->maps.count; i++) {
+		const struct process_map *map = &target->maps.map[i];
+		struct patch_module *module = map->execute ? patch_module_at(target, map->start) : NULL;
+
+		for (utap_addr at = map->start; module && at < map->end;) {
+			size_t size = map->end - at < CHECK_CHUNK ? map->end - at : CHECK_CHUNK;
+			size_t available = 0;
+			const uint8_t *file = object_code(module->object, at - module->bias, &available);
+
+			if (!file || process_read(target->mem, at, live, size))
+				break;
+			if (available < size)
+				size = available;
+			report->text_checked += size;
+			for (size_t j = 0; memcmp(live, file, size) && j < size; j++)
+				report->text_foreign += live[j] != file[j];
+			at += size;
+		}
+	}
+}
+
+/* Places we must leave alone still lead to our trampolines: make those do nothing. */
+static void disarm(struct patch_target *target)
+{
+	static const uint8_t ret = 0xc3;
+
+	for (size_t i = 0; i < target->npools; i++)
+		for (uint32_t j = 0; target->pools[i].bodies && j < target->programs; j++)
+			if (target->pools[i].bodies[j] && process_write(target->mem, target->pools[i].bodies[j], &ret, 1))
+				base_log(BASE_LOG_WARN, "cannot disarm a program in process %d", target->pid);
+}
+
+int patch_target_undo(struct patch_target *target, struct patch_report *report, struct utap_error *err)
+{
+	_cleanup_free_ struct patch_change *changes = calloc(target->sites + 1, sizeof(*changes));
+	_cleanup_free_ struct patch_run *runs = NULL;
+	size_t count;
+	long nruns;
+	int error;
+
+	if (!changes)
+		return base_error_system(err, -ENOMEM, "cannot undo");
+	error = patch_target_refresh(target, err);
+	if (error)
+		return error;
+	count = collect_changes(target, changes, report);
+	if (count) {
+		nruns = patch_runs(target, target->journal, target->sites, &runs);
+		if (nruns < 0)
+			return base_error_system(err, (int)nruns, "cannot undo");
+		judge_runs(target, runs, (size_t)nruns, changes, count);
+		error = patch_text_switch(target, runs, (size_t)nruns, changes, count, err);
+		if (error)
+			return error;
+	}
+	report->sites += count;
+	if (report->kept)
+		disarm(target);
+	if (!patch_target_refresh(target, NULL))
+		check_text(target, report);
+	if (target->stopped_ns > report->stopped_ns)
+		report->stopped_ns = target->stopped_ns;
+	return 0;
+}
+
+/* ---- memory ---- */
+
+static bool is_ours(const struct patch_target *target, utap_addr addr)
+{
+	for (size_t i = 0; i < target->npools; i++)
+		if (addr - target->pools[i].addr < target->pools[i].size)
+			return true;
+	return space_find(&target->space, addr) != NULL;
+}
+
+/* Bounds that every address of our code lies in, for a quick first look at stack words. */
+static void code_bounds(const struct patch_target *target, utap_addr *low, utap_addr *high)
+{
+	*low = UINT64_MAX;
+	*high = 0;
+	for (size_t i = 0; i < target->npools; i++) {
+		if (target->pools[i].addr < *low)
+			*low = target->pools[i].addr;
+		if (target->pools[i].addr + target->pools[i].size > *high)
+			*high = target->pools[i].addr + target->pools[i].size;
+	}
+	if (target->space.count) {
+		utap_addr first = target->space.views[0].addr;
+		utap_addr last = target->space.views[target->space.count - 1].addr + BASE_PAGE;
+
+		*low = first < *low ? first : *low;
+		*high = last > *high ? last : *high;
+	}
+}
+
+struct idle_check {
+	const struct patch_target *target;
+	utap_addr low, high;
+	uint64_t *stack; /* STACK_SCAN bytes */
+};
+
+static int check_thread(void *arg, const struct engine_view *view)
+{
+	struct idle_check *check = arg;
+	const struct process_map *map = process_maps_at(&check->target->maps, view->regs.rsp);
+	utap_addr from = base_align_down(view->regs.rsp, 8);
+	size_t size;
+
+	if (is_ours(check->target, view->regs.rip))
+		return -EAGAIN;
+	if (!map)
+		return 0;
+	size = map->end - from < STACK_SCAN ? map->end - from : STACK_SCAN;
+	if (process_read(check->target->mem, from, check->stack, size))
+		return 0;
+	for (size_t i = 0; i < size / 8; i++)
+		if (check->stack[i] - check->low < check->high - check->low && is_ours(check->target, check->stack[i]))
+			return -EAGAIN;
+	return 0;
+}
+
+static int wait_until_idle(struct patch_target *target)
+{
+	_cleanup_free_ uint64_t *stack = malloc(STACK_SCAN);
+	struct idle_check check = { .target = target, .stack = stack };
+	int clean = 0;
+
+	if (!stack)
+		return -ENOMEM;
+	code_bounds(target, &check.low, &check.high);
+	for (int i = 0; i < RELEASE_TRIES && clean < 2; i++) {
+		int error = engine_visit(target->pid, target->mem, check.low, check.high, check_thread, &check);
+
+		if (error == -ESRCH || error == -EPERM)
+			return error;
+		clean = error ? 0 : clean + 1;
+		if (error)
+			nanosleep(&(struct timespec){ .tv_nsec = RELEASE_PAUSE_NS }, NULL);
+	}
+	return clean < 2 ? -EAGAIN : 0;
+}
+
+static struct wire_call unmap_call(utap_addr addr, uint64_t size)
+{
+	return (struct wire_call){ .number = SYS_munmap, .args = { addr, size } };
+}
+
+/* Islands in a batch (its code is in pool 0), then everything else with calls that need nothing of ours. */
+static int unmap_all(struct patch_target *target, struct engine_loan *loan)
+{
+	_cleanup_free_ struct wire_call *calls = calloc(target->space.count + 1, sizeof(*calls));
+	struct wire_call rest[WIRE_POOLS + 1];
+	size_t n = 0;
+	size_t made;
+	int error;
+
+	if (!calls)
+		return -ENOMEM;
+	for (size_t i = 0; i < target->space.count; i++)
+		if (target->space.views[i].mapped)
+			calls[n++] = unmap_call(target->space.views[i].addr, BASE_PAGE);
+	error = patch_calls(target, loan, calls, n, &made);
+	if (error)
+		return error;
+	n = 0;
+	for (size_t i = 0; i < target->npools; i++)
+		if (target->pools[i].mapped)
+			rest[n++] = unmap_call(target->pools[i].addr, target->pools[i].size);
+	if (target->reserved)
+		rest[n++] = unmap_call(target->geometry.local, target->geometry.span + BASE_PAGE);
+	for (size_t i = 0; i < n; i++) {
+		int64_t result;
+
+		error = engine_call(loan, (long)rest[i].number, rest[i].args, &result);
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
+int patch_target_release(struct patch_target *target, struct patch_report *report, struct utap_error *err)
+{
+	struct engine_loan *loan;
+	uint64_t memory, ring, stopped;
+	int error = report->kept ? -EAGAIN : wait_until_idle(target);
+
+	patch_target_cost(target, &memory, &ring, &stopped);
+	if (error == -EAGAIN) {
+		report->memory_kept += memory + ring;
+		return 0;
+	}
+	if (error)
+		return process_explain(target->pid, error, err);
+	error = engine_lend(target->pid, target->mem, &loan, err);
+	if (error)
+		return error;
+	error = unmap_all(target, loan);
+	patch_note_stop(target, engine_return(loan));
+	if (target->stopped_ns > report->stopped_ns)
+		report->stopped_ns = target->stopped_ns;
+	return error ? base_error_system(err, error, "cannot unmap our memory from process %d", target->pid) : 0;
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Probe text -> specification -> bpf program. Parsing never resolves: it opens no file and knows no process.
+ */
+#ifndef PROBE_PROBE_H
+#define PROBE_PROBE_H
+
+#include <assert.h>
+
+#include "base/base.h"
+#include "bpf/bpf.h"
+
+#define PROBE_ARGS 128
+#define PROBE_NAME 64
+
+enum probe_arg_source { PROBE_ARG_REGISTER, PROBE_ARG_STACK };
+enum probe_arg_format { PROBE_FORMAT_UNSIGNED, PROBE_FORMAT_SIGNED, PROBE_FORMAT_HEX };
+
+struct probe_arg {
+	char name[PROBE_NAME];         /* given, or arg1.. as the kernel names them */
+	char text[PROBE_NAME];         /* as written, e.g. "%di" */
+	enum probe_arg_source source;
+	enum isa_reg reg;              /* REGISTER */
+	uint32_t word;                 /* STACK: $stackN's N; $stack alone is register SP */
+	enum probe_arg_format format;  /* default: hex 64, as the kernel's x64 */
+	uint8_t bits;                  /* 8, 16, 32 or 64: the value is cut to the low bits, sign-extended for s */
+};
+
+/** One probe as written. Plain data, no pointers: copy it freely. */
+struct probe_spec {
+	char group[PROBE_NAME];  /* "utap" unless given */
+	char event[PROBE_NAME];  /* "" when it is to be derived from the symbol */
+	char path[4096];         /* "" (search all), a path with '/', or a short library name ("libc") */
+	char symbol[1024];       /* name, demangled name or glob; "" when by offset */
+	bool glob;               /* symbol has * ? or [ */
+	bool by_offset;          /* file offset in .offset */
+	uint64_t offset;         /* added to the symbol, or the file offset */
+	size_t nargs;
+	struct probe_arg args[PROBE_ARGS];
+};
+
+/**
+ * probe_parse() - read one probe in the short form or in that of the kernel's uprobe_events
+ *
+ *   [FILE:]SYMBOL[+OFFSET] [ARG...]       malloc   libc:malloc   libc:mem*   ./prog:func+0x10   lib.so:'ns::f(int)'
+ *   FILE:0xFILEOFFSET [ARG...]
+ *   p:[[GROUP/]EVENT] FILE:SYMBOL[+OFFSET] [ARG...]   also "p FILE:.."; FILE:OFFSET in hex as the kernel takes it
+ *   ARG = [NAME=]FETCH[:TYPE]   FETCH = %REG | $stack | $stackN   TYPE = u8..u64 s8..s64 x8..x64
+ *
+ * C++ names hold ':' and spaces: FILE ends at the first ':' that is not part of '::'; quotes protect a symbol.
+ *
+ * Return: 0; -EINVAL with "column N: ..." in @err and the column (1-based) in *@column (may be NULL); what the language of later
+ * versions has (r:, %return, @FILE, $retval, strings ..) is refused by its name, not as a syntax error.
+ * Source: Documentation/trace/uprobetracer.rst.
+ */
+int probe_parse(const char *text, struct probe_spec *ret, size_t *column, struct utap_error *err) BASE_MUST_CHECK;
+
+enum probe_action {
+	PROBE_COUNT,  /* count hits only */
+	PROBE_RECORD, /* write a struct wire_record and the arguments, one u64 each, in order */
+};
+
+/** probe_record_size() - bytes of a record of @spec: header and one u64 for each argument */
+uint32_t probe_record_size(const struct probe_spec *spec);
+
+/**
+ * probe_program() - the bpf program of a probe; it is the same for all places of a spec (the id is the cookie)
+ * @ret: heap, *count instructions, the caller frees; passes bpf_check(BPF_PROBE)
+ *
+ * Arguments are cut and extended to 64 bits in the program.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int probe_program(const struct probe_spec *spec, enum probe_action action, struct bpf_insn **ret,
+		  size_t *count) BASE_MUST_CHECK;
+
+/** probe_event_name() - a valid event name ([A-Za-z_][A-Za-z0-9_]*) derived from symbol (mangled or not) and offset, as perf probe does */
+void probe_event_name(const char *symbol, uint64_t offset, char *name, size_t size);
+
+#endif

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT */
+/* Memory, threads and state of a process through procfs. */
+#include "process/process.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int process_mem_open(pid_t pid)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? -ESRCH : -errno;
+	return fd;
+}
+
+/* A process that is gone reads as end of file. */
+int process_read(int mem, utap_addr from, void *to, size_t size)
+{
+	char *at = to;
+
+	while (size) {
+		ssize_t n = pread(mem, at, size, (off_t)from);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n ? -errno : -ESRCH;
+		at += n;
+		from += (utap_addr)n;
+		size -= (size_t)n;
+	}
+	return 0;
+}
+
+int process_write(int mem, utap_addr to, const void *from, size_t size)
+{
+	const char *at = from;
+
+	while (size) {
+		ssize_t n = pwrite(mem, at, size, (off_t)to);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n ? -errno : -ESRCH;
+		at += n;
+		to += (utap_addr)n;
+		size -= (size_t)n;
+	}
+	return 0;
+}
+
+long process_threads(pid_t pid, pid_t **ret)
+{
+	_cleanup_free_ pid_t *tids = NULL;
+	size_t cap = 0;
+	size_t count = 0;
+	char path[64];
+	struct dirent *entry;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	dir = opendir(path);
+	if (!dir)
+		return errno == ENOENT ? -ESRCH : -errno;
+	while ((entry = readdir(dir))) {
+		if (!isdigit((unsigned char)entry->d_name[0]))
+			continue;
+		if (base_grow(&tids, &cap, count + 1, sizeof(*tids))) {
+			closedir(dir);
+			return -ENOMEM;
+		}
+		tids[count++] = atoi(entry->d_name);
+	}
+	closedir(dir);
+	if (!count)
+		return -ESRCH;
+	*ret = tids;
+	tids = NULL;
+	return (long)count;
+}
+
+/* A number after "Name:" at the start of a line; 0 when the line is missing. */
+static uint64_t field(const char *text, const char *name, int base)
+{
+	const char *at = text;
+	size_t length = strlen(name);
+
+	for (; at; at = strchr(at, '\n'), at = at ? at + 1 : NULL)
+		if (!strncmp(at, name, length) && at[length] == ':')
+			return strtoull(at + length + 1, NULL, base);
+	return 0;
+}
+
+static uint64_t read_start_time(pid_t pid)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[64];
+	char *at;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	if (base_file_read(path, &text, NULL))
+		return 0;
+	at = strrchr(text, ')'); /* comm may hold anything, even ')' */
+	for (int i = 0; at && i < 20; i++)
+		at = strchr(at + 1, ' ');
+	return at ? strtoull(at, NULL, 10) : 0;
+}
+
+int process_status_read(pid_t pid, struct process_status *ret)
+{
+	_cleanup_free_ char *text = NULL;
+	unsigned uid = 0, euid = 0;
+	char path[64];
+	const char *at;
+	int error;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	error = base_file_read(path, &text, NULL);
+	if (error)
+		return error == -ENOENT ? -ESRCH : error;
+	at = strstr(text, "\nUid:");
+	if (at)
+		sscanf(at + 5, "%u %u", &uid, &euid);
+	at = strstr(text, "\nState:");
+	*ret = (struct process_status){
+		.state = at ? at[8] : '?',
+		.tgid = (pid_t)field(text, "Tgid", 10),
+		.ppid = (pid_t)field(text, "PPid", 10),
+		.tracer = (pid_t)field(text, "TracerPid", 10),
+		.uid = uid,
+		.euid = euid,
+		.seccomp = (unsigned)field(text, "Seccomp", 10),
+		.locked_kib = field(text, "VmLck", 10),
+		.resident_kib = field(text, "VmRSS", 10),
+		.start_time = read_start_time(pid),
+	};
+	return 0;
+}
+
+bool process_is_locked(pid_t pid, utap_addr addr)
+{
+	_cleanup_free_ char *text = NULL;
+	bool here = false;
+	char path[64];
+	char *save;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps", pid);
+	if (base_file_read(path, &text, NULL))
+		return false;
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		unsigned long start, end;
+
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			here = addr >= start && addr < end;
+		else if (here && !strncmp(line, "VmFlags:", 8))
+			return strstr(line, " lo") != NULL;
+	}
+	return false;
+}
+
+void process_comm(pid_t tid, char *text, size_t size)
+{
+	_cleanup_free_ char *comm = NULL;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", tid);
+	if (base_file_read(path, &comm, NULL)) {
+		snprintf(text, size, "<...>");
+		return;
+	}
+	comm[strcspn(comm, "\n")] = '\0';
+	snprintf(text, size, "%s", comm);
+}
+
+int process_auxv(pid_t pid, uint64_t type, uint64_t *ret)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[64];
+	size_t size;
+	int error;
+
+	snprintf(path, sizeof(path), "/proc/%d/auxv", pid);
+	error = base_file_read(path, &text, &size);
+	if (error)
+		return error == -ENOENT ? -ESRCH : error;
+	for (size_t at = 0; at + 16 <= size; at += 16) {
+		uint64_t pair[2];
+
+		memcpy(pair, text + at, sizeof(pair));
+		if (pair[0] == type) {
+			*ret = pair[1];
+			return 0;
+		}
+	}
+	return -ENOENT;
+}
+
+static int yama_scope(void)
+{
+	_cleanup_free_ char *text = NULL;
+
+	return base_file_read("/proc/sys/kernel/yama/ptrace_scope", &text, NULL) ? 0 : atoi(text);
+}
+
+static void user_name(uid_t uid, char *text, size_t size)
+{
+	struct passwd *entry = getpwuid(uid);
+
+	if (entry)
+		snprintf(text, size, "%s", entry->pw_name);
+	else
+		snprintf(text, size, "uid %u", uid);
+}
+
+int process_explain(pid_t pid, int code, struct utap_error *err)
+{
+	struct process_status status;
+	char owner[64];
+	char tracer[64];
+
+	if (process_status_read(pid, &status))
+		return base_error(err, -ESRCH, UTAP_ERROR_NOT_FOUND, "no process %d: it does not exist or has exited", pid);
+	if (status.state == 'Z' || status.state == 'X')
+		return base_error(err, -ESRCH, UTAP_ERROR_GONE, "process %d has exited and only waits for its parent", pid);
+	if (status.tracer) {
+		process_comm(status.tracer, tracer, sizeof(tracer));
+		return base_error(err, -EBUSY, UTAP_ERROR_PERMISSION,
+				  "process %d is already traced by pid %d (%s); detach that tracer first", pid,
+				  status.tracer, tracer);
+	}
+	if (code != -EPERM && code != -EACCES)
+		return base_error_system(err, code, "cannot access process %d", pid);
+	user_name(status.uid, owner, sizeof(owner));
+	if (geteuid() && (status.uid != geteuid() || status.euid != geteuid()))
+		return base_error(err, -EPERM, UTAP_ERROR_PERMISSION,
+				  "process %d belongs to %s; run utap as that user or as root", pid, owner);
+	if (geteuid() && yama_scope() > 0)
+		return base_error(err, -EPERM, UTAP_ERROR_PERMISSION,
+				  "process %d: kernel.yama.ptrace_scope is %d, which forbids attaching to running processes; "
+				  "start the program with utap (utap trace .. -- CMD), run as root, or set ptrace_scope to 0",
+				  pid, yama_scope());
+	if (geteuid())
+		return base_error(err, -EPERM, UTAP_ERROR_PERMISSION,
+				  "process %d has privileges (set-uid, capabilities) or forbids being traced "
+				  "(PR_SET_DUMPABLE); run utap as root",
+				  pid);
+	return base_error(err, -EPERM, UTAP_ERROR_PERMISSION,
+			  "the kernel refuses access to process %d even to root: a kernel thread, or a security module "
+			  "or container without CAP_SYS_PTRACE",
+			  pid);
+}

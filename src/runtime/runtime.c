@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The code of ours that runs inside targets, besides what is generated: slow paths of the rings, system calls for generated code,
+ * and the loop of a lent thread.
+ *
+ * Rules here: no libc, no TLS, no errno, no vector or x87 register, no lock, no unbounded loop, little stack, position-independent, no
+ * writable data. The controller is not trusted to be alive; the target is not disturbed when it is not. In doubt: drop and count.
+ */
+#include <linux/futex.h>
+#include <stddef.h>
+#include <sys/syscall.h>
+
+#include "runtime/runtime.h"
+
+#define EPERM_RESULT (-1)
+#define PAUSE_NS 1000000   /* a lent thread that is done looks up once a millisecond .. */
+#define PAUSES 2000        /* .. for two seconds, then goes home by itself: utap is dead or stopped */
+#define ERROR_RANGE 4096UL /* a system call's result above -4096 is an error */
+
+static long call6(long number, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f)
+{
+	register uint64_t r10 asm("r10") = d;
+	register uint64_t r8 asm("r8") = e;
+	register uint64_t r9 asm("r9") = f;
+	long result;
+
+	asm volatile("syscall"
+		     : "=a"(result)
+		     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+		     : "rcx", "r11", "memory");
+	return result;
+}
+
+static struct wire_control *control(void) { return (struct wire_control *)runtime_data_slot; }
+
+/* Wake the reader, once, and only if it sleeps. Pairs with the exchange of `sleeping` in trace_reader_wait(). */
+static void wake_reader(struct wire_control *shared)
+{
+	if (shared->quiet || !__atomic_load_n(&shared->sleeping, __ATOMIC_RELAXED))
+		return;
+	if (__atomic_exchange_n(&shared->sleeping, 0, __ATOMIC_SEQ_CST))
+		call6(SYS_futex, (uint64_t)&shared->sleeping, FUTEX_WAKE, 1, 0, 0, 0);
+}
+
+static void count_lost(struct wire_control *shared, uint32_t id)
+{
+	uint64_t *lost = (uint64_t *)((uint8_t *)shared + shared->lost_at);
+
+	if (id < shared->max_probes)
+		__atomic_fetch_add(&lost[id], 1, __ATOMIC_RELAXED);
+}
+
+/*
+ * The head would pass the limit: either the ring is full (drop, count), or the limit was only the reader's watermark (lift it). A
+ * limit computed from an old tail is too small, never too large.
+ */
+uint64_t runtime_ring_slow(struct wire_ring *ring, uint64_t what)
+{
+	struct wire_control *shared = control();
+	uint64_t tail = __atomic_load_n(&ring->tail, __ATOMIC_RELAXED);
+	uint64_t end = __atomic_load_n(&ring->head, __ATOMIC_RELAXED) + (uint32_t)what;
+
+	wake_reader(shared);
+	if (end - tail > shared->ring_size) {
+		count_lost(shared, (uint32_t)(what >> 32));
+		return 0;
+	}
+	__atomic_store_n(&ring->limit, tail + shared->ring_size, __ATOMIC_RELAXED);
+	return 1;
+}
+
+uint64_t runtime_cell_slow(struct wire_cells *cells, uint64_t what)
+{
+	struct wire_control *shared = control();
+	uint64_t tail = __atomic_load_n(&cells->tail, __ATOMIC_RELAXED);
+
+	wake_reader(shared);
+	if (__atomic_load_n(&cells->next, __ATOMIC_RELAXED) - tail >= shared->cells) {
+		count_lost(shared, (uint32_t)(what >> 32));
+		return 0;
+	}
+	__atomic_store_n(&cells->limit, tail + shared->cells, __ATOMIC_RELAXED);
+	return 1;
+}
+
+uint64_t runtime_pid(struct wire_local *local, uint64_t unused)
+{
+	(void)unused;
+	if (!local->pid && !control()->quiet)
+		local->pid = (uint32_t)call6(SYS_getpid, 0, 0, 0, 0, 0, 0);
+	return local->pid;
+}
+
+uint64_t runtime_tid(uint64_t unused, uint64_t unused2)
+{
+	(void)unused;
+	(void)unused2;
+	return control()->quiet ? 0 : (uint64_t)call6(SYS_gettid, 0, 0, 0, 0, 0, 0);
+}
+
+/* process_vm_readv on ourselves: an unmapped or protected source is an error, never a fault. */
+uint64_t runtime_read(const struct wire_read *read, uint64_t unused)
+{
+	struct wire_control *shared = control();
+	uint64_t to[2] = { read->to, read->size };
+	uint64_t from[2] = { read->from, read->size };
+	uint64_t pid;
+	long got;
+
+	(void)unused;
+	if (shared->quiet)
+		return (uint64_t)EPERM_RESULT;
+	pid = runtime_pid((struct wire_local *)shared->local, 0);
+	got = call6(SYS_process_vm_readv, pid, (uint64_t)to, 1, (uint64_t)from, 1, 0);
+	if (got < 0)
+		return (uint64_t)got;
+	return got == (long)read->size ? 0 : (uint64_t)-14; /* EFAULT */
+}
+
+/*
+ * A lent thread's work: make the calls in order, stop at the first error, tell the controller, then wait to be taken home by
+ * ptrace. ppoll waits without touching the task's restart block, which belongs to the system call the thread was taken from.
+ * When nobody comes the thread goes home by itself: runtime_batch_entry then returns to the signal frame.
+ */
+void runtime_batch(struct wire_lend *lend)
+{
+	uint32_t count = lend->count;
+	uint64_t pause[2] = { 0, PAUSE_NS };
+
+	for (uint32_t i = 0; i < count && i < WIRE_BATCH; i++) {
+		struct wire_call *call = &lend->calls[i];
+		long result = call6((long)call->number, call->args[0], call->args[1], call->args[2], call->args[3],
+				    call->args[4], call->args[5]);
+
+		call->result = result;
+		__atomic_store_n(&lend->completed, i + 1, __ATOMIC_RELEASE);
+		if ((uint64_t)result > -ERROR_RANGE)
+			break;
+	}
+	__atomic_store_n(&lend->done, 1, __ATOMIC_RELEASE);
+	call6(SYS_futex, (uint64_t)&lend->done, FUTEX_WAKE, 1, 0, 0, 0);
+	for (int i = 0; i < PAUSES && !__atomic_load_n(&lend->released, __ATOMIC_ACQUIRE); i++)
+		call6(SYS_ppoll, 0, 0, (uint64_t)pause, 0, 0, 0);
+}

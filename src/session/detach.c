@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+/* Which targets are still there, and taking probes out of them, of children forked since, and of what a dead utap left. */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "session/inside.h"
+
+#define POLL_NS 100000000ULL /* states are looked at so often at most */
+#define CHILD_ROUNDS 8       /* a child may fork while we look for children */
+
+static enum session_target_state state_of(const struct session_process *process)
+{
+	struct process_status status;
+
+	if (process_status_read(process->pid, &status) || status.state == 'Z' || status.state == 'X')
+		return SESSION_EXITED;
+	return patch_target_is_present(process->target) ? SESSION_RUNNING : SESSION_EXECED;
+}
+
+size_t session_poll(struct session *session)
+{
+	uint64_t now = base_now_ns();
+	size_t running = 0;
+
+	for (size_t i = 0; i < session->nprocesses; i++) {
+		struct session_target *target = &session->targets[i];
+
+		if (target->state == SESSION_RUNNING && now - session->polled_ns >= POLL_NS)
+			target->state = state_of(session->processes[i]);
+		running += target->state == SESSION_RUNNING;
+	}
+	if (now - session->polled_ns >= POLL_NS)
+		session->polled_ns = now;
+	return running;
+}
+
+static void add_report(struct session_report *report, const struct patch_report *part)
+{
+	report->sites += part->sites;
+	report->kept += part->kept;
+	report->text_checked += part->text_checked;
+	report->text_foreign += part->text_foreign;
+	report->memory_kept += part->memory_kept;
+	if (part->stopped_ns > report->stopped_ns)
+		report->stopped_ns = part->stopped_ns;
+}
+
+static int clean_adopted(struct patch_target *target, struct patch_report *report, struct utap_error *err)
+{
+	int error = patch_target_undo(target, report, err);
+
+	return error ? error : patch_target_release(target, report, err);
+}
+
+/* Children inherited patched pages and the memory. One that ends meanwhile is as clean as can be. */
+static int clean_children(const struct patch_target *parent, struct session_report *report, struct utap_error *err)
+{
+	for (int round = 0; round < CHILD_ROUNDS; round++) {
+		_cleanup_free_ pid_t *pids = NULL;
+		long count = patch_target_children(parent, &pids);
+		size_t cleaned = 0;
+
+		for (long i = 0; i < count; i++) {
+			struct patch_report part = { 0 };
+			struct patch_target *child;
+			pid_t owner;
+			int error = patch_target_adopt(pids[i], &child, &owner, err);
+
+			if (error == -ENOENT || error == -ESRCH)
+				continue;
+			if (error)
+				return error;
+			error = clean_adopted(child, &part, err);
+			patch_target_close(child);
+			if (error && error != -ESRCH)
+				return error;
+			add_report(report, &part);
+			cleaned += !part.memory_kept;
+		}
+		if (!cleaned)
+			return 0;
+	}
+	return 0;
+}
+
+static int detach_one(struct session *session, size_t i, struct session_report *report, struct utap_error *err)
+{
+	struct session_process *process = session->processes[i];
+	struct patch_report part = { 0 };
+	int error = patch_target_undo(process->target, &part, err);
+
+	if (!error)
+		error = clean_children(process->target, report, err);
+	if (!error)
+		error = patch_target_release(process->target, &part, err);
+	add_report(report, &part);
+	return error;
+}
+
+int session_detach(struct session *session, struct session_report *report, struct utap_error *err)
+{
+	uint64_t started = base_now_ns();
+	struct session_report sum = { 0 };
+	int result = 0;
+
+	session->polled_ns = 0;
+	session_poll(session);
+	for (size_t i = 0; i < session->nprocesses; i++) {
+		struct utap_error reason = { 0 };
+		int error = 0;
+
+		/* One that is gone may have left children behind. */
+		if (session->targets[i].state == SESSION_RUNNING)
+			error = detach_one(session, i, &sum, &reason);
+		else if (session->targets[i].state != SESSION_DETACHED)
+			error = clean_children(session->processes[i]->target, &sum, &reason);
+		if (error && state_of(session->processes[i]) == SESSION_RUNNING && !result) {
+			result = error;
+			if (err)
+				*err = reason;
+		}
+		if (session->targets[i].state == SESSION_RUNNING)
+			session->targets[i].state = error ? state_of(session->processes[i]) : SESSION_DETACHED;
+	}
+	sum.detach_ns = base_now_ns() - started;
+	*report = sum;
+	return result;
+}
+
+static bool is_utap(pid_t pid)
+{
+	char comm[32];
+
+	process_comm(pid, comm, sizeof(comm));
+	return pid != getpid() && !strcmp(comm, "utap") && !kill(pid, 0);
+}
+
+int session_clean(pid_t pid, bool force, struct session_report *report, struct utap_error *err)
+{
+	struct session_report sum = { 0 };
+	struct patch_report part = { 0 };
+	struct patch_target *target;
+	uint64_t started = base_now_ns();
+	pid_t owner;
+	int error = patch_target_adopt(pid, &target, &owner, err);
+
+	*report = sum;
+	if (error == -ENOENT)
+		return 0;
+	if (error)
+		return error;
+	if (!force && is_utap(owner)) {
+		patch_target_close(target);
+		return base_error(err, -EBUSY, UTAP_ERROR_REFUSED,
+				  "utap pid %d still probes process %d; stop it (kill -INT %d), or use --force", owner, pid,
+				  owner);
+	}
+	error = clean_adopted(target, &part, err);
+	if (!error)
+		error = clean_children(target, &sum, err);
+	patch_target_close(target);
+	add_report(&sum, &part);
+	sum.detach_ns = base_now_ns() - started;
+	*report = sum;
+	return error;
+}

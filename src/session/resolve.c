@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT */
+/* Specifications -> places in the files that a target maps. */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "session/inside.h"
+
+#define SUGGESTIONS 3
+
+/* ---- which mappings ---- */
+
+static bool is_candidate(const struct process_map *map)
+{
+	return map->execute && map->inode && map->path[0] == '/' && strncmp(map->path, "/memfd:", 7) &&
+	       strncmp(map->path, "/dev/", 5) && strncmp(map->path, "/SYSV", 5);
+}
+
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+/* "libc" names libc.so.6 and libc-2.31.so, "python3.11" the program. */
+static bool is_short_name_of(const char *name, const char *path)
+{
+	const char *base = base_name(path);
+	size_t length = strlen(name);
+
+	return !strncmp(base, name, length) && (!base[length] || base[length] == '.' || base[length] == '-');
+}
+
+static bool map_matches(const struct process_map *map, const char *wanted)
+{
+	struct stat status;
+	char real[PATH_MAX];
+
+	if (!*wanted)
+		return true;
+	if (!strchr(wanted, '/'))
+		return is_short_name_of(wanted, map->path);
+	if (!strcmp(wanted, map->path) || (realpath(wanted, real) && !strcmp(real, map->path)))
+		return true;
+	return !stat(wanted, &status) && status.st_ino == map->inode;
+}
+
+static bool is_loader(const struct process_map *map)
+{
+	return !strncmp(base_name(map->path), "ld-linux", 8) || !strncmp(base_name(map->path), "ld-2.", 5);
+}
+
+/* The first executable mapping of each file. */
+static bool is_first_of_file(const struct process_maps *maps, size_t index)
+{
+	for (size_t i = 0; i < index; i++)
+		if (is_candidate(&maps->map[i]) && maps->map[i].inode == maps->map[index].inode &&
+		    maps->map[i].major == maps->map[index].major && maps->map[i].minor == maps->map[index].minor)
+			return false;
+	return true;
+}
+
+/*
+ * The files a spec may mean, in the order of a symbol search: the main program, libraries, the dynamic linker last (it has
+ * copies of some of libc's functions).
+ */
+static size_t list_maps(const struct process_maps *maps, const char *wanted, const struct process_map **list, size_t max)
+{
+	size_t n = 0;
+
+	for (int loader = 0; loader < 2; loader++)
+		for (size_t i = 0; i < maps->count && n < max; i++) {
+			const struct process_map *map = &maps->map[i];
+
+			if (is_candidate(map) && is_loader(map) == (loader == 1) && map_matches(map, wanted) &&
+			    is_first_of_file(maps, i))
+				list[n++] = map;
+		}
+	return n;
+}
+
+/* ---- places in one file ---- */
+
+static int add_match(struct session_match **matches, size_t *count, size_t *cap, const struct session_match *match)
+{
+	int error = base_grow(matches, cap, *count + 1, sizeof(**matches));
+
+	if (!error)
+		(*matches)[(*count)++] = *match;
+	return error;
+}
+
+static const struct process_map *map_of_offset(const struct process_maps *maps, const struct process_map *first,
+					       uint64_t offset)
+{
+	for (size_t i = 0; i < maps->count; i++) {
+		const struct process_map *map = &maps->map[i];
+
+		if (map->execute && map->inode == first->inode && map->major == first->major &&
+		    map->minor == first->minor && offset >= map->offset && offset - map->offset < map->end - map->start)
+			return map;
+	}
+	return NULL;
+}
+
+static int match_offset(struct session_match match, const struct probe_spec *spec, struct patch_target *target,
+			struct session_match **matches, size_t *count, size_t *cap, struct utap_error *err)
+{
+	const char *path = match.map->path;
+
+	match.map = map_of_offset(patch_target_maps(target), match.map, spec->offset);
+	if (!match.map || object_offset_to_vaddr(match.file->object, spec->offset, &match.vaddr))
+		return base_error(err, -EINVAL, UTAP_ERROR_NOT_FOUND, "offset 0x%lx of %s is not in its code",
+				  (unsigned long)spec->offset, path);
+	match.symbol = object_symbol_at(match.file->object, match.vaddr);
+	if (match.symbol)
+		match.symbol_offset = match.vaddr - match.symbol->vaddr;
+	return add_match(matches, count, cap, &match);
+}
+
+static int match_symbols(struct session *session, struct session_match match, const struct probe_spec *spec,
+			 struct patch_target *target, struct session_match **matches, size_t *count, size_t *cap,
+			 struct utap_error *err)
+{
+	_cleanup_free_ const struct object_symbol **found = NULL;
+	long n = object_find(match.file->object, spec->symbol, true, &found, err);
+	const struct process_map *first = match.map;
+	long used = 0;
+
+	if (n < 0)
+		return (int)n;
+	for (long i = 0; i < n; i++) {
+		uint64_t offset;
+		int error;
+
+		match.symbol = found[i];
+		match.vaddr = found[i]->vaddr;
+		if (found[i]->ifunc &&
+		    session_resolve_ifunc(session, target, match.file, first, found[i], &match.vaddr)) {
+			session_refuse(session, found[i]->name,
+				       "it is chosen at run time (ifunc) and nothing in the process uses it yet; probe one of its "
+				       "implementations by name or offset");
+			continue;
+		}
+		match.vaddr += spec->offset;
+		match.symbol_offset = spec->offset;
+		if (object_vaddr_to_offset(match.file->object, match.vaddr, &offset))
+			continue; /* a symbol outside the file's bytes */
+		match.map = map_of_offset(patch_target_maps(target), first, offset);
+		if (!match.map)
+			continue;
+		error = add_match(matches, count, cap, &match);
+		if (error)
+			return error;
+		used++;
+	}
+	return used || n ? (used ? 0 : -ENOTSUP) : -ENOENT;
+}
+
+/* ---- a whole spec ---- */
+
+static int no_symbol(const struct session *session, const struct probe_spec *spec, struct session_file **files,
+		     size_t nfiles, struct utap_error *err)
+{
+	char hint[256] = "";
+	size_t used = 0;
+
+	(void)session;
+	for (size_t i = 0; i < nfiles && !spec->glob && used < sizeof(hint) / 2; i++) {
+		const char *names[SUGGESTIONS];
+		size_t n = object_suggest(files[i]->object, spec->symbol, names, SUGGESTIONS);
+
+		for (size_t j = 0; j < n && used < sizeof(hint) - 80; j++)
+			used += (size_t)snprintf(hint + used, sizeof(hint) - used, "%s%.60s", used ? ", " : "", names[j]);
+	}
+	if (*hint)
+		return base_error(err, -ENOENT, UTAP_ERROR_NOT_FOUND, "no function %s in %s; did you mean %s?", spec->symbol,
+				  *spec->path ? spec->path : "any mapped file", hint);
+	return base_error(err, -ENOENT, UTAP_ERROR_NOT_FOUND,
+			  "no function %s in %s; if the file is stripped, install its debug symbols or probe FILE:0xOFFSET (utap "
+			  "list FILE shows what there is)",
+			  spec->symbol, *spec->path ? spec->path : "any mapped file");
+}
+
+static int no_file(const struct probe_spec *spec, pid_t pid, struct utap_error *err)
+{
+	return base_error(err, -ENOENT, UTAP_ERROR_NOT_FOUND, "process %d maps no file %s; utap list -p %d shows what it maps",
+			  pid, *spec->path ? spec->path : "with code", pid);
+}
+
+int session_resolve(struct session *session, struct patch_target *target, uint32_t number,
+		    struct session_match **matches, size_t *count, size_t *cap, struct utap_error *err)
+{
+	const struct probe_spec *spec = &session->specs[number];
+	const struct process_maps *maps = patch_target_maps(target);
+	_cleanup_free_ const struct process_map **list = calloc(maps->count + 1, sizeof(*list));
+	_cleanup_free_ struct session_file **files = calloc(maps->count + 1, sizeof(*files));
+	size_t nlist = list ? list_maps(maps, spec->path, list, maps->count) : 0;
+	size_t nfiles = 0;
+	int result = -ENOENT;
+
+	if (!list || !files)
+		return base_error_system(err, -ENOMEM, "cannot resolve %s", spec->symbol);
+	if (!nlist)
+		return no_file(spec, session->processes[session->nprocesses - 1]->pid, err);
+	for (size_t i = 0; i < nlist; i++) {
+		struct session_match match = { .spec = number, .map = list[i] };
+		int error = session_file_of(session, list[i], &match.file, err);
+
+		if (error && *spec->path)
+			return error;
+		if (error)
+			continue; /* a library that cannot be read matters only when it is asked for */
+		files[nfiles++] = match.file;
+		if (spec->by_offset)
+			return match_offset(match, spec, target, matches, count, cap, err);
+		error = match_symbols(session, match, spec, target, matches, count, cap, err);
+		if (error == -ENOTSUP)
+			result = result == -ENOENT ? error : result;
+		else if (error && error != -ENOENT)
+			return error;
+		if (!error) {
+			result = 0;
+			if (!spec->glob && !*spec->path)
+				break; /* the one the program would call */
+		}
+	}
+	if (result == -ENOTSUP)
+		return base_error(err, -ENOTSUP, UTAP_ERROR_REFUSED, "%s: %s", spec->symbol, session->first_refusal);
+	return result ? no_symbol(session, spec, files, nfiles, err) : 0;
+}
+
+/* ---- ifuncs ---- */
+
+/* What a slot of a module holds right now, when it leads into @file's code. */
+static bool slot_value(struct patch_target *target, utap_addr slot, const struct session_file *file,
+		       const struct process_map *map, uint64_t bias, uint64_t *vaddr)
+{
+	const struct process_map *to;
+	utap_addr value;
+
+	if (process_read(patch_target_mem(target), slot, &value, sizeof(value)))
+		return false;
+	to = process_maps_at(patch_target_maps(target), value);
+	if (!to || !to->execute || to->inode != map->inode || to->major != map->major || to->minor != map->minor)
+		return false;
+	*vaddr = value - bias;
+	return object_range_at(file->object, *vaddr) && object_range_at(file->object, *vaddr)->start == *vaddr;
+}
+
+static int map_bias(const struct process_map *map, const struct object *object, uint64_t *bias)
+{
+	const struct object_segment *segments;
+	size_t count = object_segments(object, &segments);
+
+	for (size_t i = 0; i < count; i++)
+		if (segments[i].execute && base_align_down(segments[i].offset, BASE_PAGE) <= map->offset &&
+		    map->offset < segments[i].offset + segments[i].file_size) {
+			*bias = map->start - (map->offset - segments[i].offset + segments[i].vaddr);
+			return 0;
+		}
+	return -ENOENT;
+}
+
+int session_resolve_ifunc(struct session *session, struct patch_target *target, struct session_file *file,
+			  const struct process_map *map, const struct object_symbol *symbol, uint64_t *ret)
+{
+	const struct process_maps *maps = patch_target_maps(target);
+	uint64_t bias;
+
+	if (map_bias(map, file->object, &bias))
+		return -ENOENT;
+	for (size_t i = 0; i < maps->count; i++) {
+		const struct object_slot *slots;
+		struct session_file *user;
+		uint64_t user_bias;
+		size_t n;
+
+		if (!is_candidate(&maps->map[i]) || !is_first_of_file(maps, i) ||
+		    session_file_of(session, &maps->map[i], &user, NULL) ||
+		    object_slots(user->object, &slots, &n, NULL) || map_bias(&maps->map[i], user->object, &user_bias))
+			continue;
+		for (size_t j = 0; j < n; j++) {
+			bool wanted = *slots[j].name ? !strcmp(slots[j].name, symbol->name) :
+						       user == file && slots[j].resolver == symbol->vaddr;
+
+			if (wanted && slot_value(target, slots[j].vaddr + user_bias, file, map, bias, ret) &&
+			    *ret != symbol->vaddr)
+				return 0;
+		}
+	}
+	return -ENOENT;
+}

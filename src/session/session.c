@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: MIT */
+/* The session itself: its probes, their table, reading. Attaching is attach.c's, taking out detach.c's. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "session/inside.h"
+
+#define GROUP_DEFAULT "utap"
+
+int session_create(const struct session_options *options, struct session **ret, struct utap_error *err)
+{
+	struct session *session = calloc(1, sizeof(*session));
+
+	if (!session || trace_reader_create(NULL, 0, &session->reader)) {
+		free(session);
+		return base_error_system(err, -ENOMEM, "cannot make a session");
+	}
+	session->options = *options;
+	*ret = session;
+	return 0;
+}
+
+static void free_tables(struct session *session)
+{
+	struct session_place *place, *next_place;
+	struct session_name *name, *next_name;
+
+	HASH_ITER (hh, session->places, place, next_place) {
+		HASH_DEL(session->places, place);
+		free(place);
+	}
+	HASH_ITER (hh, session->names, name, next_name) {
+		HASH_DEL(session->names, name);
+		free(name);
+	}
+	for (uint32_t i = 0; i < session->nprobes; i++) {
+		free((char *)(uintptr_t)session->probes[i].symbol);
+		free((char *)(uintptr_t)session->probes[i].path);
+	}
+	for (size_t i = 0; i < session->nspecs; i++) {
+		free(session->programs[i].insns);
+		free(session->programs[i].args);
+	}
+}
+
+void session_destroy(struct session *session)
+{
+	if (!session)
+		return;
+	trace_reader_destroy(session->reader);
+	for (size_t i = 0; i < session->nprocesses; i++) {
+		struct session_process *process = session->processes[i];
+
+		if (process->has_memory)
+			trace_memory_unmap(&process->memory);
+		patch_target_close(process->target);
+		free(process->sites);
+		free(process);
+	}
+	free_tables(session);
+	session_files_free(session);
+	free(session->specs);
+	free(session->programs);
+	free(session->probes);
+	free(session->delivered);
+	free(session->processes);
+	free(session->targets);
+	free(session->sites);
+	free(session);
+}
+
+void session_progress(const struct session *session, const char *what, size_t done, size_t total)
+{
+	if (session->options.progress)
+		session->options.progress(session->options.progress_arg, what, done, total);
+}
+
+void session_refuse(struct session *session, const char *place, const char *why)
+{
+	if (!session->refused++)
+		snprintf(session->first_refusal, sizeof(session->first_refusal), "%s", why);
+	if (session->options.refused)
+		session->options.refused(session->options.refused_arg, place, why);
+}
+
+/* ---- probes ---- */
+
+static struct trace_arg *trace_args(const struct probe_spec *spec)
+{
+	struct trace_arg *args = calloc(spec->nargs + 1, sizeof(*args));
+
+	for (size_t i = 0; args && i < spec->nargs; i++) {
+		snprintf(args[i].name, sizeof(args[i].name), "%s", spec->args[i].name);
+		args[i].bits = spec->args[i].bits;
+		switch (spec->args[i].format) {
+		case PROBE_FORMAT_UNSIGNED:
+			args[i].format = TRACE_UNSIGNED;
+			break;
+		case PROBE_FORMAT_SIGNED:
+			args[i].format = TRACE_SIGNED;
+			break;
+		case PROBE_FORMAT_HEX:
+			args[i].format = TRACE_HEX;
+			break;
+		}
+	}
+	return args;
+}
+
+int session_add(struct session *session, const struct probe_spec *spec, struct utap_error *err)
+{
+	size_t n = session->nspecs;
+	struct session_program program = { 0 };
+	int error = base_grow(&session->specs, &session->specs_cap, n + 1, sizeof(*session->specs));
+
+	if (!error)
+		error = base_grow(&session->programs, &session->programs_cap, n + 1, sizeof(*session->programs));
+	if (!error)
+		error = probe_program(spec, session->options.action, &program.insns, &program.count);
+	if (error)
+		return base_error_system(err, error, "cannot add probe %s", spec->symbol);
+	error = bpf_check(program.insns, program.count, BPF_PROBE, err);
+	program.args = error ? NULL : trace_args(spec);
+	if (!error && !program.args)
+		error = base_error_system(err, -ENOMEM, "cannot add probe %s", spec->symbol);
+	if (error) {
+		free(program.insns);
+		return error;
+	}
+	session->specs[n] = *spec;
+	session->programs[n] = program;
+	session->nspecs++;
+	return 0;
+}
+
+/* ---- places ---- */
+
+static bool take_name(struct session *session, const char *group, const char *event)
+{
+	struct session_name *name = calloc(1, sizeof(*name));
+	struct session_name *found;
+
+	if (!name)
+		return true;
+	snprintf(name->name, sizeof(name->name), "%s/%s", group, event);
+	HASH_FIND_STR(session->names, name->name, found);
+	if (found) {
+		free(name);
+		return false;
+	}
+	HASH_ADD_STR(session->names, name, name);
+	return true;
+}
+
+/* Names are unique in a group, as perf's readers want: a second malloc becomes malloc_1. */
+static void name_event(struct session *session, const struct session_match *match, struct trace_probe *probe)
+{
+	const struct probe_spec *spec = &session->specs[match->spec];
+	char event[PROBE_NAME];
+
+	snprintf(probe->group, sizeof(probe->group), "%s", *spec->group ? spec->group : GROUP_DEFAULT);
+	if (*spec->event)
+		snprintf(event, sizeof(event), "%s", spec->event);
+	else if (match->symbol)
+		probe_event_name(match->symbol->name, match->symbol_offset, event, sizeof(event));
+	else
+		snprintf(event, sizeof(event), "at_0x%lx", (unsigned long)probe->offset);
+	snprintf(probe->event, sizeof(probe->event), "%s", event);
+	for (unsigned i = 1; !take_name(session, probe->group, probe->event); i++)
+		snprintf(probe->event, sizeof(probe->event), "%.50s_%u", event, i);
+}
+
+static int add_probe(struct session *session, const struct session_match *match, utap_addr addr)
+{
+	uint32_t id = session->nprobes;
+	struct trace_probe *probe;
+
+	if (base_grow(&session->probes, &session->probes_cap, id + 1, sizeof(*session->probes)) ||
+	    base_grow(&session->delivered, &session->delivered_cap, id + 1, sizeof(*session->delivered)))
+		return -ENOMEM;
+	probe = &session->probes[id];
+	*probe = (struct trace_probe){
+		.path = strdup(match->map->path),
+		.symbol = match->symbol ? object_demangle(match->symbol->name) : strdup(""),
+		.symbol_offset = match->symbol_offset,
+		.addr = addr,
+		.record_size = session->options.action == PROBE_RECORD ? probe_record_size(&session->specs[match->spec]) : 0,
+		.nargs = (uint32_t)session->specs[match->spec].nargs,
+		.args = session->programs[match->spec].args,
+	};
+	if (!probe->path || !probe->symbol ||
+	    object_vaddr_to_offset(match->file->object, match->vaddr, &probe->offset)) {
+		free((char *)(uintptr_t)probe->path);
+		free((char *)(uintptr_t)probe->symbol);
+		return -ENOMEM;
+	}
+	name_event(session, match, probe);
+	session->delivered[id] = 0;
+	session->nprobes++;
+	return 0;
+}
+
+int session_id_of(struct session *session, const struct session_match *match, utap_addr addr, uint32_t *ret)
+{
+	struct session_place_key key;
+	struct session_place *place;
+	int error;
+
+	memset(&key, 0, sizeof(key));
+	key.file = match->file;
+	key.vaddr = match->vaddr;
+	HASH_FIND(hh, session->places, &key, sizeof(key), place);
+	if (place) {
+		*ret = place->id;
+		return place->spec == match->spec ? 0 : -EEXIST;
+	}
+	place = calloc(1, sizeof(*place));
+	if (!place)
+		return -ENOMEM;
+	error = add_probe(session, match, addr);
+	if (error) {
+		free(place);
+		return error;
+	}
+	place->key = key;
+	place->spec = match->spec;
+	place->id = session->nprobes - 1;
+	HASH_ADD(hh, session->places, key, sizeof(place->key), place);
+	*ret = place->id;
+	return 0;
+}
+
+uint32_t session_probes(const struct session *session, const struct trace_probe **ret)
+{
+	*ret = session->probes;
+	return session->nprobes;
+}
+
+size_t session_sites(const struct session *session, const struct session_site **ret)
+{
+	*ret = session->sites;
+	return session->nsites;
+}
+
+size_t session_targets(const struct session *session, const struct session_target **ret)
+{
+	*ret = session->targets;
+	return session->nprocesses;
+}
+
+int session_read_code(struct session *session, pid_t pid, utap_addr addr, void *to, size_t size)
+{
+	for (size_t i = 0; i < session->nprocesses; i++)
+		if (session->processes[i]->pid == pid && session->processes[i]->target)
+			return process_read(patch_target_mem(session->processes[i]->target), addr, to, size);
+	return -ESRCH;
+}
+
+/* ---- reading ---- */
+
+struct delivery {
+	struct session *session;
+	trace_record_fn *fn;
+	void *arg;
+};
+
+static int deliver(void *arg, const struct trace_record *record)
+{
+	struct delivery *delivery = arg;
+
+	delivery->session->delivered[record->id]++;
+	return delivery->fn ? delivery->fn(delivery->arg, record) : 0;
+}
+
+long session_drain(struct session *session, bool all, trace_record_fn *fn, void *arg)
+{
+	struct delivery delivery = { .session = session, .fn = fn, .arg = arg };
+
+	return trace_reader_drain(session->reader, all, deliver, &delivery);
+}
+
+void session_wait(struct session *session, int timeout_ms) { trace_reader_wait(session->reader, timeout_ms); }
+
+void session_count(const struct session *session, uint32_t id, struct session_counts *ret)
+{
+	*ret = (struct session_counts){ 0 };
+	if (id >= session->nprobes)
+		return;
+	for (size_t i = 0; i < session->nprocesses; i++) {
+		const struct session_process *process = session->processes[i];
+
+		if (!process->has_memory || id >= process->memory.geometry.max_probes)
+			continue;
+		ret->hits += trace_memory_hits(&process->memory, id);
+		ret->lost += trace_memory_lost(&process->memory, id);
+	}
+	if (session->options.action == PROBE_RECORD)
+		ret->hits = session->delivered[id] + ret->lost;
+}
+
+void session_stats(const struct session *session, struct trace_stats *ret) { trace_reader_stats(session->reader, ret); }

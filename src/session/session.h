@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Probes x processes. A session holds probes (places in files) and targets (processes); it brings each probe into each
+ * target that maps its file, reads what they record, and takes everything out again.
+ *
+ * Life: create -> add probes -> attach or spawn targets -> drain .. -> detach -> destroy. One thread uses a session.
+ */
+#ifndef SESSION_SESSION_H
+#define SESSION_SESSION_H
+
+#include <sys/types.h>
+
+#include "patch/layer.h"
+#include "probe/probe.h"
+#include "trace/trace.h"
+
+struct session;
+
+struct session_options {
+	enum probe_action action; /* of all probes */
+	uint64_t ring_size;       /* bytes a CPU, rounded up to a power of two of pages; 0: 1 MiB (a page for PROBE_COUNT) */
+	bool allow_no_frame;      /* also probe code without a frame description entry */
+	/* Called now and then while an attach takes long; may be NULL. done of total, "reading symbols", "patching" .. */
+	void (*progress)(void *arg, const char *what, size_t done, size_t total);
+	void *progress_arg;
+	/* Called for each place that could not be probed, with a sentence; may be NULL. */
+	void (*refused)(void *arg, const char *place, const char *why);
+	void *refused_arg;
+};
+
+int session_create(const struct session_options *options, struct session **ret, struct utap_error *err) BASE_MUST_CHECK;
+
+/** session_destroy() - free everything. Targets not detached stay patched and correct; `utap detach` cleans them. NULL is fine. */
+void session_destroy(struct session *session);
+
+/** session_add() - one more probe, before any attach; resolved when a target is attached */
+int session_add(struct session *session, const struct probe_spec *spec, struct utap_error *err) BASE_MUST_CHECK;
+
+/**
+ * session_attach() - probe a running process
+ *
+ * A spec that matches many places attaches where it can; each refusal goes to options.refused. It fails when a spec matches
+ * nothing, or when all its places are refused (the first reason is in @err); then the target is as it was.
+ *
+ * Return: number of places probed, or -ESRCH no such process, -EPERM, -EACCES, -EBUSY already traced (by whom is in
+ * @err), -ENOENT no such file or symbol, -EINVAL, -ENOTSUP every place refused, -ECHILD it exited meanwhile, others.
+ */
+long session_attach(struct session *session, pid_t pid, struct utap_error *err) BASE_MUST_CHECK;
+
+/**
+ * session_spawn() - start a program (found in $PATH) with the probes in place before its first instruction
+ * @argv:  NULL-terminated
+ * @pid:   of the child; the caller reaps it
+ *
+ * Return: number of places probed or a negative errno as for session_attach(); on failure the child is gone.
+ */
+long session_spawn(struct session *session, char *const argv[], pid_t *pid, struct utap_error *err) BASE_MUST_CHECK;
+
+/** session_probes() - the table of places probed; ids index it; valid until the next attach */
+uint32_t session_probes(const struct session *session, const struct trace_probe **ret);
+
+/** How one place is probed, for `utap list`, `utap probe --explain` and -v. */
+struct session_site {
+	pid_t pid;
+	uint32_t id;
+	utap_addr addr;
+	enum patch_layer layer;
+	utap_addr stub;
+	uint32_t stub_size;
+};
+size_t session_sites(const struct session *session, const struct session_site **ret);
+/** session_read_code() - bytes of a target, for explaining; 0 or negative errno */
+int session_read_code(struct session *session, pid_t pid, utap_addr addr, void *to, size_t size) BASE_MUST_CHECK;
+
+enum session_target_state { SESSION_RUNNING, SESSION_EXITED, SESSION_EXECED, SESSION_DETACHED };
+struct session_target {
+	pid_t pid;
+	enum session_target_state state;
+	uint64_t attach_ns;  /* the whole attach */
+	uint64_t stopped_ns; /* of it, the time one thread was stopped */
+	uint64_t memory;     /* bytes added: code and counters, without the ring */
+	uint64_t ring;       /* bytes of rings */
+};
+/** session_poll() - look which targets exited or executed another program; returns how many still run probed code */
+size_t session_poll(struct session *session);
+size_t session_targets(const struct session *session, const struct session_target **ret);
+
+long session_drain(struct session *session, bool all, trace_record_fn *fn, void *arg) BASE_MUST_CHECK;
+void session_wait(struct session *session, int timeout_ms);
+
+/** Exact counts, over all targets, of one probe. For PROBE_RECORD hits = records written + lost. */
+struct session_counts {
+	uint64_t hits;
+	uint64_t lost;
+};
+void session_count(const struct session *session, uint32_t id, struct session_counts *ret);
+void session_stats(const struct session *session, struct trace_stats *ret);
+
+/** What a detach found. */
+struct session_report {
+	size_t sites;          /* places restored */
+	size_t kept;           /* places left patched because somebody else changed them since (pass-through) */
+	uint64_t text_checked; /* bytes of text compared with the file afterwards and found equal */
+	uint64_t text_foreign; /* bytes that differ, none of them ours */
+	uint64_t memory_kept;  /* bytes of trampolines left because a thread may still be inside */
+	uint64_t detach_ns;
+	uint64_t stopped_ns;   /* the longest time one thread was stopped */
+};
+
+/**
+ * session_detach() - take everything out of all targets (and of children that inherited it); counters stay readable, drain with
+ * all = true afterwards delivers the rest
+ */
+int session_detach(struct session *session, struct session_report *report, struct utap_error *err) BASE_MUST_CHECK;
+
+/**
+ * session_clean() - `utap detach`: take out what a utap that is gone left in @pid
+ * Return: 0 (also when there was nothing: report all zero), -EBUSY when the utap that attached is still alive and @force is false, as for
+ * session_attach() otherwise.
+ */
+int session_clean(pid_t pid, bool force, struct session_report *report, struct utap_error *err) BASE_MUST_CHECK;
+
+/** One place that could be probed, for `utap list`. */
+struct session_candidate {
+	const char *symbol; /* demangled */
+	const char *path;
+	uint64_t offset;    /* in the file */
+	utap_addr addr;     /* 0 without a process */
+	enum patch_layer layer; /* PATCH_REFUSED: why is set */
+	const char *why;
+};
+typedef int session_candidate_fn(void *arg, const struct session_candidate *candidate);
+
+/**
+ * session_list() - functions that match @glob (NULL: all) in @path, or in all files that @pid maps, and how each would be probed.
+ * Without a process (pid 0) punned jumps are judged for a fresh address space.
+ */
+int session_list(pid_t pid, const char *path, const char *glob, session_candidate_fn *fn, void *arg,
+		 struct utap_error *err) BASE_MUST_CHECK;
+
+#endif

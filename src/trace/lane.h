@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A lane is one CPU's stream of records: its ring, or its cells. Inside the room only.
+ *
+ * Both kinds work alike: begin() looks at the shared positions once a drain and bounds them; peek() shows the oldest
+ * record, copied to private memory first and checked after; skip() takes it. Room is given back to the target as soon
+ * as its bytes were copied; what was copied and not yet taken stays in the lane for the next drain.
+ */
+#ifndef TRACE_LANE_H
+#define TRACE_LANE_H
+
+#include "trace/trace.h"
+
+/* What the check of a record needs of its probe, 4 bytes instead of 5 KiB; size 0: not looked up yet. */
+struct lane_shape {
+	uint16_t size;
+	uint16_t nargs;
+};
+
+/* What holds for every lane during one drain. */
+struct lane_rules {
+	const struct trace_probe *probes;
+	struct lane_shape *shapes; /* nprobes of them */
+	uint32_t nprobes;
+	uint64_t latest;  /* TSC: a record cannot be younger */
+	uint64_t jitter;  /* TSC: how far time may step back within a ring */
+	uint64_t now_ns;
+	struct trace_stats *stats;
+};
+
+struct lane_ring {
+	struct wire_ring *shared;
+	const uint8_t *bytes; /* mapped twice */
+	uint64_t size;
+	uint64_t at;     /* position: all below was copied; the true tail, the shared one is only told */
+	uint64_t end;    /* head, as read for this drain; at <= end <= at + size */
+	uint64_t time;   /* of the youngest record that was checked */
+	uint8_t *buffer; /* NULL until there is something to copy */
+	uint32_t from;   /* buffer[from, to) was copied and not taken */
+	uint32_t to;
+};
+
+/* A cell that was copied and not delivered; its bytes stand in the mirror. */
+struct lane_held {
+	uint64_t time;
+	uint64_t position;
+};
+
+struct lane_cells {
+	struct wire_cells *shared;
+	const uint8_t *bytes;
+	uint64_t count;
+	uint64_t cell_size;
+	uint64_t at;             /* position: all below was copied or given up */
+	uint64_t stuck_since;    /* ns: when the cell at `at` was first seen unfinished, 0: it was not */
+	uint64_t stuck_at;
+	uint64_t stuck_next;     /* cells below were reserved then */
+	uint8_t *mirror;         /* copies of 2 * count cells; NULL, as the three below, until there is something to copy */
+	uint8_t *taken;          /* by slot: the cell of [at, at + count) there was dealt with */
+	uint8_t *held;           /* by slot of the mirror: it holds a record not delivered yet */
+	struct lane_held *order; /* order[first, last) by time; room for the whole mirror */
+	size_t first;
+	size_t last;
+};
+
+void lane_ring_init(struct lane_ring *ring, void *block, const struct wire_control *geometry);
+void lane_ring_deinit(struct lane_ring *ring);
+int lane_ring_begin(struct lane_ring *ring, const struct lane_rules *rules) BASE_MUST_CHECK;
+const struct wire_record *lane_ring_peek(struct lane_ring *ring, const struct lane_rules *rules);
+/** lane_ring_limit() - let the target write up to @room bytes before its slow path */
+void lane_ring_limit(struct lane_ring *ring, uint64_t room);
+bool lane_ring_is_beyond(const struct lane_ring *ring, uint64_t room);
+
+static inline void lane_ring_skip(struct lane_ring *ring, const struct wire_record *record)
+{
+	ring->from += record->size;
+}
+
+void lane_cells_init(struct lane_cells *cells, void *block, const struct wire_control *geometry);
+void lane_cells_deinit(struct lane_cells *cells);
+int lane_cells_begin(struct lane_cells *cells, const struct lane_rules *rules) BASE_MUST_CHECK;
+const struct wire_record *lane_cells_peek(const struct lane_cells *cells);
+void lane_cells_skip(struct lane_cells *cells);
+void lane_cells_limit(struct lane_cells *cells, uint64_t room);
+bool lane_cells_is_beyond(const struct lane_cells *cells, uint64_t room);
+/** lane_cells_unfinished() - cells that were reserved and never completed: at the end they are given up */
+uint64_t lane_cells_unfinished(const struct lane_cells *cells);
+
+/** lane_shape_lookup() - the slow half of lane_shape(): the first record of a probe */
+struct lane_shape lane_shape_lookup(const struct lane_rules *rules, uint32_t id);
+
+/** lane_shape() - what a record of @id looks like; size 0 when there can be none */
+static inline struct lane_shape lane_shape(const struct lane_rules *rules, uint32_t id)
+{
+	if (id >= rules->nprobes)
+		return (struct lane_shape){0};
+	if (!rules->shapes[id].size)
+		return lane_shape_lookup(rules, id);
+	return rules->shapes[id];
+}
+
+/** lane_gap() - bytes or cells that a scribbled position can have cost: at most all there were */
+static inline uint64_t lane_gap(uint64_t from, uint64_t to, uint64_t most)
+{
+	uint64_t gap = to - from;
+
+	if (gap > -gap)
+		gap = -gap;
+	return gap < most ? gap : most;
+}
+
+#endif

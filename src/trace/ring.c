@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reading one ring. Owns the private buffer that its bytes are copied to.
+ *
+ * Our own `at` is the truth about what was consumed; the shared tail and limit are only written. The head is read once
+ * a drain and believed only within [at, at + size], so a drain never looks at more than one ring full. Whatever the
+ * head's alignment: after a scribble the target goes on from there, and so do we.
+ */
+#include "trace/lane.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RING_BUFFER 16384
+static_assert(RING_BUFFER >= 2 * WIRE_RECORD_MAX, "a refill makes progress");
+
+void lane_ring_init(struct lane_ring *ring, void *block, const struct wire_control *geometry)
+{
+	*ring = (struct lane_ring){
+		.shared = block,
+		.bytes = (const uint8_t *)block + WIRE_PAGE,
+		.size = geometry->ring_size,
+	};
+	ring->at = __atomic_load_n(&ring->shared->tail, __ATOMIC_RELAXED);
+	ring->end = ring->at;
+	lane_ring_limit(ring, ring->size);
+}
+
+void lane_ring_deinit(struct lane_ring *ring)
+{
+	free(ring->buffer);
+	ring->buffer = NULL;
+}
+
+void lane_ring_limit(struct lane_ring *ring, uint64_t room)
+{
+	/* Pairs with the target's slow path, which trusts only tail; the limit may be any value that is too small. */
+	__atomic_store_n(&ring->shared->tail, ring->at, __ATOMIC_RELEASE);
+	__atomic_store_n(&ring->shared->limit, ring->at + room, __ATOMIC_RELEASE);
+}
+
+/* Scribbled words would stop the ring for good if nothing in it were left to consume: look at them in any case. */
+static void ring_restore(struct lane_ring *ring)
+{
+	if (__atomic_load_n(&ring->shared->tail, __ATOMIC_RELAXED) != ring->at ||
+	    __atomic_load_n(&ring->shared->limit, __ATOMIC_RELAXED) != ring->at + ring->size)
+		lane_ring_limit(ring, ring->size);
+}
+
+bool lane_ring_is_beyond(const struct lane_ring *ring, uint64_t room)
+{
+	return __atomic_load_n(&ring->shared->head, __ATOMIC_ACQUIRE) - ring->at > room;
+}
+
+/* The head went where no writer can have brought it: go on from there. */
+static void ring_jump(struct lane_ring *ring, uint64_t head, struct trace_stats *stats)
+{
+	stats->overrun += lane_gap(ring->at, head, ring->size);
+	ring->at = head;
+	ring->end = head;
+	lane_ring_limit(ring, ring->size);
+}
+
+int lane_ring_begin(struct lane_ring *ring, const struct lane_rules *rules)
+{
+	uint64_t head = __atomic_load_n(&ring->shared->head, __ATOMIC_ACQUIRE); /* pairs with the commit of a record */
+
+	if (head - ring->at > ring->size) {
+		ring_jump(ring, head, rules->stats);
+		return 0;
+	}
+	if (head != ring->at && !ring->buffer) {
+		ring->buffer = malloc(RING_BUFFER);
+		if (!ring->buffer)
+			return -ENOMEM;
+	}
+	ring->end = head;
+	ring_restore(ring);
+	return 0;
+}
+
+static void ring_refill(struct lane_ring *ring)
+{
+	uint32_t have = ring->to - ring->from;
+	uint64_t want = ring->end - ring->at;
+
+	memmove(ring->buffer, ring->buffer + ring->from, have);
+	if (want > RING_BUFFER - have)
+		want = RING_BUFFER - have;
+	memcpy(ring->buffer + have, ring->bytes + (ring->at & (ring->size - 1)), want);
+	ring->from = 0;
+	ring->to = have + (uint32_t)want;
+	ring->at += want;
+	lane_ring_limit(ring, ring->size);
+}
+
+/* Records have no marks to find the next one by: after a bad one, everything up to the head is skipped. */
+static void ring_skip_to_head(struct lane_ring *ring, struct trace_stats *stats)
+{
+	uint64_t head = __atomic_load_n(&ring->shared->head, __ATOMIC_ACQUIRE);
+
+	stats->damaged += ring->to - ring->from;
+	ring->from = 0;
+	ring->to = 0;
+	ring->time = 0;
+	if (head - ring->at > ring->size) {
+		stats->damaged += ring->end - ring->at;
+		ring->at = ring->end;
+		ring_jump(ring, head, stats);
+		return;
+	}
+	stats->damaged += head - ring->at;
+	ring->at = head;
+	ring->end = head;
+	lane_ring_limit(ring, ring->size);
+}
+
+/* Is the time one that can follow in this ring? A few ticks back are the CPU's reordering, and are smoothed out. */
+static bool ring_accepts_time(struct lane_ring *ring, struct wire_record *record, const struct lane_rules *rules)
+{
+	if (record->time > rules->latest)
+		return false;
+	if (record->time < ring->time) {
+		if (ring->time - record->time > rules->jitter)
+			return false;
+		record->time = ring->time;
+	}
+	ring->time = record->time;
+	return true;
+}
+
+const struct wire_record *lane_ring_peek(struct lane_ring *ring, const struct lane_rules *rules)
+{
+	for (;;) {
+		uint32_t have = ring->to - ring->from;
+
+		if (have >= sizeof(struct wire_record)) {
+			struct wire_record *record = (struct wire_record *)(ring->buffer + ring->from);
+			struct lane_shape shape = lane_shape(rules, record->id);
+
+			if (!shape.size || record->size != shape.size)
+				break;
+			if (shape.size <= have) {
+				if (!ring_accepts_time(ring, record, rules))
+					break;
+				return record;
+			}
+		}
+		if (ring->at == ring->end) {
+			if (!have)
+				return NULL;
+			break; /* the head stands inside a record */
+		}
+		ring_refill(ring);
+	}
+	ring_skip_to_head(ring, rules->stats);
+	return NULL;
+}

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The layouts that utap and a target share. One memory file ("utap", sealed against shrinking and growing) holds everything;
+ * the target maps its data part read-write and its code part read-execute, never one page both ways.
+ *
+ *   data part, mapped once, contiguous in the target from wire_control.self:
+ *     control     struct wire_control
+ *     table       target addresses of the per-CPU blocks: entries [-2], [-1] are 0 (rseq's "no CPU"), then one a CPU
+ *     lost        u64[max_probes]: records that found no room, one counter a probe, lock-incremented
+ *     journal     struct wire_site[max_sites]: what was written into the text, for an undo by anybody
+ *     islands     struct wire_island[max_islands]: pages mapped for punned jumps
+ *     lend        the area of a thread that runs system calls for us: struct wire_lend
+ *     blocks      one a CPU; in the file a block is [ring page][ring][counters][shared][cells page][cells],
+ *                 in the target the ring is mapped twice in a row, so that a record never has to wrap:
+ *                 [ring page][ring][ring again][counters][shared][cells page][cells]
+ *   code part, mapped piecewise near the modules it serves (struct wire_pool) and as island pages.
+ *
+ * Distrust: the target can write every byte of the data part. Readers copy a word once, bound it, and never follow an
+ * offset or address taken from here without checking it against their own tables.
+ *
+ * Synchronisation (x86-64, total store order; the reader uses acquire loads):
+ *     word              writer                                   reader            order
+ *     ring.head         target, last store of an rseq section    utap              record bytes before head
+ *     ring.limit        utap when it consumed; target's slow path target           any old value is only too small: safe
+ *     ring.tail         utap                                     target slow path  bytes were copied out before tail
+ *     cell.seq          target, after the cell's payload         utap              payload before seq
+ *     cells.next        target, lock cmpxchg                     utap              reservation only
+ *     counters[]        target, single store in an rseq section  utap              none needed: monotonic
+ *     shared[], lost[]  target, lock inc                         utap              none needed: monotonic
+ *     sleeping          utap sets 1; target exchanges 0 and wakes both             futex
+ */
+#ifndef WIRE_WIRE_H
+#define WIRE_WIRE_H
+
+#include <assert.h>
+#include <stdint.h>
+
+#define WIRE_MAGIC 0x31706174 /* "tap1" */
+#define WIRE_VERSION 1
+#define WIRE_NAME "utap" /* of the memory file: /memfd:utap in /proc/PID/maps */
+#define WIRE_PAGE 4096
+#define WIRE_POOLS 64
+#define WIRE_STAGES 64
+#define WIRE_BATCH 4096
+#define WIRE_RSEQ_SIGNATURE 0x53053053
+
+/* A record: header, then one u64 for each argument. Sizes are multiples of 8. The bpf program of a probe writes it. */
+struct wire_record {
+	uint32_t id;    /* the probe, an index of the session's table */
+	uint16_t size;  /* bytes, header included */
+	uint16_t flags; /* 0 for now */
+	uint64_t time;  /* raw TSC */
+	uint32_t tid;
+	uint32_t pid;
+};
+static_assert(sizeof(struct wire_record) == 24, "wire_record");
+#define WIRE_RECORD_MAX 2048 /* bytes of the largest record */
+
+/* A ring of variable-size records, committed by one store inside an rseq critical section. Positions count bytes. */
+struct wire_ring {
+	uint64_t head;  /* all bytes below it are complete records */
+	uint64_t limit; /* a record that would end above it takes the slow path */
+	uint64_t tail;  /* bytes consumed */
+	uint64_t unused[5];
+};
+static_assert(sizeof(struct wire_ring) == 64, "wire_ring");
+
+/* A ring of fixed cells for threads that have no rseq area. Positions count cells. */
+struct wire_cells {
+	uint64_t next;  /* the next cell to be reserved */
+	uint64_t limit; /* a reservation at or above it takes the slow path */
+	uint64_t tail;  /* cells consumed */
+	uint64_t unused[5];
+};
+static_assert(sizeof(struct wire_cells) == 64, "wire_cells");
+
+/* One cell: cell_size bytes, a power of two. seq is position + 1, stored last. */
+struct wire_cell {
+	uint64_t seq;
+	uint8_t record[]; /* struct wire_record */
+};
+
+/* What one patch changed. wrote[] holds the first bytes written; bytes changed beyond 8 are 0xcc. */
+enum wire_site_kind { WIRE_SITE_FREE = 0, WIRE_SITE_JUMP = 1, WIRE_SITE_ISLAND = 3, WIRE_SITE_PUN = 4 };
+struct wire_site {
+	uint64_t addr;
+	uint32_t stub;    /* offset of the trampoline in the code part */
+	uint8_t kind;     /* enum wire_site_kind */
+	uint8_t changed;  /* bytes changed at addr */
+	uint8_t unused[2];
+	uint8_t wrote[8];
+};
+static_assert(sizeof(struct wire_site) == 24, "wire_site");
+
+struct wire_island {
+	uint64_t addr;   /* page address in the target */
+	uint32_t offset; /* page of the code part it shows, in bytes from code_at */
+	uint32_t unused;
+};
+static_assert(sizeof(struct wire_island) == 16, "wire_island");
+
+/* A piece of the code part, mapped read-execute near some modules. */
+struct wire_pool {
+	uint64_t addr;
+	uint32_t size;
+	uint32_t offset; /* in bytes from code_at */
+};
+static_assert(sizeof(struct wire_pool) == 16, "wire_pool");
+
+/* Memory mapped while a change is being prepared; empty outside one. */
+struct wire_stage {
+	uint64_t addr;
+	uint64_t size;
+};
+
+/* A system call to be made by a lent thread. */
+struct wire_call {
+	uint64_t number;
+	uint64_t args[6];
+	int64_t result;
+};
+static_assert(sizeof(struct wire_call) == 64, "wire_call");
+
+/* What a lent thread uses instead of its own stack. */
+struct wire_lend {
+	uint32_t count;     /* calls to make */
+	uint32_t completed; /* calls made */
+	uint32_t done;      /* futex: 1 when finished */
+	uint32_t released;  /* utap sets it to let the thread go back by itself */
+	uint8_t unused[48];
+	uint8_t frame[16384 - 64]; /* signal frame that takes the thread home should utap die */
+	uint8_t stack[4096];
+	struct wire_call calls[WIRE_BATCH];
+};
+static_assert(sizeof(struct wire_lend) % WIRE_PAGE == 0, "wire_lend");
+
+struct wire_control {
+	uint32_t magic;
+	uint32_t version;
+	uint64_t self;       /* target address of this struct */
+	uint64_t span;       /* bytes of the data part in the target's address space */
+	uint64_t file_size;  /* bytes of the memory file */
+	uint64_t local;      /* target address of struct wire_local, a private page wiped in forked children */
+	uint32_t cpus;       /* blocks */
+	uint32_t max_probes; /* entries of lost, counters, shared */
+	uint32_t max_sites;
+	uint32_t max_islands;
+	uint64_t table_at;   /* byte offsets from self, equal to file offsets: */
+	uint64_t lost_at;
+	uint64_t journal_at;
+	uint64_t islands_at;
+	uint64_t lend_at;
+	uint64_t blocks_at;    /* first block; differs: file offset blocks_at + cpu * block_file_size */
+	uint64_t block_span;   /* bytes of a block in an address space */
+	uint64_t block_file_size;
+	uint64_t ring_size;    /* bytes, a power of two, at least a page */
+	uint64_t counters_at;  /* offsets from a block's start, in an address space: */
+	uint64_t shared_at;
+	uint64_t cells_at;     /* struct wire_cells; its cells follow one page later */
+	uint64_t cells;        /* a power of two */
+	uint64_t cell_size;
+	uint64_t code_at;      /* file offset of the code part */
+	uint64_t code_size;
+	uint32_t controller;   /* pid of the utap that attached */
+	uint32_t sleeping;     /* futex: 1 while the reader sleeps */
+	uint32_t sites;        /* journal entries in use */
+	uint32_t islands;      /* islands in use */
+	uint32_t pools_used;
+	uint32_t stages_used;
+	uint32_t quiet;        /* 1: the target is confined by seccomp, the runtime makes no system calls */
+	uint32_t unused;
+	struct wire_pool pools[WIRE_POOLS];
+	struct wire_stage stages[WIRE_STAGES];
+};
+static_assert(sizeof(struct wire_control) <= WIRE_PAGE, "wire_control");
+
+/* The page a forked child finds zeroed. */
+struct wire_local {
+	uint32_t pid; /* 0: not known yet, ask the kernel */
+	uint32_t unused[15];
+};
+
+/*
+ * The runtime image starts with a table of 32-bit offsets from its first byte, in this order, followed by the slot
+ * that the controller fills with the target address of the data part.
+ *
+ * Calling convention of all but RT_BATCH, from generated code: arguments in %rax and %rdx, result in %rax, every other
+ * register preserved, flags not; needs 160 bytes of stack.
+ *   RT_RING_SLOW  rax = struct wire_ring *, rdx = probe id << 32 | record size -> 1: try again, 0: full, loss counted
+ *   RT_CELL_SLOW  rax = struct wire_cells *, rdx = probe id << 32             -> likewise
+ *   RT_PID        rax = struct wire_local *                                    -> pid of this process, cached there
+ *   RT_TID                                                                     -> tid of this thread
+ *   RT_READ       rax = struct wire_read *                                     -> 0 or negative errno; never faults
+ *   RT_BATCH      entered by a lent thread: rdi = struct wire_lend *; does not return
+ */
+enum wire_runtime_entry { RT_RING_SLOW, RT_CELL_SLOW, RT_PID, RT_TID, RT_READ, RT_BATCH, RT_ENTRIES };
+struct wire_runtime {
+	uint32_t entry[RT_ENTRIES];
+	uint32_t data_slot; /* offset of the u64 that holds wire_control.self */
+	uint32_t size;
+};
+
+struct wire_read {
+	uint64_t to;   /* destination, in the target's own writable memory (our stack space) */
+	uint64_t from;
+	uint64_t size; /* at most 4096 */
+};
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Probe text from anybody. What parses must give programs that the checker accepts, events with valid names, and must
+ * parse to the same specification again.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "probe/probe.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check_name(const char *name)
+{
+	if (!name[0] || (name[0] >= '0' && name[0] <= '9'))
+		abort();
+	if (name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")])
+		abort();
+}
+
+static void check_program(const struct probe_spec *spec, enum probe_action action)
+{
+	struct bpf_insn *program;
+	struct utap_error err;
+	size_t count;
+
+	if (probe_program(spec, action, &program, &count))
+		return;
+	if (bpf_check(program, count, BPF_PROBE, &err))
+		abort();
+	free(program);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static struct probe_spec spec;
+	static struct probe_spec again;
+	struct utap_error err;
+	size_t column = 0;
+	char *text = malloc(size + 1);
+	char name[PROBE_NAME];
+
+	if (!text)
+		return 0;
+	memcpy(text, data, size);
+	text[size] = '\0';
+	if (probe_parse(text, &spec, &column, &err)) {
+		if (column == 0 || column > strlen(text) + 1 || strncmp(err.text, "column ", 7) != 0)
+			abort();
+		free(text);
+		return 0;
+	}
+	if (probe_parse(text, &again, NULL, NULL) || memcmp(&spec, &again, sizeof(spec)) != 0)
+		abort();
+	check_program(&spec, PROBE_COUNT);
+	check_program(&spec, PROBE_RECORD);
+	probe_event_name(spec.symbol, spec.offset, name, sizeof(name));
+	check_name(name);
+	if (spec.event[0])
+		check_name(spec.event);
+	for (size_t i = 0; i < spec.nargs; i++)
+		check_name(spec.args[i].name);
+	free(text);
+	return 0;
+}

@@ -1,0 +1,605 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * perf.data: what was written comes back; damage, cut-off files and full disks end in an error, never in a crash; and
+ * the real perf, when it is installed, prints the records as they were given.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/perf_event.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "format/format.h"
+
+#define NARGS 12
+#define START_NS 1000000000000ULL
+
+static const struct trace_arg all_args[NARGS] = {
+	{ "x64", 64, TRACE_HEX },      { "x8", 8, TRACE_HEX },        { "u64", 64, TRACE_UNSIGNED },
+	{ "s8", 8, TRACE_SIGNED },     { "s16", 16, TRACE_SIGNED },   { "u8", 8, TRACE_UNSIGNED },
+	{ "s32", 32, TRACE_SIGNED },   { "s64", 64, TRACE_SIGNED },   { "x16", 16, TRACE_HEX },
+	{ "u32", 32, TRACE_UNSIGNED }, { "u16", 16, TRACE_UNSIGNED }, { "x32", 32, TRACE_HEX },
+};
+/* Bits above an argument's width are set: they must not show. */
+static const uint64_t all_values[NARGS] = {
+	0x18,           0xfff,        24,     0xabcdffULL, (uint64_t)-2, 0x1c8,
+	0x5ffffffffULL, (uint64_t)-5, 0xbeef, 4000000000U, 65535,        0x1cafebabeULL,
+};
+static const uint64_t all_expected[NARGS] = {
+	0x18,         0xff,         24,     (uint64_t)-1, (uint64_t)-2, 0xc8,
+	(uint64_t)-1, (uint64_t)-5, 0xbeef, 4000000000U,  65535,        0xcafebabe,
+};
+
+#define SYMBOLS 500
+
+struct file {
+	char path[64];
+	char symbols[SYMBOLS][32]; /* of the probes, in turn */
+	int fd;
+	struct trace_probe *probes;
+	uint32_t nprobes;
+	struct format_perf *perf;
+};
+
+/* Probe 0 has every kind of argument, 1 has none, the others one each. */
+static void file_open(struct file *file, uint32_t nprobes)
+{
+	*file = (struct file) { .path = "/tmp/utap-test-format-XXXXXX", .nprobes = nprobes };
+	file->fd = mkstemp(file->path);
+	assert_true(file->fd >= 0);
+	file->probes = calloc(nprobes + 1, sizeof(*file->probes));
+	assert_non_null(file->probes);
+	for (uint32_t i = 0; i < nprobes; i++) {
+		struct trace_probe *probe = &file->probes[i];
+
+		snprintf(probe->group, sizeof(probe->group), "%s", i % 2 ? "libc" : "utap");
+		snprintf(probe->event, sizeof(probe->event), "event%u", i);
+		probe->path = i % 3 ? "/opt/other.so" : "/opt/one.so";
+		snprintf(file->symbols[i % SYMBOLS], sizeof(file->symbols[0]), "ns::symbol<%u>", i % SYMBOLS);
+		probe->symbol = file->symbols[i % SYMBOLS];
+		probe->offset = 0x1000 + i;
+		probe->symbol_offset = i;
+		probe->addr = 0x7f0000001000 + i;
+		probe->record_size = 24 + 8 * NARGS;
+		probe->nargs = i == 0 ? NARGS : i != 1;
+		probe->args = all_args;
+	}
+	assert_int_equal(format_perf_create(file->fd, file->probes, nprobes, &file->perf, NULL), 0);
+}
+
+static void file_close(struct file *file)
+{
+	close(file->fd);
+	unlink(file->path);
+	free(file->probes);
+}
+
+static void file_finish(struct file *file)
+{
+	assert_int_equal(format_perf_finish(file->perf), 0);
+}
+
+static int add_sample(struct file *file, uint32_t id, uint32_t pid, uint32_t tid, uint64_t time_ns)
+{
+	struct trace_record record = { .time_ns = time_ns,
+				       .id = id,
+				       .cpu = 1,
+				       .pid = pid,
+				       .tid = tid,
+				       .nargs = file->probes[id].nargs,
+				       .args = all_values };
+
+	return format_perf_sample(file->perf, &record);
+}
+
+static struct format_map code_map(uint32_t pid, uint64_t start, const char *path)
+{
+	return (struct format_map) { .pid = pid,
+				     .start = start,
+				     .size = 0x10000,
+				     .offset = 0x1000,
+				     .major = 8,
+				     .minor = 1,
+				     .inode = 77,
+				     .prot = PROT_READ | PROT_EXEC,
+				     .flags = MAP_PRIVATE,
+				     .path = path };
+}
+
+static struct format_perf_event next(struct format_perf_file *in)
+{
+	struct format_perf_event event;
+	struct utap_error err = { 0 };
+	int r = format_perf_next(in, &event, &err);
+
+	if (r)
+		fail_msg("%d: %s", r, err.text);
+	return event;
+}
+
+/* Samples until the end, which must come without damage; -errno when the file does not open. */
+static long count_samples(const char *path)
+{
+	struct format_perf_file *in;
+	struct format_perf_event event;
+	long count = 0;
+	int r = format_perf_open(path, &in, NULL);
+
+	if (r < 0)
+		return r;
+	for (event = next(in); event.type != FORMAT_PERF_END; event = next(in))
+		count += event.type == FORMAT_PERF_SAMPLE;
+	format_perf_close(in);
+	return count;
+}
+
+static void test_everything_comes_back(void **state)
+{
+	struct file file;
+	struct format_perf_file *in;
+	const struct trace_probe *probes;
+
+	file_open(&file, 3);
+	assert_int_equal(format_perf_comm(file.perf, 10, 11, "a name of many bytes"), 0);
+	assert_int_equal(add_sample(&file, 0, 10, 11, START_NS), 0);
+	assert_int_equal(add_sample(&file, 1, 10, 12, START_NS + 1), 0);
+	assert_int_equal(format_perf_lost(file.perf, 2, 1234, START_NS + 2), 0);
+	assert_int_equal(add_sample(&file, 2, 10, 11, START_NS + 3), 0);
+	file_finish(&file);
+	assert_int_equal(format_perf_open(file.path, &in, NULL), 0);
+
+	assert_int_equal(format_perf_probes(in, &probes), 3);
+	for (uint32_t i = 0; i < 3; i++) {
+		assert_string_equal(probes[i].group, file.probes[i].group);
+		assert_string_equal(probes[i].event, file.probes[i].event);
+		assert_string_equal(probes[i].path, file.probes[i].path);
+		assert_string_equal(probes[i].symbol, file.probes[i].symbol);
+		assert_int_equal(probes[i].offset, file.probes[i].offset);
+		assert_int_equal(probes[i].symbol_offset, file.probes[i].symbol_offset);
+		assert_int_equal(probes[i].addr, file.probes[i].addr);
+		assert_int_equal(probes[i].record_size, file.probes[i].record_size);
+		assert_int_equal(probes[i].nargs, file.probes[i].nargs);
+		for (uint32_t j = 0; j < probes[i].nargs; j++) {
+			assert_string_equal(probes[i].args[j].name, all_args[j].name);
+			assert_int_equal(probes[i].args[j].bits, all_args[j].bits);
+			assert_int_equal(probes[i].args[j].format, all_args[j].format);
+		}
+	}
+
+	struct format_perf_event event = next(in);
+
+	assert_int_equal(event.type, FORMAT_PERF_COMM);
+	assert_string_equal(event.comm, "a name of many ");
+	assert_int_equal(event.pid, 10);
+	assert_int_equal(event.tid, 11);
+	event = next(in);
+	assert_int_equal(event.type, FORMAT_PERF_SAMPLE);
+	assert_string_equal(event.comm, "a name of many ");
+	assert_int_equal(event.record.time_ns, START_NS);
+	assert_int_equal(event.record.id, 0);
+	assert_int_equal(event.record.cpu, 1);
+	assert_int_equal(event.record.pid, 10);
+	assert_int_equal(event.record.tid, 11);
+	assert_int_equal(event.ip, file.probes[0].addr);
+	assert_int_equal(event.record.nargs, NARGS);
+	assert_memory_equal(event.record.args, all_expected, sizeof(all_expected));
+	event = next(in);
+	assert_int_equal(event.type, FORMAT_PERF_SAMPLE);
+	assert_null(event.comm);
+	assert_int_equal(event.record.id, 1);
+	assert_int_equal(event.record.nargs, 0);
+	event = next(in);
+	assert_int_equal(event.type, FORMAT_PERF_LOST);
+	assert_int_equal(event.record.id, 2);
+	assert_int_equal(event.record.time_ns, START_NS + 2);
+	assert_int_equal(event.lost, 1234);
+	event = next(in);
+	assert_int_equal(event.type, FORMAT_PERF_SAMPLE);
+	assert_int_equal(event.record.id, 2);
+	assert_int_equal(event.record.args[0], 0x18);
+	assert_int_equal(next(in).type, FORMAT_PERF_END);
+	assert_int_equal(next(in).type, FORMAT_PERF_END);
+	format_perf_close(in);
+	file_close(&file);
+}
+
+static void test_address_of_each_process(void **state)
+{
+	struct file file;
+	struct format_perf_file *in;
+
+	file_open(&file, 2);
+	struct format_map first = code_map(10, 0x10000000, "/opt/one.so");
+	struct format_map second = code_map(20, 0x20000000, "/opt/one.so");
+	struct format_map data = code_map(20, 0x30000000, "/opt/one.so");
+
+	data.prot = PROT_READ;
+	assert_int_equal(format_perf_map(file.perf, &first), 0);
+	assert_int_equal(format_perf_map(file.perf, &second), 0);
+	assert_int_equal(format_perf_map(file.perf, &data), 0);
+	for (uint32_t pid = 10; pid <= 30; pid += 10)
+		assert_int_equal(add_sample(&file, 0, pid, pid, START_NS), 0);
+	first.start = 0x40000000; /* after an exec */
+	assert_int_equal(format_perf_map(file.perf, &first), 0);
+	assert_int_equal(add_sample(&file, 0, 10, 10, START_NS), 0);
+	assert_int_equal(add_sample(&file, 1, 10, 10, START_NS), 0);
+	file_finish(&file);
+
+	assert_int_equal(format_perf_open(file.path, &in, NULL), 0);
+	assert_int_equal(next(in).ip, 0x10000000);
+	assert_int_equal(next(in).ip, 0x20000000);
+	assert_int_equal(next(in).ip, file.probes[0].addr);
+	assert_int_equal(next(in).ip, 0x40000000);
+	assert_int_equal(next(in).ip, file.probes[1].addr);
+	assert_int_equal(next(in).type, FORMAT_PERF_END);
+	format_perf_close(in);
+	file_close(&file);
+}
+
+static void test_many(void **state)
+{
+	struct file file;
+	struct format_perf_file *in;
+	enum { PROBES = 10000, SAMPLES = 200000 };
+
+	file_open(&file, PROBES);
+	for (uint32_t i = 0; i < SAMPLES; i++) {
+		if (i % 1000 == 0)
+			assert_int_equal(format_perf_comm(file.perf, 1, i / 1000, i % 2000 ? "odd" : "even"), 0);
+		assert_int_equal(add_sample(&file, i % PROBES, 1, i / 1000, START_NS + i), 0);
+	}
+	file_finish(&file);
+	assert_int_equal(format_perf_open(file.path, &in, NULL), 0);
+	for (uint32_t i = 0; i < SAMPLES; i++) {
+		struct format_perf_event event = next(in);
+
+		if (i % 1000 == 0) {
+			assert_int_equal(event.type, FORMAT_PERF_COMM);
+			event = next(in);
+		}
+		assert_int_equal(event.type, FORMAT_PERF_SAMPLE);
+		assert_int_equal(event.record.id, i % PROBES);
+		assert_int_equal(event.record.time_ns, START_NS + i);
+		assert_string_equal(event.comm, i / 1000 % 2 ? "odd" : "even");
+	}
+	assert_int_equal(next(in).type, FORMAT_PERF_END);
+	format_perf_close(in);
+	file_close(&file);
+}
+
+static void test_refuses_what_does_not_fit(void **state)
+{
+	struct file file;
+	struct format_perf *perf;
+	struct utap_error err = { 0 };
+	static const struct trace_arg odd = { "odd", 24, TRACE_HEX };
+	_cleanup_free_ char *path = malloc(5000);
+	_cleanup_free_ struct trace_arg *args = calloc(10000, sizeof(*args));
+
+	file_open(&file, 2);
+	struct trace_record record = { .id = 2 };
+
+	assert_int_equal(format_perf_sample(file.perf, &record), -EINVAL);
+	assert_int_equal(format_perf_lost(file.perf, 2, 1, 0), -EINVAL);
+	memset(path, 'a', 4999);
+	path[4999] = 0;
+	struct format_map map = code_map(1, 0, path);
+
+	assert_int_equal(format_perf_map(file.perf, &map), -ENAMETOOLONG);
+	assert_int_equal(format_perf_build_id(file.perf, path, (const uint8_t *)"x", 1), -ENAMETOOLONG);
+	assert_int_equal(format_perf_build_id(file.perf, "/a", (const uint8_t *)path, 21), -EINVAL);
+	assert_int_equal(format_perf_build_id(file.perf, "/a", (const uint8_t *)path, 0), -EINVAL);
+	assert_int_equal(add_sample(&file, 0, 1, 1, START_NS), 0); /* none of that was sticky */
+	file_finish(&file);
+	assert_int_equal(count_samples(file.path), 1);
+
+	file.probes[0].args = &odd;
+	file.probes[0].nargs = 1;
+	assert_int_equal(format_perf_create(file.fd, file.probes, 1, &perf, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "utap:event0"));
+	for (int i = 0; i < 10000; i++)
+		args[i] = all_args[0];
+	file.probes[0].args = args;
+	file.probes[0].nargs = 10000;
+	assert_int_equal(format_perf_create(file.fd, file.probes, 1, &perf, &err), -E2BIG);
+	assert_int_equal(format_perf_create(file.fd, file.probes, 70000, &perf, &err), -E2BIG);
+	assert_int_equal(format_perf_create(-1, file.probes + 1, 1, &perf, &err), -EBADF);
+	assert_int_equal(format_perf_open("/nonexistent/perf.data", &(struct format_perf_file *) { 0 }, &err), -ENOENT);
+	assert_int_equal(err.kind, UTAP_ERROR_NOT_FOUND);
+	assert_int_equal(format_perf_open("/proc/self/exe", &(struct format_perf_file *) { 0 }, &err), -EINVAL);
+	file_close(&file);
+}
+
+static void test_cut_off(void **state)
+{
+	struct file file;
+
+	file_open(&file, 2);
+	assert_int_equal(count_samples(file.path), 0); /* readable from the start */
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(add_sample(&file, 0, 1, 1, START_NS + (uint64_t)i), 0);
+	assert_int_equal(count_samples(file.path), 0);
+	assert_int_equal(format_perf_flush(file.perf), 0);
+	assert_int_equal(count_samples(file.path), 100);
+	assert_int_equal(add_sample(&file, 1, 1, 1, START_NS + 200), 0);
+	assert_int_equal(count_samples(file.path), 100);
+	assert_int_equal(add_sample(&file, 1, 1, 1, START_NS + 2000000000), 0); /* a second later: flushes */
+	assert_int_equal(count_samples(file.path), 102);
+	for (int i = 0; i < 20000; i++) /* and by size */
+		assert_int_equal(add_sample(&file, 0, 1, 1, START_NS + 2000000000), 0);
+	assert_true(count_samples(file.path) > 102);
+	file_finish(&file);
+	assert_int_equal(count_samples(file.path), 20102);
+	file_close(&file);
+}
+
+/* What @limit bytes of disk leave of 40 samples, flushed by @batch. */
+static void full_disk(uint64_t front, uint64_t limit, int batch)
+{
+	struct file file;
+	struct rlimit old, new;
+	int r = 0, finished;
+	struct stat stat;
+
+	file_open(&file, 2);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	new = old;
+	new.rlim_cur = front + limit;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &new), 0); /* until it is lifted nothing else may be written */
+	for (int i = 0; i < 40; i++) {
+		r = add_sample(&file, 0, 1, 1, START_NS + (uint64_t)i);
+		if (!r && i % batch == batch - 1)
+			r = format_perf_flush(file.perf);
+		if (r < 0)
+			break;
+	}
+	finished = format_perf_finish(file.perf);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	assert_int_equal(fstat(file.fd, &stat), 0);
+	long count = count_samples(file.path);
+	long fits = ((long)limit - 8 * 40 / batch) / 144; /* a sample is 144 bytes; each flush adds a record of 8 */
+
+	if (finished == -EFBIG)
+		assert_in_range(count, fits > 0 ? fits - 1 : 0, 39);
+	else
+		assert_true(!finished && !r && count == 40);
+	assert_true((uint64_t)stat.st_size <= front + limit);
+	file_close(&file);
+}
+
+static void test_full_disk(void **state)
+{
+	struct file file;
+	struct stat stat;
+
+	file_open(&file, 2);
+	assert_int_equal(fstat(file.fd, &stat), 0);
+	file_finish(&file);
+	file_close(&file);
+	void (*old)(int) = signal(SIGXFSZ, SIG_IGN);
+
+	for (uint64_t limit = 0; limit < 6400; limit += limit < 900 ? 1 : 97) {
+		full_disk((uint64_t)stat.st_size, limit, 1);
+		full_disk((uint64_t)stat.st_size, limit, 7);
+		full_disk((uint64_t)stat.st_size, limit, 41);
+	}
+	signal(SIGXFSZ, old);
+}
+
+/* Reads everything it can; must end, may fail. */
+static int read_damaged(const uint8_t *data, size_t size, uint64_t *events)
+{
+	char path[32];
+	int fd = memfd_create("damaged", MFD_CLOEXEC);
+	struct format_perf_file *in;
+	struct format_perf_event event = { 0 };
+	struct utap_error err = { 0 };
+
+	assert_true(fd >= 0);
+	assert_int_equal(base_write_all(fd, data, size), 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	int r = format_perf_open(path, &in, &err);
+
+	for (*events = 0; !r && event.type != FORMAT_PERF_END; ++*events) {
+		assert_true(*events <= size);
+		r = format_perf_next(in, &event, &err);
+		if (r)
+			assert_int_equal(format_perf_next(in, &event, &err), r);
+		if (r || event.type == FORMAT_PERF_END)
+			format_perf_close(in);
+	}
+	if (r)
+		assert_true(r == -EINVAL && err.text[0]);
+	close(fd);
+	return r;
+}
+
+static void test_damage(void **state)
+{
+	struct file file;
+	_cleanup_free_ char *data = NULL;
+	size_t size;
+	uint64_t events, all, random = 12345;
+
+	file_open(&file, 3);
+	assert_int_equal(format_perf_comm(file.perf, 1, 1, "name"), 0);
+	for (uint32_t i = 0; i < 30; i++)
+		assert_int_equal(add_sample(&file, i % 3, 1, 1, START_NS + i), 0);
+	assert_int_equal(format_perf_lost(file.perf, 0, 1, START_NS + 99), 0);
+	file_finish(&file);
+	assert_int_equal(base_file_read(file.path, &data, &size), 0);
+	assert_int_equal(read_damaged((uint8_t *)data, size, &all), 0);
+	struct format_perf_section_view {
+		uint64_t offset, size;
+	} section;
+
+	memcpy(&section, data + 40, sizeof(section)); /* header.data */
+	for (size_t cut = 0; cut < section.offset + section.size;
+	     cut += cut < 1500 || cut > section.offset - 64 ? 1 : 777) {
+		assert_int_equal(read_damaged((uint8_t *)data, cut, &events), -EINVAL);
+		assert_true(events <= all);
+	}
+	for (int i = 0; i < 20000; i++) {
+		_cleanup_free_ uint8_t *copy = malloc(size);
+		uint64_t front = i % 2 ? 1000 : section.offset; /* the table, or the records */
+		uint64_t span = i % 2 ? 1000 : section.size;
+
+		memcpy(copy, data, size);
+		for (int flips = 1 + i % 3; flips > 0; flips--) {
+			random = random * 6364136223846793005 + 1442695040888963407;
+			copy[front - 1000 * (i % 2) + (random >> 33) % span] ^= (uint8_t)(1 << (random >> 60 & 7));
+		}
+		read_damaged(copy, size, &events);
+	}
+	file_close(&file);
+}
+
+/* ---- the real perf ---- */
+
+/* What @command prints, also to its standard error; the caller frees. */
+static char *output(const char *command, const char *path, int *status)
+{
+	char line[512];
+	char *text = calloc(1, 1 << 20);
+
+	assert_non_null(text);
+	snprintf(line, sizeof(line), command, path);
+	FILE *pipe = popen(line, "r");
+
+	assert_non_null(pipe);
+	size_t size = fread(text, 1, (1 << 20) - 1, pipe);
+
+	text[size] = 0;
+	*status = pclose(pipe);
+	return text;
+}
+
+static void need_perf(void)
+{
+	if (system("command -v perf >/dev/null 2>&1 && perf --version >/dev/null 2>&1") != 0) {
+		print_message("skipped: perf is not installed, or not for this kernel\n");
+		skip();
+	}
+}
+
+static void expect_output(const char *command, const char *path, const char *expected)
+{
+	int status;
+	_cleanup_free_ char *text = output(command, path, &status);
+
+	assert_string_equal(text, expected);
+	assert_int_equal(status, 0);
+}
+
+#define SCRIPT "DEBUGINFOD_URLS= perf script -i %s --ns 2>&1 | sed 's/^ *//; s/  */ /g'"
+
+static void test_perf_script(void **state)
+{
+	static const char *const lines = "prog 11 [001] 1000.000000000: utap:event0: (10000000) x64=0x18 x8=0xff "
+					 "u64=24 s8=-1 s16=-2 u8=200 s32=-1 s64=-5 "
+					 "x16=0xbeef u32=4000000000 u16=65535 x32=0xcafebabe\n"
+					 "prog 11 [001] 1000.000000001: libc:event1: (7f0000001001)\n"
+					 "other 20 [001] 1000.000000002: utap:event2: (7f0000001002) x64=0x18\n";
+	struct file file;
+
+	need_perf();
+	file_open(&file, 3);
+	struct format_map map = code_map(10, 0x10000000, "/opt/one.so");
+
+	assert_int_equal(format_perf_comm(file.perf, 10, 10, "prog"), 0);
+	assert_int_equal(format_perf_comm(file.perf, 10, 11, "prog"), 0);
+	assert_int_equal(format_perf_map(file.perf, &map), 0);
+	assert_int_equal(add_sample(&file, 0, 10, 11, START_NS), 0);
+	assert_int_equal(add_sample(&file, 1, 10, 11, START_NS + 1), 0);
+	assert_int_equal(format_perf_comm(file.perf, 20, 20, "other"), 0);
+	assert_int_equal(add_sample(&file, 2, 20, 20, START_NS + 2), 0);
+	assert_int_equal(format_perf_flush(file.perf), 0);
+	expect_output(SCRIPT, file.path, lines); /* as a kill would leave it */
+	file_finish(&file);
+	expect_output(SCRIPT, file.path, lines);
+	file_close(&file);
+}
+
+static void test_perf_tools(void **state)
+{
+	struct file file;
+	uint8_t id[20];
+	int status;
+
+	need_perf();
+	for (uint8_t i = 0; i < sizeof(id); i++)
+		id[i] = (uint8_t)(0x10 + i);
+	file_open(&file, 3);
+	for (int i = 0; i < 300; i++) { /* more than have room in front of the data */
+		char path[32];
+
+		snprintf(path, sizeof(path), "/opt/file%03d", i);
+		assert_int_equal(format_perf_build_id(file.perf, path, id, sizeof(id)), 0);
+		assert_int_equal(format_perf_build_id(file.perf, path, id, sizeof(id)), 0); /* once is enough */
+	}
+	assert_int_equal(format_perf_flush(file.perf), 0);
+	for (uint32_t i = 0; i < 9; i++)
+		assert_int_equal(add_sample(&file, i % 3, 10, 10, START_NS + i), 0);
+	assert_int_equal(format_perf_lost(file.perf, 0, 4321, START_NS + 9), 0);
+	file_finish(&file);
+
+	expect_output("perf evlist -i %s 2>/dev/null", file.path,
+		      "utap:event0\nlibc:event1\nutap:event2\n# Tip: use 'perf evlist --trace-fields' to show fields "
+		      "for tracepoint events\n");
+	expect_output("perf buildid-list -i %s 2>&1 | grep -c '^101112131415161718191a1b1c1d1e1f20212223 /opt/file'",
+		      file.path, "300\n");
+	expect_output("perf buildid-list -i %s 2>&1 | wc -l", file.path, "300\n");
+	expect_output("DEBUGINFOD_URLS= perf report --stdio -i %s 2>/dev/null | grep Total", file.path,
+		      "# Total Lost Samples: 4321\n");
+	_cleanup_free_ char *header = output("perf report --header-only -i %s 2>&1", file.path, &status);
+
+	assert_int_equal(status, 0);
+	assert_non_null(strstr(header, "perf version : utap "));
+	assert_non_null(strstr(header, "time of first sample : 1000.000000"));
+	assert_non_null(strstr(header, "clockid: monotonic"));
+	assert_non_null(strstr(header, "test_format"));
+	file_close(&file);
+}
+
+static void test_perf_opens_thousands(void **state)
+{
+	struct file file;
+
+	need_perf();
+	file_open(&file, 3000);
+	for (uint32_t i = 2; i < 3000; i++)
+		assert_int_equal(add_sample(&file, i, 10, 10, START_NS + i), 0);
+	file_finish(&file);
+	expect_output("DEBUGINFOD_URLS= perf script -i %s 2>&1 | grep -c 'x64=0x18$'", file.path, "2998\n");
+	expect_output("DEBUGINFOD_URLS= perf script -i %s 2>&1 | wc -l", file.path, "2998\n");
+	file_close(&file);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_everything_comes_back),
+		cmocka_unit_test(test_address_of_each_process),
+		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_refuses_what_does_not_fit),
+		cmocka_unit_test(test_cut_off),
+		cmocka_unit_test(test_full_disk),
+		cmocka_unit_test(test_damage),
+		cmocka_unit_test(test_perf_script),
+		cmocka_unit_test(test_perf_tools),
+		cmocka_unit_test(test_perf_opens_thousands),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
