@@ -11,8 +11,8 @@ static void note(struct cli *cli, pid_t pid, const struct session_report *report
 		cli_note(cli, "pid %d: nothing of utap is there", (int)pid);
 		return;
 	}
-	cli_note(cli, "pid %d: %zu place%s restored; %" PRIu64 " KiB of text compared with the files: %s", (int)pid,
-		 report->sites, report->sites == 1 ? "" : "s", report->text_checked / 1024,
+	cli_note(cli, "pid %d: %zu place%s restored; %" PRIu64 " bytes of text compared with the files: %s", (int)pid,
+		 report->sites, report->sites == 1 ? "" : "s", report->text_checked,
 		 report->text_foreign ? "others changed some of it" : "equal");
 	if (report->kept)
 		cli_note(cli, "pid %d: %zu place%s left as somebody else changed %s: the jump there passes through",

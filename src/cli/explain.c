@@ -9,7 +9,8 @@
 #include "cli/cli.h"
 #include "object/object.h"
 
-#define CODE_LIMIT 65536 /* bytes of one trampoline */
+#define CODE_LIMIT 65536   /* bytes of one trampoline */
+#define PROGRAM_LIMIT 4096 /* bytes of a program that are shown */
 
 static void print_bytes(FILE *out, const uint8_t *bytes, size_t size)
 {
@@ -63,22 +64,85 @@ static int original(const struct trace_probe *probe, utap_addr addr, struct isa_
 	return error;
 }
 
-/* A punned jump reaches into the next instruction: it is decoded with the bytes behind it. */
+/* As many of @size bytes at @addr as can be read, the end of a mapping may be near; 0 when none. */
+static size_t read_some(struct cli *cli, pid_t pid, utap_addr addr, uint8_t *to, size_t size)
+{
+	while (size && session_read_code(cli->session, pid, addr, to, size))
+		size /= 2;
+	return size;
+}
+
+/*
+ * A punned jump reaches into the next instruction: it is decoded with the bytes behind it. A short jump goes to an
+ * island, which jumps on to the trampoline.
+ */
 static void print_written(struct cli *cli, const struct session_site *site, size_t length)
 {
 	uint8_t now[ISA_INSN_MAX];
 	struct isa_insn first;
-	size_t size = sizeof(now);
+	size_t size = read_some(cli, site->pid, site->addr, now, sizeof(now));
 
-	if (session_read_code(cli->session, site->pid, site->addr, now, size)) {
-		size = length;
-		if (session_read_code(cli->session, site->pid, site->addr, now, size))
-			return;
-	}
-	if (isa_decode(now, size, site->addr, &first) == 0 && first.length > length)
-		length = first.length;
+	if (size < length)
+		return;
 	fputs("  reads now:\n", cli->out);
-	print_code(cli->out, now, length, site->addr);
+	if (isa_decode(now, size, site->addr, &first)) {
+		print_code(cli->out, now, length, site->addr);
+		return;
+	}
+	print_code(cli->out, now, first.length > length ? first.length : length, site->addr);
+	if (!first.has_target || first.target == site->stub)
+		return;
+	size = read_some(cli, site->pid, first.target, now, sizeof(now));
+	if (isa_decode(now, size, first.target, &first) == 0) {
+		fputs("  by way of:\n", cli->out);
+		print_insn(cli->out, &first);
+	}
+}
+
+/*
+ * Bytes of the routine that starts at @addr: up to a return or jump that no earlier branch passes over. The code of the
+ * probe's program has no length that anybody remembers.
+ */
+static size_t routine_size(const uint8_t *code, size_t size, utap_addr addr)
+{
+	size_t reached = 0; /* furthest target of a branch so far */
+	size_t at = 0;
+
+	while (at < size) {
+		struct isa_insn insn;
+
+		if (isa_decode(code + at, size - at, addr + at, &insn))
+			return at;
+		at += insn.length;
+		if ((insn.class == ISA_BRANCH || insn.class == ISA_LOOP || insn.class == ISA_JUMP) &&
+		    insn.target > addr && insn.target - addr < size && insn.target - addr > reached)
+			reached = insn.target - addr;
+		if ((insn.class == ISA_RETURN || insn.class == ISA_JUMP) && at > reached)
+			return at;
+	}
+	return size;
+}
+
+/* The program, which the trampoline calls. */
+static void print_program(struct cli *cli, const struct session_site *site, const uint8_t *stub, size_t size)
+{
+	uint8_t code[PROGRAM_LIMIT];
+
+	for (size_t at = 0; at < size;) {
+		struct isa_insn insn;
+		size_t got;
+
+		if (isa_decode(stub + at, size - at, site->stub + at, &insn))
+			return;
+		at += insn.length;
+		if (insn.class != ISA_CALL)
+			continue;
+		got = read_some(cli, site->pid, insn.target, code, sizeof(code));
+		got = routine_size(code, got, insn.target);
+		fprintf(cli->out, "  program, %zu bytes:\n", got);
+		print_code(cli->out, code, got, insn.target);
+		return;
+	}
 }
 
 static void print_site(struct cli *cli, const struct session_site *site, const struct trace_probe *probe)
@@ -110,6 +174,7 @@ static int print_stub(struct cli *cli, const struct session_site *site)
 		return error;
 	fprintf(cli->out, "  trampoline, %zu bytes:\n", size);
 	print_code(cli->out, code, size, site->stub);
+	print_program(cli, site, code, size);
 	fputc('\n', cli->out);
 	return 0;
 }

@@ -121,9 +121,9 @@ static void note_report(struct cli *cli, const struct session_report *report)
 	if (cli->options.verbose)
 		cli_note(cli,
 			 "%zu place%s restored in %.1f ms, a thread stopped for at most %.1f ms of it; %" PRIu64
-			 " KiB of text compared with the files: equal",
+			 " bytes of text compared with the files: equal",
 			 report->sites, report->sites == 1 ? "" : "s", (double)report->detach_ns / 1e6,
-			 (double)report->stopped_ns / 1e6, report->text_checked / 1024);
+			 (double)report->stopped_ns / 1e6, report->text_checked);
 	if (report->kept)
 		cli_note(
 		    cli,

@@ -40,6 +40,7 @@ struct engine_loan {
 	int mem;
 	bool spawned;                 /* was already our tracee: stays one */
 	bool gone;
+	bool home;                    /* went back by itself, as it does when we are too slow: its registers are its own */
 	bool in_event_stop;           /* else in a system-call stop */
 	int stop_signal;              /* a SIGSTOP that came while lent, sent on afterwards */
 	uint64_t since;               /* ns, of the stop */
@@ -330,6 +331,8 @@ int engine_call(struct engine_loan *loan, long number, const uint64_t args[6], i
 	struct user_regs_struct regs;
 	int error = loan->gone ? -ESRCH : 0;
 
+	if (loan->home)
+		return -ETIMEDOUT;
 	if (!error) { /* in whichever stop it is: only on the way home does the kind matter */
 		set_call(loan, &regs, number, args);
 		error = thread_set_regs(loan->tid, &regs);
@@ -380,7 +383,7 @@ int engine_batch(struct engine_loan *loan, struct wire_lend *lend, utap_addr len
 	size_t skip = frame - lend_addr - offsetof(struct wire_lend, frame);
 	struct user_regs_struct regs = loan->regs;
 	long size;
-	int error = loan->gone ? -ESRCH : 0;
+	int error = loan->gone ? -ESRCH : loan->home ? -ETIMEDOUT : 0;
 
 	if (error)
 		return error;
@@ -403,7 +406,13 @@ int engine_batch(struct engine_loan *loan, struct wire_lend *lend, utap_addr len
 		error = wait_for_batch(loan, lend);
 	if (!error)
 		error = thread_interrupt(loan->tid, &loan->stop_signal);
+	if (!error)
+		error = thread_regs(loan->tid, &regs);
 	loan->in_event_stop = true;
+	if (!error && regs.rsp - lend_addr >= sizeof(*lend)) {
+		loan->home = true;
+		return -ETIMEDOUT;
+	}
 	if (error == -ESRCH)
 		loan->gone = true;
 	return error;
@@ -411,7 +420,11 @@ int engine_batch(struct engine_loan *loan, struct wire_lend *lend, utap_addr len
 
 static int put_back(struct engine_loan *loan)
 {
-	int error = loan->in_event_stop ? 0 : thread_settle(loan->tid, &loan->stop_signal);
+	int error;
+
+	if (loan->home)
+		return 0;
+	error = loan->in_event_stop ? 0 : thread_settle(loan->tid, &loan->stop_signal);
 
 	/* In an event stop: only there does the kernel restart the system call that the stop interrupted. */
 	if (!error)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One JSON object a record and line. Members: time_ns, cpu, pid, tid, comm (null when unknown), group, event; symbol and
- * symbol_offset where the symbol is known, else addr; args. Numbers stand for themselves, whatever their size; addresses
- * and arguments that are shown in hexadecimal are strings ("0x18"), because many readers round numbers above 2^53.
+ * One JSON object a record and line. Members: time_ns, cpu, pid, tid, comm (null when unknown), group, event; symbol
+ * and symbol_offset where the symbol is known, else addr; args. Numbers stand for themselves, whatever their size;
+ * addresses and arguments that are shown in hexadecimal are strings ("0x18"), because many readers round numbers above
+ * 2^53.
  *
  * Source: RFC 8259.
  */
@@ -76,7 +77,7 @@ void format_json(FILE *out, const struct trace_probe *probe, const struct trace_
 	format_json_string(out, probe->group);
 	fputs(",\"event\":", out);
 	format_json_string(out, probe->event);
-	if (probe->symbol[0]) {
+	if (probe->symbol && probe->symbol[0]) {
 		fputs(",\"symbol\":", out);
 		format_json_string(out, probe->symbol);
 		fprintf(out, ",\"symbol_offset\":%" PRIu64, probe->symbol_offset);

@@ -16,7 +16,7 @@
 struct text_colors {
 	const char *task, *time, *event, *place, *name, *end;
 };
-static const struct text_colors plain = {"", "", "", "", "", ""};
+static const struct text_colors plain = { "", "", "", "", "", "" };
 static const struct text_colors ansi = {
 	.task = "\033[32m",
 	.time = "\033[2m",
@@ -84,7 +84,7 @@ static void print_task(FILE *out, const char *comm, uint32_t tid)
 
 static void print_place(FILE *out, const struct trace_probe *probe)
 {
-	if (probe->symbol[0]) {
+	if (probe->symbol && probe->symbol[0]) {
 		print_safe(out, probe->symbol);
 		fprintf(out, "+0x%" PRIx64, probe->symbol_offset);
 	} else {

@@ -25,6 +25,8 @@ static void text_append(const char *text, size_t size, void *arg)
 {
 	struct demangle_text *out = arg;
 
+	if (size == 0)
+		return; /* text may be NULL then */
 	if (out->used + size >= TEXT_MAX)
 		out->error = -EINVAL;
 	else if (base_grow(&out->text, &out->cap, out->used + size + 1, 1))
@@ -39,6 +41,26 @@ static void text_append(const char *text, size_t size, void *arg)
 bool object_demangle_possible(const char *name)
 {
 	return name[0] == '_' && (name[1] == 'Z' || name[1] == 'R');
+}
+
+/*
+ * Rust's "for<'a, ..>" is written F or D, G, a number, _. libiberty counts up to any number, silently where it does not
+ * print, so 50 bytes can cost hours. Real ones are a handful; an identifier that looks like this by chance stays
+ * mangled.
+ */
+static bool has_huge_binder(const char *name)
+{
+	for (const char *at = name; (at = strchr(at, 'G')); at++) {
+		size_t digits = 0;
+
+		while ((at[1 + digits] >= '0' && at[1 + digits] <= '9') ||
+		       (at[1 + digits] >= 'a' && at[1 + digits] <= 'z') ||
+		       (at[1 + digits] >= 'A' && at[1 + digits] <= 'Z'))
+			digits++;
+		if (at > name && (at[-1] == 'F' || at[-1] == 'D') && digits >= 3 && at[1 + digits] == '_')
+			return true;
+	}
+	return false;
 }
 
 /* Old Rust names look like C++ names that end in a hash: Rust is asked first. */
@@ -58,7 +80,7 @@ int object_demangle_as(const char *name, enum object_demangle_form form, char **
 	int options = DMGL_ANSI | (form == OBJECT_DEMANGLE_FULL ? DMGL_PARAMS | DMGL_RET_DROP : 0);
 	struct demangle_text out = { 0 };
 
-	if (!object_demangle_possible(name))
+	if (!object_demangle_possible(name) || (name[1] == 'R' && has_huge_binder(name)))
 		return -EINVAL;
 	demangle_into(name, options, &out);
 	if (out.error || !out.text) {

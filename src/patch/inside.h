@@ -85,7 +85,8 @@ struct patch_run {
 	uint64_t size;
 	struct patch_module *module;
 	const struct process_map *map;
-	bool pristine;   /* undo: equals the file again, can be mapped from it */
+	bool pristine;   /* undo: equals the file again: the moved pages are dropped */
+	bool by_file;    /* cannot be moved aside: some page is a private copy already, or it is locked in memory */
 	utap_addr stage; /* where its new pages are prepared */
 	bool staged;     /* they are mapped there */
 	bool locked;     /* the text was locked in memory */

@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The only writer of text. Nothing is written in place: pages are copied, changed beside, and switched by one mremap (or, when they equal
- * the file again, mapped from the file), which other threads see as all or nothing.
+ * The only writer of text. Nothing is written in place: pages are changed beside and switched by one mremap, which other threads
+ * see as all or nothing.
  *
- *   stage:   mmap(PROT_READ | PROT_EXEC, MAP_PRIVATE, the same file and offset) somewhere free
- *   fill:    through /proc/PID/mem; pages that nothing changes stay untouched file pages
+ *   stage:   mremap(text, MREMAP_DONTUNMAP) moves the pages of a stretch somewhere free; the text stays mapped and is read from the
+ *            page cache again by whoever runs it. The staged mapping is of the very same open file, so that after the switch the
+ *            kernel can merge it with its neighbours: the process ends up with the mappings it had.
+ *   fill:    through /proc/PID/mem; pages that nothing changes stay file pages
  *   switch:  mremap(stage -> text, MREMAP_FIXED)
+ *   undo:    the same move, without a way back: what is left at the text's place are the file's pages
+ *
+ * A stretch with private pages (somebody else's changes would vanish while it is moved), a locked one, and kernels that cannot move
+ * file mappings (before 5.13) are staged by mapping the file anew: mmap(PROT_READ | PROT_EXEC, MAP_PRIVATE, file, offset).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,12 +22,16 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "patch/inside.h"
 
 #define RUN_GAP_PAGES 8   /* pages between two changed ones that are switched along with them */
 #define RUNS_A_MAPPING 64 /* more stretches than this in one mapping become one: each costs two mappings */
 #define RX (PROT_READ | PROT_EXEC)
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4 /* Linux 5.7; 5.13 for file mappings */
+#endif
 
 /* ---- stretches ---- */
 
@@ -174,9 +184,7 @@ static int place_stages(struct patch_target *target, struct patch_run *runs, siz
 	int error;
 
 	for (size_t i = 0; i < nruns; i++)
-		size += runs[i].pristine ? 0 : runs[i].size + BASE_PAGE; /* a hole between keeps them separate mappings */
-	if (!size)
-		return 0;
+		size += runs[i].size + BASE_PAGE; /* a hole between keeps them separate mappings */
 	error = process_maps_hole(&target->maps, size, near > size ? near - size - (1 << 24) : near, 0, UINT64_MAX, 1 << 20,
 				  &at);
 	if (error)
@@ -186,8 +194,6 @@ static int place_stages(struct patch_target *target, struct patch_run *runs, siz
 		control->stages_used = 1;
 	}
 	for (size_t i = 0; i < nruns; i++) {
-		if (runs[i].pristine)
-			continue;
 		runs[i].stage = at;
 		at += runs[i].size + BASE_PAGE;
 	}
@@ -196,7 +202,14 @@ static int place_stages(struct patch_target *target, struct patch_run *runs, siz
 
 static uint64_t file_offset(const struct patch_run *run) { return run->start - run->map->start + run->map->offset; }
 
-static struct wire_call stage_call(const struct patch_run *run, int64_t fd)
+/* The address is a hint: mremap does not replace what may have come there meanwhile. */
+static struct wire_call move_call(const struct patch_run *run)
+{
+	return (struct wire_call){ .number = SYS_mremap,
+				   .args = { run->start, run->size, run->size, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, run->stage } };
+}
+
+static struct wire_call file_call(const struct patch_run *run, int64_t fd)
 {
 	int flags = MAP_PRIVATE | (run->pristine ? MAP_FIXED : MAP_FIXED_NOREPLACE);
 
@@ -279,6 +292,39 @@ static int check_old(struct patch_target *target, const struct patch_change *cha
 	return 0;
 }
 
+/*
+ * May the run be moved aside? Each of its pages must be the file's (or absent): a private copy would be missing while it is away.
+ * Undoing, the private copies are our own, and what else is in them is known to be nothing (pristine).
+ * Source: Documentation/admin-guide/mm/pagemap.rst (bit 61: file page, 63: present, 62: swapped).
+ */
+static bool has_private_pages(int pagemap, const struct patch_run *run)
+{
+	uint64_t entry;
+
+	for (utap_addr at = run->start; at < run->start + run->size; at += BASE_PAGE) {
+		if (pread(pagemap, &entry, sizeof(entry), (off_t)(at / BASE_PAGE * sizeof(entry))) != sizeof(entry))
+			return true;
+		if (entry >> 62 & 1 || (entry >> 63 & 1 && !(entry >> 61 & 1)))
+			return true;
+	}
+	return false;
+}
+
+static void judge_ways(struct patch_target *target, struct patch_run *runs, size_t nruns)
+{
+	struct process_status status = { 0 };
+	bool locked = !process_status_read(target->pid, &status) && status.locked_kib;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", target->pid);
+	_cleanup_close_ int pagemap = open(path, O_RDONLY | O_CLOEXEC);
+
+	for (size_t i = 0; i < nruns; i++) {
+		runs[i].locked = locked && process_is_locked(target->pid, runs[i].start);
+		runs[i].by_file = runs[i].locked || (!runs[i].pristine && (pagemap < 0 || has_private_pages(pagemap, &runs[i])));
+	}
+}
+
 /* ---- the switch ---- */
 
 struct switching {
@@ -290,34 +336,77 @@ struct switching {
 	size_t nchanges;
 };
 
-/* Map stages (or, for pristine runs, the file over the text): one open file a module at a time. */
-static int map_stages(struct switching *s, struct utap_error *err)
+static int move_stages(struct switching *s)
 {
 	_cleanup_free_ struct wire_call *calls = calloc(s->nruns + 1, sizeof(*calls));
+	_cleanup_free_ struct patch_run **moved = calloc(s->nruns + 1, sizeof(*moved));
+	size_t n = 0;
+	size_t made = 0;
+	int error;
 
-	if (!calls)
+	if (!calls || !moved)
 		return -ENOMEM;
-	for (size_t i = 0; i < s->nruns;) {
-		size_t n = 0;
-		size_t made = 0;
-		int64_t fd = -1;
-		int error = s->runs[i].module ? patch_open_file(s->target, s->loan, s->runs[i].module, &fd, err) : -ENOENT;
-
-		if (error)
-			return error;
-		for (size_t j = i; j < s->nruns && s->runs[j].module == s->runs[i].module; j++)
-			calls[n++] = stage_call(&s->runs[j], fd);
-		error = patch_calls(s->target, s->loan, calls, n, &made);
-		patch_close_file(s->loan, fd);
-		for (size_t j = i; j < i + made; j++)
-			s->runs[j].staged = !s->runs[j].pristine;
-		i += n;
-		if (!error && made < n)
-			error = (int)calls[made].result;
-		if (error)
-			return error;
+	for (size_t i = 0; i < s->nruns; i++)
+		if (!s->runs[i].by_file) {
+			moved[n] = &s->runs[i];
+			calls[n++] = move_call(&s->runs[i]);
+		}
+	error = patch_calls(s->target, s->loan, calls, n, &made);
+	for (size_t i = 0; i < made; i++) {
+		moved[i]->stage = (utap_addr)calls[i].result;
+		moved[i]->staged = true;
 	}
-	return 0;
+	if (!error && made < n)
+		error = (int)calls[made].result;
+	if (error == -EINVAL) { /* an old kernel: the rest goes the other way */
+		for (size_t i = made; i < n; i++)
+			moved[i]->by_file = true;
+		error = 0;
+	}
+	return error;
+}
+
+/* Map the file anew (for pristine runs: over the text): one open file a module at a time. */
+static int map_module(struct switching *s, struct patch_module *module, struct utap_error *err)
+{
+	_cleanup_free_ struct wire_call *calls = calloc(s->nruns + 1, sizeof(*calls));
+	_cleanup_free_ struct patch_run **mapped = calloc(s->nruns + 1, sizeof(*mapped));
+	size_t n = 0;
+	size_t made = 0;
+	int64_t fd;
+	int error;
+
+	if (!calls || !mapped)
+		return -ENOMEM;
+	error = patch_open_file(s->target, s->loan, module, &fd, err);
+	if (error)
+		return error;
+	for (size_t i = 0; i < s->nruns; i++)
+		if (s->runs[i].by_file && s->runs[i].module == module) {
+			mapped[n] = &s->runs[i];
+			calls[n++] = file_call(&s->runs[i], fd);
+		}
+	error = patch_calls(s->target, s->loan, calls, n, &made);
+	patch_close_file(s->loan, fd);
+	for (size_t i = 0; i < made; i++)
+		mapped[i]->staged = !mapped[i]->pristine;
+	return error || made == n ? error : (int)calls[made].result;
+}
+
+static int map_stages(struct switching *s, struct utap_error *err)
+{
+	int error = move_stages(s);
+
+	for (size_t i = 0; !error && i < s->nruns; i++) {
+		struct patch_run *run = &s->runs[i];
+		bool done = run->staged || !run->by_file;
+
+		for (size_t j = 0; j < i && !done; j++)
+			done = s->runs[j].by_file && s->runs[j].module == run->module;
+		if (!done)
+			error = run->module ? map_module(s, run->module, err) : -ENOENT;
+	}
+	return error;
 }
 
 static int fill_stages(struct switching *s)
@@ -337,16 +426,12 @@ static int fill_stages(struct switching *s)
 static int switch_stages(struct switching *s)
 {
 	_cleanup_free_ struct wire_call *calls = calloc(2 * s->nruns + 1, sizeof(*calls));
-	struct process_status status = { 0 };
-	bool locked = !process_status_read(s->target->pid, &status) && status.locked_kib;
 	size_t n = 0;
 	size_t made;
 	int error;
 
 	if (!calls)
 		return -ENOMEM;
-	for (size_t i = 0; i < s->nruns; i++)
-		s->runs[i].locked = locked && process_is_locked(s->target->pid, s->runs[i].start);
 	for (size_t i = 0; i < s->nruns; i++)
 		if (!s->runs[i].pristine)
 			calls[n++] = switch_call(&s->runs[i]);
@@ -360,6 +445,26 @@ static int switch_stages(struct switching *s)
 		error = (int)calls[made].result;
 	return error;
 }
+
+/*
+ * Undone stretches are ordinary file pages again, but still mappings of their own: the kernel merges neighbours only when their flags
+ * change. Change a flag that means nothing here (the read-ahead hint) and change it back.
+ */
+static void merge_mappings(struct switching *s)
+{
+	_cleanup_free_ struct wire_call *calls = calloc(2 * s->nruns + 1, sizeof(*calls));
+	size_t n = 0;
+	size_t made;
+
+	for (int advice = MADV_RANDOM; calls && advice >= MADV_NORMAL; advice--)
+		for (size_t i = 0; i < s->nruns; i++)
+			if (s->runs[i].pristine)
+				calls[n++] = (struct wire_call){ .number = SYS_madvise,
+								 .args = { s->runs[i].start, s->runs[i].size, (uint64_t)advice } };
+	if (n && patch_calls(s->target, s->loan, calls, n, &made))
+		base_log(BASE_LOG_DEBUG, "mappings of process %d stay split", s->target->pid);
+}
+static_assert(MADV_RANDOM == MADV_NORMAL + 1, "two kinds of advice in a row");
 
 /* New pages do not inherit mlock(). Not being able to lock them again is no reason to fail: the limit may be lower now. */
 static void lock_again(struct switching *s)
@@ -426,11 +531,15 @@ int patch_text_switch(struct patch_target *target, struct patch_run *runs, size_
 		return error;
 	error = check_old(target, changes, nchanges, &where);
 	if (!error)
+		judge_ways(target, runs, nruns);
+	if (!error)
 		error = map_stages(&s, &reason);
 	if (!error)
 		error = fill_stages(&s);
 	if (!error)
 		error = switch_stages(&s);
+	if (!error)
+		merge_mappings(&s);
 	lock_again(&s);
 	drop_stages(&s);
 	patch_note_stop(target, engine_return(s.loan));

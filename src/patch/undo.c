@@ -78,6 +78,7 @@ static size_t collect_changes(const struct patch_target *target, struct patch_ch
 		switch (look_at(target, &target->journal[i], &changes[n])) {
 		case SITE_OURS:
 			n++;
+			report->sites += target->journal[i].kind != WIRE_SITE_ISLAND;
 			break;
 		case SITE_FOREIGN:
 			report->kept++;
@@ -175,7 +176,6 @@ int patch_target_undo(struct patch_target *target, struct patch_report *report, 
 		if (error)
 			return error;
 	}
-	report->sites += count;
 	if (report->kept)
 		disarm(target);
 	if (!patch_target_refresh(target, NULL))

@@ -125,8 +125,6 @@ uint64_t runtime_read(const struct wire_read *read, uint64_t unused)
 void runtime_batch(struct wire_lend *lend)
 {
 	uint32_t count = lend->count;
-	uint64_t pause[2] = { 0, PAUSE_NS };
-
 	for (uint32_t i = 0; i < count && i < WIRE_BATCH; i++) {
 		struct wire_call *call = &lend->calls[i];
 		long result = call6((long)call->number, call->args[0], call->args[1], call->args[2], call->args[3],
@@ -139,6 +137,9 @@ void runtime_batch(struct wire_lend *lend)
 	}
 	__atomic_store_n(&lend->done, 1, __ATOMIC_RELEASE);
 	call6(SYS_futex, (uint64_t)&lend->done, FUTEX_WAKE, 1, 0, 0, 0);
-	for (int i = 0; i < PAUSES && !__atomic_load_n(&lend->released, __ATOMIC_ACQUIRE); i++)
+	for (int i = 0; i < PAUSES && !__atomic_load_n(&lend->released, __ATOMIC_ACQUIRE); i++) {
+		volatile uint64_t pause[2] = { 0, PAUSE_NS }; /* the kernel writes the time left into it */
+
 		call6(SYS_ppoll, 0, 0, (uint64_t)pause, 0, 0, 0);
+	}
 }

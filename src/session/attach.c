@@ -96,7 +96,8 @@ static void refuse_match(struct attaching *a, const struct session_match *match,
 	const struct probe_spec *spec = &a->session->specs[match->spec];
 	char text[400];
 	char place[1400];
-	uint64_t nearest = spec->glob || !module ? 0 : patch_target_nearest(a->target, module, match->vaddr);
+	bool many = spec->glob || a->session->programs[match->spec].noffsets;
+	uint64_t nearest = many || !module ? 0 : patch_target_nearest(a->target, module, match->vaddr);
 
 	describe(match, place, sizeof(place));
 	if (nearest && match->symbol)

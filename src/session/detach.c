@@ -14,10 +14,17 @@
 static enum session_target_state state_of(const struct session_process *process)
 {
 	struct process_status status;
+	struct process_maps maps;
 
 	if (process_status_read(process->pid, &status) || status.state == 'Z' || status.state == 'X')
 		return SESSION_EXITED;
-	return patch_target_is_present(process->target) ? SESSION_RUNNING : SESSION_EXECED;
+	if (patch_target_is_present(process->target))
+		return SESSION_RUNNING;
+	/* On its way out it maps nothing before it becomes a zombie. */
+	if (process_maps_read(process->pid, &maps))
+		return SESSION_EXITED;
+	process_maps_free(&maps);
+	return SESSION_EXECED;
 }
 
 size_t session_poll(struct session *session)

@@ -38,6 +38,8 @@ struct session_program {
 	struct bpf_insn *insns;
 	size_t count;
 	struct trace_arg *args; /* of the spec */
+	uint64_t *offsets;      /* of session_add_places(), instead of the spec's own */
+	size_t noffsets;
 };
 
 struct session_process {

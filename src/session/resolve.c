@@ -107,19 +107,38 @@ static const struct process_map *map_of_offset(const struct process_maps *maps, 
 	return NULL;
 }
 
-static int match_offset(struct session_match match, const struct probe_spec *spec, struct patch_target *target,
+static int match_offset(struct session_match match, uint64_t offset, struct patch_target *target,
 			struct session_match **matches, size_t *count, size_t *cap, struct utap_error *err)
 {
 	const char *path = match.map->path;
 
-	match.map = map_of_offset(patch_target_maps(target), match.map, spec->offset);
-	if (!match.map || object_offset_to_vaddr(match.file->object, spec->offset, &match.vaddr))
+	match.map = map_of_offset(patch_target_maps(target), match.map, offset);
+	if (!match.map || object_offset_to_vaddr(match.file->object, offset, &match.vaddr))
 		return base_error(err, -EINVAL, UTAP_ERROR_NOT_FOUND, "offset 0x%lx of %s is not in its code",
-				  (unsigned long)spec->offset, path);
+				  (unsigned long)offset, path);
 	match.symbol = object_symbol_at(match.file->object, match.vaddr);
 	if (match.symbol)
 		match.symbol_offset = match.vaddr - match.symbol->vaddr;
 	return add_match(matches, count, cap, &match);
+}
+
+static int match_offsets(struct session *session, struct session_match match, struct patch_target *target,
+			 struct session_match **matches, size_t *count, size_t *cap, struct utap_error *err)
+{
+	const struct session_program *program = &session->programs[match.spec];
+
+	if (!program->noffsets)
+		return match_offset(match, session->specs[match.spec].offset, target, matches, count, cap, err);
+	for (size_t i = 0; i < program->noffsets; i++) {
+		struct utap_error why = { 0 };
+		int error = match_offset(match, program->offsets[i], target, matches, count, cap, &why);
+
+		if (error == -EINVAL)
+			session_refuse(session, match.map->path, why.text);
+		else if (error)
+			return base_error_system(err, error, "cannot keep the places of %s", match.map->path);
+	}
+	return 0;
 }
 
 static int match_symbols(struct session *session, struct session_match match, const struct probe_spec *spec,
@@ -217,7 +236,7 @@ int session_resolve(struct session *session, struct patch_target *target, uint32
 			continue; /* a library that cannot be read matters only when it is asked for */
 		files[nfiles++] = match.file;
 		if (spec->by_offset)
-			return match_offset(match, spec, target, matches, count, cap, err);
+			return match_offsets(session, match, target, matches, count, cap, err);
 		error = match_symbols(session, match, spec, target, matches, count, cap, err);
 		if (error == -ENOTSUP)
 			result = result == -ENOENT ? error : result;

@@ -42,6 +42,7 @@ static void free_tables(struct session *session)
 	for (size_t i = 0; i < session->nspecs; i++) {
 		free(session->programs[i].insns);
 		free(session->programs[i].args);
+		free(session->programs[i].offsets);
 	}
 }
 
@@ -132,6 +133,27 @@ int session_add(struct session *session, const struct probe_spec *spec, struct u
 	session->specs[n] = *spec;
 	session->programs[n] = program;
 	session->nspecs++;
+	return 0;
+}
+
+int session_add_places(struct session *session, const struct probe_spec *spec, const uint64_t *offsets, size_t count,
+		       struct utap_error *err)
+{
+	uint64_t *copy = count && spec->by_offset ? calloc(count, sizeof(*copy)) : NULL;
+	int error;
+
+	if (!count || !spec->by_offset)
+		return base_error(err, -EINVAL, UTAP_ERROR_USAGE, "no places are given for the probe in %s", spec->path);
+	if (!copy)
+		return base_error_system(err, -ENOMEM, "cannot add %zu places", count);
+	error = session_add(session, spec, err);
+	if (error) {
+		free(copy);
+		return error;
+	}
+	memcpy(copy, offsets, count * sizeof(*copy));
+	session->programs[session->nspecs - 1].offsets = copy;
+	session->programs[session->nspecs - 1].noffsets = count;
 	return 0;
 }
 

@@ -37,6 +37,16 @@ void session_destroy(struct session *session);
 int session_add(struct session *session, const struct probe_spec *spec, struct utap_error *err) BASE_MUST_CHECK;
 
 /**
+ * session_add_places() - one probe at many places of one file: one program serves them all
+ * @spec:    names the file (with '/') and the arguments; by_offset, its own offset is not used
+ * @offsets: in the file, @count of them, copied
+ *
+ * As a glob's, places that cannot be probed go to options.refused and do not make an attach fail.
+ */
+int session_add_places(struct session *session, const struct probe_spec *spec, const uint64_t *offsets, size_t count,
+		       struct utap_error *err) BASE_MUST_CHECK;
+
+/**
  * session_attach() - probe a running process
  *
  * A spec that matches many places attaches where it can; each refusal goes to options.refused. It fails when a spec matches

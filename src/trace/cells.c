@@ -23,7 +23,7 @@ void lane_cells_init(struct lane_cells *cells, void *block, const struct wire_co
 {
 	uint8_t *page = (uint8_t *)block + geometry->cells_at;
 
-	*cells = (struct lane_cells){
+	*cells = (struct lane_cells) {
 		.shared = (struct wire_cells *)page,
 		.bytes = page + WIRE_PAGE,
 		.count = geometry->cells,
@@ -39,7 +39,7 @@ void lane_cells_deinit(struct lane_cells *cells)
 	free(cells->taken);
 	free(cells->held);
 	free(cells->order);
-	*cells = (struct lane_cells){0};
+	*cells = (struct lane_cells) { 0 };
 }
 
 void lane_cells_limit(struct lane_cells *cells, uint64_t room)
@@ -87,7 +87,8 @@ static struct wire_record *cells_copy(const struct lane_cells *cells, uint64_t p
 
 static enum cell_state cells_state(const struct lane_cells *cells, uint64_t position)
 {
-	uint64_t seq = __atomic_load_n(&cells_shared(cells, position)->seq, __ATOMIC_ACQUIRE); /* pairs with its store */
+	uint64_t seq =
+	    __atomic_load_n(&cells_shared(cells, position)->seq, __ATOMIC_ACQUIRE); /* pairs with its store */
 
 	if (seq == position + 1)
 		return CELL_COMPLETE;
@@ -124,9 +125,8 @@ static bool cells_copy_is_good(const struct lane_cells *cells, uint64_t position
 	const struct wire_record *record = cells_copy(cells, position);
 	struct lane_shape shape = lane_shape(rules, record->id);
 
-	return shape.size && record->size == shape.size &&
-	       shape.size <= cells->cell_size - sizeof(struct wire_cell) && record->time <= rules->latest &&
-	       cells_state(cells, position) == CELL_COMPLETE;
+	return shape.size && record->size == shape.size && shape.size <= cells->cell_size - sizeof(struct wire_cell) &&
+	       record->time <= rules->latest && cells_state(cells, position) == CELL_COMPLETE;
 }
 
 /* Copy the cell if it is complete and its slot of the mirror is free. */
@@ -148,7 +148,7 @@ static void cells_take(struct lane_cells *cells, uint64_t position, const struct
 	}
 	cells->held[mirror_slot(cells, position)] = 1;
 	cells->order[cells->last++] =
-		(struct lane_held){.time = cells_copy(cells, position)->time, .position = position};
+	    (struct lane_held) { .time = cells_copy(cells, position)->time, .position = position };
 }
 
 /* Move the tail over the cells that were dealt with. */

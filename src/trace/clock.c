@@ -32,7 +32,7 @@ static void clock_pair(uint64_t *tsc, uint64_t *ns)
 
 void trace_clock_init(struct trace_clock *clock)
 {
-	struct timespec pause = {.tv_nsec = CLOCK_APART_NS};
+	struct timespec pause = { .tv_nsec = CLOCK_APART_NS };
 
 	clock_pair(&clock->tsc[0], &clock->ns[0]);
 	clock->tsc[1] = clock->tsc[0];

@@ -11,7 +11,7 @@
 
 #include "trace/trace.h"
 
-/* What the check of a record needs of its probe, 4 bytes instead of 5 KiB; size 0: not looked up yet. */
+/* What the check of a record needs of its probe, in 4 bytes that stay cached; size 0: not looked up yet. */
 struct lane_shape {
 	uint16_t size;
 	uint16_t nargs;
@@ -22,8 +22,8 @@ struct lane_rules {
 	const struct trace_probe *probes;
 	struct lane_shape *shapes; /* nprobes of them */
 	uint32_t nprobes;
-	uint64_t latest;  /* TSC: a record cannot be younger */
-	uint64_t jitter;  /* TSC: how far time may step back within a ring */
+	uint64_t latest; /* TSC: a record cannot be younger */
+	uint64_t jitter; /* TSC: how far time may step back within a ring */
 	uint64_t now_ns;
 	struct trace_stats *stats;
 };
@@ -51,13 +51,13 @@ struct lane_cells {
 	const uint8_t *bytes;
 	uint64_t count;
 	uint64_t cell_size;
-	uint64_t at;             /* position: all below was copied or given up */
-	uint64_t stuck_since;    /* ns: when the cell at `at` was first seen unfinished, 0: it was not */
+	uint64_t at;          /* position: all below was copied or given up */
+	uint64_t stuck_since; /* ns: when the cell at `at` was first seen unfinished, 0: it was not */
 	uint64_t stuck_at;
-	uint64_t stuck_next;     /* cells below were reserved then */
-	uint8_t *mirror;         /* copies of 2 * count cells; NULL, as the three below, until there is something to copy */
-	uint8_t *taken;          /* by slot: the cell of [at, at + count) there was dealt with */
-	uint8_t *held;           /* by slot of the mirror: it holds a record not delivered yet */
+	uint64_t stuck_next; /* cells below were reserved then */
+	uint8_t *mirror;     /* copies of 2 * count cells; NULL, as the three below, until there is something to copy */
+	uint8_t *taken;      /* by slot: the cell of [at, at + count) there was dealt with */
+	uint8_t *held;       /* by slot of the mirror: it holds a record not delivered yet */
 	struct lane_held *order; /* order[first, last) by time; room for the whole mirror */
 	size_t first;
 	size_t last;
@@ -93,7 +93,7 @@ struct lane_shape lane_shape_lookup(const struct lane_rules *rules, uint32_t id)
 static inline struct lane_shape lane_shape(const struct lane_rules *rules, uint32_t id)
 {
 	if (id >= rules->nprobes)
-		return (struct lane_shape){0};
+		return (struct lane_shape) { 0 };
 	if (!rules->shapes[id].size)
 		return lane_shape_lookup(rules, id);
 	return rules->shapes[id];

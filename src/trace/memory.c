@@ -80,7 +80,8 @@ static int map_block(const struct trace_memory *memory, uint32_t cpu, void **ret
 	const struct wire_control *geometry = &memory->geometry;
 	uint64_t ring = geometry->ring_size;
 	uint64_t file = geometry->blocks_at + cpu * geometry->block_file_size;
-	uint8_t *block = mmap(NULL, geometry->block_span, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint8_t *block =
+	    mmap(NULL, geometry->block_span, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	int r;
 
 	if (block == MAP_FAILED)
@@ -100,7 +101,7 @@ static int map_block(const struct trace_memory *memory, uint32_t cpu, void **ret
 
 int trace_memory_map(int fd, const struct wire_control *geometry, struct trace_memory *ret)
 {
-	struct trace_memory memory = {.fd = fd, .geometry = *geometry};
+	struct trace_memory memory = { .fd = fd, .geometry = *geometry };
 	struct stat st;
 	int r;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Many lanes, one stream. Owns the sources of a reader and the merge: a heap of the lanes that have a record old enough,
- * by the time of that record.
+ * Many lanes, one stream. Owns the sources of a reader and the merge: a heap of the lanes that have a record old
+ * enough, by the time of that record.
  *
  * Order: the time of a ring's record is taken inside the section that commits it. So what has not appeared when the
  * heads are read, at time T, is younger than T but for the length of one section (READER_SLACK_NS): everything below
@@ -72,10 +72,10 @@ struct lane_shape lane_shape_lookup(const struct lane_rules *rules, uint32_t id)
 	struct lane_shape shape;
 
 	if (size < sizeof(struct wire_record) || size > WIRE_RECORD_MAX || size % 8)
-		return (struct lane_shape){0};
+		return (struct lane_shape) { 0 };
 	if (nargs > (size - sizeof(struct wire_record)) / sizeof(uint64_t))
 		nargs = (uint32_t)((size - sizeof(struct wire_record)) / sizeof(uint64_t));
-	shape = (struct lane_shape){.size = (uint16_t)size, .nargs = (uint16_t)nargs};
+	shape = (struct lane_shape) { .size = (uint16_t)size, .nargs = (uint16_t)nargs };
 	rules->shapes[id] = shape;
 	return shape;
 }
@@ -98,9 +98,9 @@ static int source_create(struct trace_memory *memory, uint32_t id, struct reader
 	for (uint32_t cpu = 0; cpu < geometry->cpus; cpu++) {
 		struct reader_lane *lane = &source->lanes[2 * cpu];
 
-		lane[0] = (struct reader_lane){.cpu = cpu, .source = source};
+		lane[0] = (struct reader_lane) { .cpu = cpu, .source = source };
 		lane_ring_init(&lane[0].ring, memory->blocks[cpu], geometry);
-		lane[1] = (struct reader_lane){.is_cells = true, .cpu = cpu, .source = source};
+		lane[1] = (struct reader_lane) { .is_cells = true, .cpu = cpu, .source = source };
 		lane_cells_init(&lane[1].cells, memory->blocks[cpu], geometry);
 	}
 	*ret = source;
@@ -189,11 +189,11 @@ static bool lane_show(struct reader_lane *lane, const struct lane_rules *rules, 
 		      struct reader_head *head)
 {
 	const struct wire_record *record =
-		lane->is_cells ? lane_cells_peek(&lane->cells) : lane_ring_peek(&lane->ring, rules);
+	    lane->is_cells ? lane_cells_peek(&lane->cells) : lane_ring_peek(&lane->ring, rules);
 
 	if (!record || record->time > horizon)
 		return false;
-	*head = (struct reader_head){.time = record->time, .record = record, .lane = lane};
+	*head = (struct reader_head) { .time = record->time, .record = record, .lane = lane };
 	return true;
 }
 
@@ -308,7 +308,7 @@ long trace_reader_drain(struct trace_reader *reader, bool all, trace_record_fn *
 	trace_scale_init(&reader->scale, &reader->clock);
 	now = trace_clock_now();
 	slack = trace_scale_ticks(&reader->scale, READER_SLACK_NS);
-	rules = (struct lane_rules){
+	rules = (struct lane_rules) {
 		.probes = reader->probes,
 		.shapes = reader->shapes,
 		.nprobes = reader->nprobes,

@@ -23,7 +23,7 @@ struct reader_lane {
 struct reader_source {
 	struct trace_memory *memory; /* borrowed */
 	uint32_t id;
-	uint32_t nlanes;             /* two for each CPU */
+	uint32_t nlanes; /* two for each CPU */
 	struct reader_lane *lanes;
 };
 

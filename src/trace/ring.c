@@ -17,7 +17,7 @@ static_assert(RING_BUFFER >= 2 * WIRE_RECORD_MAX, "a refill makes progress");
 
 void lane_ring_init(struct lane_ring *ring, void *block, const struct wire_control *geometry)
 {
-	*ring = (struct lane_ring){
+	*ring = (struct lane_ring) {
 		.shared = block,
 		.bytes = (const uint8_t *)block + WIRE_PAGE,
 		.size = geometry->ring_size,

@@ -84,7 +84,7 @@ static bool reader_is_ready(const struct trace_reader *reader)
 
 static struct timespec to_timespec(uint64_t ns)
 {
-	return (struct timespec){.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
+	return (struct timespec) { .tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000) };
 }
 
 /* For kernels without futex_waitv, more targets than it takes, or none. */
@@ -118,7 +118,7 @@ static bool sleep_many(const struct trace_reader *reader, uint64_t deadline)
 	if (reader->nsources > FUTEX_WAITV_MAX)
 		return false;
 	for (size_t i = 0; i < reader->nsources; i++)
-		waiters[i] = (struct futex_waitv){
+		waiters[i] = (struct futex_waitv) {
 			.val = 1,
 			.uaddr = (uintptr_t)source_sleeping(reader->sources[i]),
 			.flags = FUTEX_32,

@@ -119,14 +119,15 @@ static void use_pointers(struct object *object)
 			must(strlen(slots[i].name) < INPUT_MAX);
 }
 
-static void use_demangle(const uint8_t *data, size_t size)
+static void use_demangle(const uint8_t *data, size_t size, const char *prefix)
 {
-	char *name = strndup((const char *)data, size < 256 ? size : 256);
+	char name[512];
+
+	snprintf(name, sizeof(name), "%s%.*s", prefix, (int)(size < 480 ? size : 480), (const char *)data);
 	char *text = object_demangle(name);
 
 	must(text);
 	free(text);
-	free(name);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -138,7 +139,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size > INPUT_MAX)
 		return 0;
-	use_demangle(data, size);
+	use_demangle(data, size, "_Z");
+	use_demangle(data, size, "_R");
 	int fd = memfd_create("fuzz", MFD_CLOEXEC);
 
 	must(fd >= 0 && write(fd, data, size) == (ssize_t)size);

@@ -113,7 +113,7 @@ static void step_record(struct input *input, struct target *target, bool in_cell
 	union {
 		struct wire_record header;
 		uint64_t words[8];
-	} record = {0};
+	} record = { 0 };
 	uint32_t cpu = (uint32_t)pull(input, 1) % CPUS;
 	uint64_t position;
 
@@ -176,9 +176,9 @@ static void check_target(struct target *target)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const struct wire_control geometry = target_geometry(CPUS, RING, CELLS, CELL, PROBES);
-	struct input first = {.data = data, .size = size / 2};
-	struct input second = {.data = data + size / 2, .size = size - size / 2};
-	struct seen seen = {.probes = probe_table, .stop = size % 2};
+	struct input first = { .data = data, .size = size / 2 };
+	struct input second = { .data = data + size / 2, .size = size - size / 2 };
+	struct seen seen = { .probes = probe_table, .stop = size % 2 };
 	struct target target;
 
 	if (!reader)

@@ -85,6 +85,16 @@ static const char *in_folder(const char *name)
 	return path;
 }
 
+static void patch_file(const char *name, long offset, const void *bytes, size_t size)
+{
+	FILE *file = fopen(in_folder(name), "r+b");
+
+	assert_non_null(file);
+	assert_int_equal(fseek(file, offset, SEEK_SET), 0);
+	assert_int_equal(fwrite(bytes, 1, size, file), size);
+	fclose(file);
+}
+
 static struct object *open_file(const char *path)
 {
 	struct utap_error err = { 0 };
@@ -334,6 +344,82 @@ static bool is_pointer(struct object *object, uint64_t vaddr)
 		assert_true(!i || pointers[i - 1] < pointers[i]);
 	}
 	return found;
+}
+
+static void check_offsets(struct object *object)
+{
+	const struct object_segment *segments;
+	size_t count = object_segments(object, &segments);
+	uint64_t vaddr, offset;
+	size_t available;
+
+	for (size_t i = 0; i < count; i++) {
+		uint64_t end = segments[i].vaddr + segments[i].file_size;
+
+		if (!segments[i].file_size)
+			continue;
+		assert_int_equal(object_vaddr_to_offset(object, end - 1, &offset), 0);
+		assert_int_equal(offset, segments[i].offset + segments[i].file_size - 1);
+		assert_non_null(object_data(object, end - 1, &available));
+		assert_int_equal(available, 1);
+		assert_int_equal(object_code(object, end - 1, &available) != NULL, segments[i].execute);
+		if (!segments[i].execute)
+			continue;
+		assert_int_equal(object_offset_to_vaddr(object, segments[i].offset, &vaddr), 0);
+		assert_int_equal(vaddr, segments[i].vaddr);
+		assert_int_equal(object_vaddr_to_offset(object, end, &offset), -ENOENT);
+	}
+	assert_int_equal(object_offset_to_vaddr(object, UINT64_MAX, &vaddr), -ENOENT);
+	assert_int_equal(object_vaddr_to_offset(object, UINT64_MAX, &offset), -ENOENT);
+	assert_null(object_data(object, UINT64_MAX, &available));
+}
+
+static void check_cover(struct object *object)
+{
+	uint64_t outer = symbol_named(object, "outer")->vaddr;
+	static const char *const expected[] = { "outer", "outer", "inner",    "inner",
+						"outer", "outer", "sizeless", "sizeless" };
+
+	for (size_t i = 0; i < 8; i++)
+		assert_string_equal(object_symbol_at(object, outer + i)->name, expected[i]);
+	assert_string_equal(object_symbol_at(object, symbol_named(object, "loud")->vaddr + 1)->name, "loud");
+	assert_null(object_symbol_at(object, 0));
+	assert_null(object_symbol_at(object, UINT64_MAX));
+}
+
+static void check_rseq(struct object *object)
+{
+	uint64_t start = symbol_named(object, "start_ip")->vaddr;
+	const struct object_range *ranges;
+	size_t count;
+
+	assert_int_equal(object_rseq_ranges(object, &ranges, &count, NULL), 0);
+	assert_int_equal(count, 2);
+	assert_int_equal(ranges[0].start, start);
+	assert_int_equal(ranges[0].end, start + 3);
+	assert_int_equal(ranges[1].start, start + 4);
+	assert_int_equal(ranges[1].end, symbol_named(object, "abort_ip")->vaddr);
+}
+
+static void check_c_program(const char *name)
+{
+	struct object *object = open_built(name);
+
+	check_symbols(object, true);
+	check_ranges(object);
+	check_slots(object);
+	check_offsets(object);
+	check_cover(object);
+	check_rseq(object);
+	assert_true(is_pointer(object, symbol_named(object, "quiet")->vaddr));
+	assert_false(is_pointer(object, symbol_named(object, "quiet")->vaddr + 1));
+	assert_true(symbol_named(object, "picked")->ifunc);
+	assert_string_equal(symbol_named(object, "also_loud")->name, "also_loud");
+	assert_int_equal(count_found(object, "*loud"), 1);
+	assert_string_equal(symbol_named(object, "shop::stock::move")->name, "_ZN4shop5stock4move17h0123456789abcdefE");
+	assert_string_equal(symbol_named(object, "shop::stock::sell")->name, "_RNvNtCs1234_4shop5stock4sell");
+	assert_int_equal(count_found(object, "shop::*"), 2);
+	object_close(object);
 }
 
 static void write_text(const char *name, const char *text)

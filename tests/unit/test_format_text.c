@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ftrace's text and JSON: to the byte, since other programs read them; and no byte of a hostile name reaches a terminal.
+ * ftrace's text and JSON: to the byte, since other programs read them; and no byte of a hostile name reaches a
+ * terminal.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,9 +15,9 @@
 #include <cmocka.h>
 
 static const struct trace_arg arg_table[] = {
-	{.name = "size", .bits = 64, .format = TRACE_HEX},
-	{.name = "fd", .bits = 32, .format = TRACE_SIGNED},
-	{.name = "n", .bits = 8, .format = TRACE_UNSIGNED},
+	{ .name = "size", .bits = 64, .format = TRACE_HEX },
+	{ .name = "fd", .bits = 32, .format = TRACE_SIGNED },
+	{ .name = "n", .bits = 8, .format = TRACE_UNSIGNED },
 };
 
 static struct trace_probe *make_probe(uint32_t nargs)
@@ -26,8 +27,8 @@ static struct trace_probe *make_probe(uint32_t nargs)
 	assert_non_null(probe);
 	strcpy(probe->group, "probe_libc");
 	strcpy(probe->event, "malloc");
-	strcpy(probe->path, "/usr/lib/libc.so.6");
-	strcpy(probe->symbol, "malloc");
+	probe->path = "/usr/lib/libc.so.6";
+	probe->symbol = "malloc";
 	probe->symbol_offset = 4;
 	probe->addr = 0x7f0012345678;
 	probe->nargs = nargs;
@@ -36,9 +37,10 @@ static struct trace_probe *make_probe(uint32_t nargs)
 	return probe;
 }
 
-static const uint64_t values[] = {0x18, 0xffffffff, 0x1ff};
+static const uint64_t values[] = { 0x18, 0xffffffff, 0x1ff };
 static const struct trace_record sample = {
-	.time_ns = 12345678901999, .cpu = 1, .pid = 1230, .tid = 1234, .nargs = 3, .args = values};
+	.time_ns = 12345678901999, .cpu = 1, .pid = 1230, .tid = 1234, .nargs = 3, .args = values
+};
 
 /* A file whose bytes become the string *@text, on the heap. */
 static FILE *open_text(char **text)
@@ -85,26 +87,26 @@ static void test_values(void **state)
 		uint64_t value;
 		const char *text;
 	} rows[] = {
-		{64, TRACE_UNSIGNED, UINT64_MAX, "18446744073709551615"},
-		{64, TRACE_SIGNED, UINT64_MAX, "-1"},
-		{64, TRACE_SIGNED, 1ULL << 63, "-9223372036854775808"},
-		{64, TRACE_HEX, UINT64_MAX, "0xffffffffffffffff"},
-		{32, TRACE_UNSIGNED, 0xfffffffff, "4294967295"},
-		{32, TRACE_SIGNED, 0x80000000, "-2147483648"},
-		{32, TRACE_SIGNED, 0x17fffffff, "2147483647"},
-		{16, TRACE_SIGNED, 0xffff, "-1"},
-		{16, TRACE_HEX, 0x12345, "0x2345"},
-		{8, TRACE_UNSIGNED, 0x1ff, "255"},
-		{8, TRACE_SIGNED, 0x80, "-128"},
-		{8, TRACE_HEX, 0, "0x0"},
-		{0, TRACE_UNSIGNED, 24, "24"},
-		{255, TRACE_HEX, UINT64_MAX, "0xffffffffffffffff"},
+		{ 64, TRACE_UNSIGNED, UINT64_MAX, "18446744073709551615" },
+		{ 64, TRACE_SIGNED, UINT64_MAX, "-1" },
+		{ 64, TRACE_SIGNED, 1ULL << 63, "-9223372036854775808" },
+		{ 64, TRACE_HEX, UINT64_MAX, "0xffffffffffffffff" },
+		{ 32, TRACE_UNSIGNED, 0xfffffffff, "4294967295" },
+		{ 32, TRACE_SIGNED, 0x80000000, "-2147483648" },
+		{ 32, TRACE_SIGNED, 0x17fffffff, "2147483647" },
+		{ 16, TRACE_SIGNED, 0xffff, "-1" },
+		{ 16, TRACE_HEX, 0x12345, "0x2345" },
+		{ 8, TRACE_UNSIGNED, 0x1ff, "255" },
+		{ 8, TRACE_SIGNED, 0x80, "-128" },
+		{ 8, TRACE_HEX, 0, "0x0" },
+		{ 0, TRACE_UNSIGNED, 24, "24" },
+		{ 255, TRACE_HEX, UINT64_MAX, "0xffffffffffffffff" },
 	};
 	char text[32];
 	char tiny[4];
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		struct trace_arg arg = {.bits = rows[i].bits, .format = rows[i].format};
+		struct trace_arg arg = { .bits = rows[i].bits, .format = rows[i].format };
 
 		format_value(&arg, rows[i].value, text, sizeof(text));
 		assert_string_equal(text, rows[i].text);
@@ -122,10 +124,11 @@ static void test_text(void **state)
 
 	assert_text(text_of(probe, &record, "python3", false),
 		    "         python3-1234    [001] ..... 12345.678901: malloc: (malloc+0x4) size=0x18 fd=-1 n=255\n");
-	record = (struct trace_record){.time_ns = 999, .cpu = 1023, .tid = 4194304, .nargs = 3, .args = values};
-	probe->symbol[0] = '\0';
-	assert_text(text_of(probe, &record, NULL, false),
-		    "           <...>-4194304 [1023] .....     0.000000: malloc: (0x7f0012345678) size=0x18 fd=-1 n=255\n");
+	record = (struct trace_record) { .time_ns = 999, .cpu = 1023, .tid = 4194304, .nargs = 3, .args = values };
+	probe->symbol = "";
+	assert_text(
+	    text_of(probe, &record, NULL, false),
+	    "           <...>-4194304 [1023] .....     0.000000: malloc: (0x7f0012345678) size=0x18 fd=-1 n=255\n");
 	record.nargs = 1; /* the shorter of the two counts */
 	assert_text(text_of(probe, &record, "a name of more than 16", false),
 		    "a name of more than 16-4194304 [1023] .....     0.000000: malloc: (0x7f0012345678) size=0x18\n");
@@ -193,7 +196,8 @@ static void test_text_hostile(void **state)
 
 	assert_text(text_of(probe, &record, "a\033]0;x\a\n", false),
 		    "        a?]0;x?\?-1234    [001] ..... 12345.678901: malloc: (malloc+0x4)\n");
-	strcpy(probe->symbol, "f\xc2\x9b" "2J\x9b\xff\xc3");
+	probe->symbol = "f\xc2\x9b"
+			"2J\x9b\xff\xc3";
 	assert_text(text_of(probe, &record, "d\xc3\xa9mon", false),
 		    "           d\xc3\xa9mon-1234    [001] ..... 12345.678901: malloc: (f?2J???+0x4)\n");
 	free(probe);
@@ -208,7 +212,7 @@ static void test_json(void **state)
 		    "{\"time_ns\":12345678901999,\"cpu\":1,\"pid\":1230,\"tid\":1234,\"comm\":\"py\\\"thon\","
 		    "\"group\":\"probe_libc\",\"event\":\"malloc\",\"symbol\":\"malloc\",\"symbol_offset\":4,"
 		    "\"args\":{\"size\":\"0x18\",\"fd\":-1,\"n\":255}}\n");
-	probe->symbol[0] = '\0';
+	probe->symbol = NULL; /* as good as "" */
 	record.nargs = 0;
 	assert_text(json_of(probe, &record, NULL),
 		    "{\"time_ns\":12345678901999,\"cpu\":1,\"pid\":1230,\"tid\":1234,\"comm\":null,"
@@ -222,24 +226,24 @@ static void test_json_strings(void **state)
 		const char *text;
 		const char *json;
 	} rows[] = {
-		{"", "\"\""},
-		{"plain /path", "\"plain /path\""},
-		{"\"\\\b\f\n\r\t", "\"\\\"\\\\\\b\\f\\n\\r\\t\""},
-		{"\x01\x1f\x7f\xc2\x80", "\"\\u0001\\u001f\\u007f\\u0080\""},
-		{"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", "\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\""},
-		{"\x80x", "\"\\ufffdx\""},                             /* a follower alone */
-		{"\xc3", "\"\\ufffd\""},                               /* cut off */
-		{"\xe2\x82", "\"\\ufffd\\ufffd\""},
-		{"\xf0\x9f\x98", "\"\\ufffd\\ufffd\\ufffd\""},
-		{"\xc3(", "\"\\ufffd(\""},
-		{"\xc0\xaf", "\"\\ufffd\\ufffd\""},                    /* overlong */
-		{"\xe0\x80\xaf", "\"\\ufffd\\ufffd\\ufffd\""},
-		{"\xf0\x80\x80\xaf", "\"\\ufffd\\ufffd\\ufffd\\ufffd\""},
-		{"\xed\xa0\x80", "\"\\ufffd\\ufffd\\ufffd\""},         /* a surrogate */
-		{"\xf4\x90\x80\x80", "\"\\ufffd\\ufffd\\ufffd\\ufffd\""}, /* above U+10FFFF */
-		{"\xf4\x8f\xbf\xbf", "\"\xf4\x8f\xbf\xbf\""},
-		{"\xf8\x88\x80\x80\x80", "\"\\ufffd\\ufffd\\ufffd\\ufffd\\ufffd\""},
-		{"\xff", "\"\\ufffd\""},
+		{ "", "\"\"" },
+		{ "plain /path", "\"plain /path\"" },
+		{ "\"\\\b\f\n\r\t", "\"\\\"\\\\\\b\\f\\n\\r\\t\"" },
+		{ "\x01\x1f\x7f\xc2\x80", "\"\\u0001\\u001f\\u007f\\u0080\"" },
+		{ "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", "\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"" },
+		{ "\x80x", "\"\\ufffdx\"" }, /* a follower alone */
+		{ "\xc3", "\"\\ufffd\"" },   /* cut off */
+		{ "\xe2\x82", "\"\\ufffd\\ufffd\"" },
+		{ "\xf0\x9f\x98", "\"\\ufffd\\ufffd\\ufffd\"" },
+		{ "\xc3(", "\"\\ufffd(\"" },
+		{ "\xc0\xaf", "\"\\ufffd\\ufffd\"" }, /* overlong */
+		{ "\xe0\x80\xaf", "\"\\ufffd\\ufffd\\ufffd\"" },
+		{ "\xf0\x80\x80\xaf", "\"\\ufffd\\ufffd\\ufffd\\ufffd\"" },
+		{ "\xed\xa0\x80", "\"\\ufffd\\ufffd\\ufffd\"" },            /* a surrogate */
+		{ "\xf4\x90\x80\x80", "\"\\ufffd\\ufffd\\ufffd\\ufffd\"" }, /* above U+10FFFF */
+		{ "\xf4\x8f\xbf\xbf", "\"\xf4\x8f\xbf\xbf\"" },
+		{ "\xf8\x88\x80\x80\x80", "\"\\ufffd\\ufffd\\ufffd\\ufffd\\ufffd\"" },
+		{ "\xff", "\"\\ufffd\"" },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -255,12 +259,9 @@ static void test_json_strings(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_values),
-		cmocka_unit_test(test_text),
-		cmocka_unit_test(test_text_header),
-		cmocka_unit_test(test_text_color),
-		cmocka_unit_test(test_text_hostile),
-		cmocka_unit_test(test_json),
+		cmocka_unit_test(test_values),       cmocka_unit_test(test_text),
+		cmocka_unit_test(test_text_header),  cmocka_unit_test(test_text_color),
+		cmocka_unit_test(test_text_hostile), cmocka_unit_test(test_json),
 		cmocka_unit_test(test_json_strings),
 	};
 

@@ -64,82 +64,6 @@ static void test_libc_names(void **state)
 	object_close(object);
 }
 
-static void check_offsets(struct object *object)
-{
-	const struct object_segment *segments;
-	size_t count = object_segments(object, &segments);
-	uint64_t vaddr, offset;
-	size_t available;
-
-	for (size_t i = 0; i < count; i++) {
-		uint64_t end = segments[i].vaddr + segments[i].file_size;
-
-		if (!segments[i].file_size)
-			continue;
-		assert_int_equal(object_vaddr_to_offset(object, end - 1, &offset), 0);
-		assert_int_equal(offset, segments[i].offset + segments[i].file_size - 1);
-		assert_non_null(object_data(object, end - 1, &available));
-		assert_int_equal(available, 1);
-		assert_int_equal(object_code(object, end - 1, &available) != NULL, segments[i].execute);
-		if (!segments[i].execute)
-			continue;
-		assert_int_equal(object_offset_to_vaddr(object, segments[i].offset, &vaddr), 0);
-		assert_int_equal(vaddr, segments[i].vaddr);
-		assert_int_equal(object_vaddr_to_offset(object, end, &offset), -ENOENT);
-	}
-	assert_int_equal(object_offset_to_vaddr(object, UINT64_MAX, &vaddr), -ENOENT);
-	assert_int_equal(object_vaddr_to_offset(object, UINT64_MAX, &offset), -ENOENT);
-	assert_null(object_data(object, UINT64_MAX, &available));
-}
-
-static void check_cover(struct object *object)
-{
-	uint64_t outer = symbol_named(object, "outer")->vaddr;
-	static const char *const expected[] = { "outer", "outer", "inner",    "inner",
-						"outer", "outer", "sizeless", "sizeless" };
-
-	for (size_t i = 0; i < 8; i++)
-		assert_string_equal(object_symbol_at(object, outer + i)->name, expected[i]);
-	assert_string_equal(object_symbol_at(object, symbol_named(object, "loud")->vaddr + 1)->name, "loud");
-	assert_null(object_symbol_at(object, 0));
-	assert_null(object_symbol_at(object, UINT64_MAX));
-}
-
-static void check_rseq(struct object *object)
-{
-	uint64_t start = symbol_named(object, "start_ip")->vaddr;
-	const struct object_range *ranges;
-	size_t count;
-
-	assert_int_equal(object_rseq_ranges(object, &ranges, &count, NULL), 0);
-	assert_int_equal(count, 2);
-	assert_int_equal(ranges[0].start, start);
-	assert_int_equal(ranges[0].end, start + 3);
-	assert_int_equal(ranges[1].start, start + 4);
-	assert_int_equal(ranges[1].end, symbol_named(object, "abort_ip")->vaddr);
-}
-
-static void check_c_program(const char *name)
-{
-	struct object *object = open_built(name);
-
-	check_symbols(object, true);
-	check_ranges(object);
-	check_slots(object);
-	check_offsets(object);
-	check_cover(object);
-	check_rseq(object);
-	assert_true(is_pointer(object, symbol_named(object, "quiet")->vaddr));
-	assert_false(is_pointer(object, symbol_named(object, "quiet")->vaddr + 1));
-	assert_true(symbol_named(object, "picked")->ifunc);
-	assert_string_equal(symbol_named(object, "also_loud")->name, "also_loud");
-	assert_int_equal(count_found(object, "*loud"), 1);
-	assert_string_equal(symbol_named(object, "shop::stock::move")->name, "_ZN4shop5stock4move17h0123456789abcdefE");
-	assert_string_equal(symbol_named(object, "shop::stock::sell")->name, "_RNvNtCs1234_4shop5stock4sell");
-	assert_int_equal(count_found(object, "shop::*"), 2);
-	object_close(object);
-}
-
 static void test_c_programs(void **state)
 {
 	static const char *const variants[][2] = {
@@ -182,7 +106,48 @@ static void test_versions(void **state)
 	const struct object_symbol *symbols = all_symbols(object, &count);
 
 	for (size_t i = 0; i < count; i++)
-		assert_true(strcmp(symbols[i].name, "versioned") != 0 || symbols[i].exported);
+		assert_true(!strchr(symbols[i].name, '@') &&
+			    (strcmp(symbols[i].name, "versioned") != 0 || symbols[i].exported));
+	object_close(object);
+}
+
+static int place_note(void *arg, uint64_t vaddr)
+{
+	uint64_t **next = arg;
+
+	*(*next)++ = vaddr;
+	return 0;
+}
+
+static void test_relr_words(void **state)
+{
+	/* A place, the 1st and 63rd word after it, the 2nd word after those, another place. */
+	const uint64_t words[] = { 0x1000, 1 | 1ULL << 1 | 1ULL << 63, 1 | 1ULL << 2, 0x9000 };
+	const struct object_dynamic dynamic = { .relr = (const uint8_t *)words, .relr_count = 4 };
+	const uint64_t expected[] = { 0x1000, 0x1008, 0x1000 + 63 * 8, 0x1000 + 65 * 8, 0x9000 };
+	uint64_t places[8] = { 0 };
+	uint64_t *next = places;
+
+	assert_int_equal(object_dynamic_relr(&dynamic, place_note, &next), 0);
+	assert_int_equal(next - places, 5);
+	assert_memory_equal(places, expected, sizeof(expected));
+}
+
+/* Linkers may leave the words that relocations will fill empty. */
+static void test_rseq_relocated(void **state)
+{
+	static const uint8_t zeros[8];
+
+	run("cp pie unfilled");
+	struct object *object = open_built("unfilled");
+	const Elf64_Shdr *section = object_image_section(&object->image, "__rseq_cs");
+
+	assert_non_null(section);
+	patch_file("unfilled", (long)section->sh_offset + 8, zeros, 8);
+	patch_file("unfilled", (long)section->sh_offset + 24, zeros, 8);
+	object_close(object);
+	object = open_built("unfilled");
+	check_rseq(object);
 	object_close(object);
 }
 
@@ -214,16 +179,6 @@ static void test_pointers_of_stripped(void **state)
 	pclose(answer);
 	if (!relr)
 		print_message("skipped: this linker makes no RELR\n");
-}
-
-static void patch_file(const char *name, long offset, const void *bytes, size_t size)
-{
-	FILE *file = fopen(in_folder(name), "r+b");
-
-	assert_non_null(file);
-	assert_int_equal(fseek(file, offset, SEEK_SET), 0);
-	assert_int_equal(fwrite(bytes, 1, size, file), size);
-	fclose(file);
 }
 
 /* As sstrip leaves them: no section headers. */
@@ -449,6 +404,7 @@ static void test_demangle(void **state)
 		{ "malloc", "malloc" },
 		{ "_Z", "_Z" },
 		{ "_ZN", "_ZN" },
+		{ "_RNtC0c5ke3nm", "_RNtC0c5ke3nm" }, /* an empty identifier */
 		{ "", "" },
 	};
 
@@ -503,6 +459,11 @@ static void test_demangle_bomb(void **state)
 	_cleanup_free_ char *text = object_demangle(name);
 
 	assert_string_equal(text, name);
+	/* A binder of millions of lifetimes, in a part that is not printed. */
+	static const char binder[] = "_RNvMNvMs_NlCs_4core3fm4FGC0tBs_NlCs_4core3fm4FGC0tB_";
+	_cleanup_free_ char *same = object_demangle(binder);
+
+	assert_string_equal(same, binder);
 	assert_true(base_now_ns() - start < 2000000000);
 	name[strlen("_Z1f4pairIiiES_IS0_S0_E")] = '\0';
 	_cleanup_free_ char *mild = object_demangle(name);
@@ -681,6 +642,8 @@ int main(void)
 		cmocka_unit_test(test_libc_names),
 		cmocka_unit_test(test_c_programs),
 		cmocka_unit_test(test_versions),
+		cmocka_unit_test(test_relr_words),
+		cmocka_unit_test(test_rseq_relocated),
 		cmocka_unit_test(test_pointers_of_stripped),
 		cmocka_unit_test(test_without_sections),
 		cmocka_unit_test(test_debug_by_build_id),

@@ -16,7 +16,7 @@ static void test_clock_agrees(void **state)
 
 	trace_clock_init(&clock);
 	for (int i = 0; i < 20; i++) {
-		struct timespec pause = {.tv_nsec = 2000000};
+		struct timespec pause = { .tv_nsec = 2000000 };
 
 		nanosleep(&pause, NULL);
 		before = base_now_ns();
@@ -30,7 +30,7 @@ static void test_clock_agrees(void **state)
 
 static void test_clock_is_a_line(void **state)
 {
-	struct trace_clock clock = {.tsc = {1000000, 1000000 + 2300000000ULL}, .ns = {5000000000, 6000000000}};
+	struct trace_clock clock = { .tsc = { 1000000, 1000000 + 2300000000ULL }, .ns = { 5000000000, 6000000000 } };
 	uint64_t last = 0;
 
 	assert_int_equal(trace_clock_ns(&clock, 1000000), 5000000000);
@@ -49,9 +49,9 @@ static void test_clock_is_a_line(void **state)
 	}
 	assert_true(trace_clock_ns(&clock, UINT64_MAX) > last);
 	/* A clock that makes no sense still gives numbers that do not fall. */
-	clock = (struct trace_clock){.tsc = {5, 5}, .ns = {9, 9}};
+	clock = (struct trace_clock) { .tsc = { 5, 5 }, .ns = { 9, 9 } };
 	assert_int_equal(trace_clock_ns(&clock, UINT64_MAX), 9);
-	clock = (struct trace_clock){.tsc = {5, 6}, .ns = {0, UINT64_MAX}};
+	clock = (struct trace_clock) { .tsc = { 5, 6 }, .ns = { 0, UINT64_MAX } };
 	assert_int_equal(trace_clock_ns(&clock, UINT64_MAX), UINT64_MAX);
 }
 
@@ -63,13 +63,13 @@ static void test_memory_layout(void **state)
 	const struct wire_control *geometry = &room->geometry;
 	uint8_t *block = room->target.memory.blocks[1];
 	uint64_t file = geometry->blocks_at + geometry->block_file_size;
-	uint64_t places[] = {0,
-			     WIRE_PAGE,
-			     WIRE_PAGE + RING - 1,
-			     geometry->counters_at,
-			     geometry->shared_at,
-			     geometry->cells_at,
-			     geometry->block_span - 1};
+	uint64_t places[] = { 0,
+			      WIRE_PAGE,
+			      WIRE_PAGE + RING - 1,
+			      geometry->counters_at,
+			      geometry->shared_at,
+			      geometry->cells_at,
+			      geometry->block_span - 1 };
 
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
 		uint64_t at = file + places[i] - (places[i] >= geometry->counters_at ? RING : 0);
@@ -79,7 +79,7 @@ static void test_memory_layout(void **state)
 		assert_int_equal(pread(room->target.fd, &byte, 1, (off_t)at), 1);
 		assert_int_equal(byte, i + 1);
 	}
-	assert_int_equal(block[WIRE_PAGE + RING], 2);         /* the ring's second copy */
+	assert_int_equal(block[WIRE_PAGE + RING], 2); /* the ring's second copy */
 	assert_int_equal(block[WIRE_PAGE + 2 * RING - 1], 3);
 	target_control(&room->target)->sites = 99;
 	assert_int_equal(pread(room->target.fd, &room->geometry.sites, 4, offsetof(struct wire_control, sites)), 4);
@@ -88,7 +88,7 @@ static void test_memory_layout(void **state)
 
 static void assert_refused(const struct room *room, const struct wire_control *geometry)
 {
-	struct trace_memory memory = {.fd = 12345};
+	struct trace_memory memory = { .fd = 12345 };
 
 	assert_int_equal(trace_memory_map(room->target.fd, geometry, &memory), -EINVAL);
 	assert_int_equal(memory.fd, 12345); /* untouched */
@@ -102,32 +102,32 @@ static void test_memory_refuses(void **state)
 		size_t at;
 		uint64_t value;
 	} wide[] = {
-		{offsetof(struct wire_control, ring_size), 0},
-		{offsetof(struct wire_control, ring_size), 2048},
-		{offsetof(struct wire_control, ring_size), 3 * 4096},
-		{offsetof(struct wire_control, ring_size), 2 * RING},
-		{offsetof(struct wire_control, ring_size), 1ULL << 63},
-		{offsetof(struct wire_control, counters_at), 0},
-		{offsetof(struct wire_control, counters_at), UINT64_MAX - 7},
-		{offsetof(struct wire_control, shared_at), 4096},
-		{offsetof(struct wire_control, cells_at), 4096},
-		{offsetof(struct wire_control, cells), 0},
-		{offsetof(struct wire_control, cells), 15},
-		{offsetof(struct wire_control, cells), 1ULL << 60},
-		{offsetof(struct wire_control, cell_size), 16},
-		{offsetof(struct wire_control, cell_size), 100},
-		{offsetof(struct wire_control, cell_size), 8192},
-		{offsetof(struct wire_control, block_span), 4096},
-		{offsetof(struct wire_control, block_span), UINT64_MAX - 4095},
-		{offsetof(struct wire_control, block_file_size), 4096},
-		{offsetof(struct wire_control, blocks_at), 4096},
-		{offsetof(struct wire_control, blocks_at), 1ULL << 62},
-		{offsetof(struct wire_control, lost_at), 1ULL << 40},
-		{offsetof(struct wire_control, lost_at), UINT64_MAX - 7},
-		{offsetof(struct wire_control, journal_at), 4},
-		{offsetof(struct wire_control, lend_at), 1ULL << 40},
-		{offsetof(struct wire_control, file_size), UINT64_MAX},
-		{offsetof(struct wire_control, file_size), 4096},
+		{ offsetof(struct wire_control, ring_size), 0 },
+		{ offsetof(struct wire_control, ring_size), 2048 },
+		{ offsetof(struct wire_control, ring_size), 3 * 4096 },
+		{ offsetof(struct wire_control, ring_size), 2 * RING },
+		{ offsetof(struct wire_control, ring_size), 1ULL << 63 },
+		{ offsetof(struct wire_control, counters_at), 0 },
+		{ offsetof(struct wire_control, counters_at), UINT64_MAX - 7 },
+		{ offsetof(struct wire_control, shared_at), 4096 },
+		{ offsetof(struct wire_control, cells_at), 4096 },
+		{ offsetof(struct wire_control, cells), 0 },
+		{ offsetof(struct wire_control, cells), 15 },
+		{ offsetof(struct wire_control, cells), 1ULL << 60 },
+		{ offsetof(struct wire_control, cell_size), 16 },
+		{ offsetof(struct wire_control, cell_size), 100 },
+		{ offsetof(struct wire_control, cell_size), 8192 },
+		{ offsetof(struct wire_control, block_span), 4096 },
+		{ offsetof(struct wire_control, block_span), UINT64_MAX - 4095 },
+		{ offsetof(struct wire_control, block_file_size), 4096 },
+		{ offsetof(struct wire_control, blocks_at), 4096 },
+		{ offsetof(struct wire_control, blocks_at), 1ULL << 62 },
+		{ offsetof(struct wire_control, lost_at), 1ULL << 40 },
+		{ offsetof(struct wire_control, lost_at), UINT64_MAX - 7 },
+		{ offsetof(struct wire_control, journal_at), 4 },
+		{ offsetof(struct wire_control, lend_at), 1ULL << 40 },
+		{ offsetof(struct wire_control, file_size), UINT64_MAX },
+		{ offsetof(struct wire_control, file_size), 4096 },
 	};
 
 	for (size_t i = 0; i < sizeof(wide) / sizeof(wide[0]); i++) {
@@ -139,7 +139,7 @@ static void test_memory_refuses(void **state)
 	for (uint32_t i = 0; i < 4; i++) {
 		struct wire_control bad = room->geometry;
 
-		bad.cpus = (const uint32_t[]){0, CPUS + 1, UINT32_MAX, CPUS}[i];
+		bad.cpus = (const uint32_t[]) { 0, CPUS + 1, UINT32_MAX, CPUS }[i];
 		bad.max_probes = i == 3 ? UINT32_MAX : PROBES;
 		assert_refused(room, &bad);
 	}
@@ -207,7 +207,7 @@ static void test_ring_delivers(void **state)
 static void test_ring_wraps_and_fills(void **state)
 {
 	struct room *room = *state;
-	static const uint32_t ids[] = {0, 1, 0, 2, 0};
+	static const uint32_t ids[] = { 0, 1, 0, 2, 0 };
 	uint64_t written = 0;
 	uint64_t lost = 0;
 	uint64_t read = 0;
@@ -229,7 +229,7 @@ static void test_ring_wraps_and_fills(void **state)
 	}
 	assert_true(lost > 1000 && written > 20 * RING / 40);
 	assert_int_equal(trace_memory_lost(&room->target.memory, 0) + trace_memory_lost(&room->target.memory, 1) +
-				 trace_memory_lost(&room->target.memory, 2),
+			     trace_memory_lost(&room->target.memory, 2),
 			 lost);
 	assert_int_equal(stats_of(room).records, written);
 	assert_int_equal(stats_of(room).damaged + stats_of(room).overrun, 0);
@@ -256,7 +256,7 @@ static void test_horizon(void **state)
 {
 	struct room *room = *state;
 	uint64_t now = target_now();
-	struct log log = {0};
+	struct log log = { 0 };
 
 	assert_true(put(room, 0, 0, now - 100000000, 1));
 	assert_true(put(room, 0, 0, now + 100000000, 3)); /* about 40 ms ahead */
@@ -271,7 +271,7 @@ static void test_horizon(void **state)
 static void test_callback_stops(void **state)
 {
 	struct room *room = *state;
-	struct log log = {.stop_at = 3};
+	struct log log = { .stop_at = 3 };
 
 	for (uint64_t i = 0; i < 10; i++)
 		assert_true(put(room, i % 2, 0, target_now(), i));
@@ -357,17 +357,17 @@ static void test_damaged_records(void **state)
 		union any_record record;
 		uint64_t bytes;
 	} rows[] = {
-		{make_record(5, 40, now, 0), 40},                    /* no such probe */
-		{make_record(UINT32_MAX, 40, now, 0), 40},
-		{make_record(3, 24, now, 0), 24},                    /* a probe without records */
-		{make_record(0, 48, now, 0), 48},                    /* another size */
-		{make_record(0, 0, now, 0), 40},
-		{make_record(0, 65535, now, 0), 40},
-		{make_record(0, 40, now - 1000000000, 0), 40},       /* goes back in time */
-		{make_record(0, 40, now + 100000000000, 0), 40},     /* from the future */
-		{make_record(0, 40, UINT64_MAX, 0), 40},
-		{make_record(0, 40, now, 0), 32},                    /* the head stands inside it */
-		{make_record(0, 40, now, 0), 8},
+		{ make_record(5, 40, now, 0), 40 }, /* no such probe */
+		{ make_record(UINT32_MAX, 40, now, 0), 40 },
+		{ make_record(3, 24, now, 0), 24 }, /* a probe without records */
+		{ make_record(0, 48, now, 0), 48 }, /* another size */
+		{ make_record(0, 0, now, 0), 40 },
+		{ make_record(0, 65535, now, 0), 40 },
+		{ make_record(0, 40, now - 1000000000, 0), 40 },   /* goes back in time */
+		{ make_record(0, 40, now + 100000000000, 0), 40 }, /* from the future */
+		{ make_record(0, 40, UINT64_MAX, 0), 40 },
+		{ make_record(0, 40, now, 0), 32 }, /* the head stands inside it */
+		{ make_record(0, 40, now, 0), 8 },
 	};
 	uint64_t damaged = 0;
 	struct log log;
@@ -408,7 +408,7 @@ static void test_head_jumps(void **state)
 {
 	struct room *room = *state;
 	struct wire_ring *ring = target_ring(&room->target, 0);
-	static const uint64_t heads[] = {40 + RING + 8, 0, 1ULL << 63, UINT64_MAX, 12345, 40};
+	static const uint64_t heads[] = { 40 + RING + 8, 0, 1ULL << 63, UINT64_MAX, 12345, 40 };
 	uint64_t overrun = 0;
 	struct log log;
 
@@ -499,13 +499,15 @@ static void test_cells_fill(void **state)
 static void test_cells_unfinished(void **state)
 {
 	struct room *room = *state;
-	struct timespec second = {.tv_sec = 1, .tv_nsec = 50000000};
+	struct timespec second = { .tv_sec = 1, .tv_nsec = 50000000 };
 	uint64_t slow = cell_reserve(room);
 	struct log log;
 	uint64_t dead;
 
 	cell_complete(room, cell_reserve(room), target_now(), 1);
 	assert_drains(room, &log, 1);
+	assert_drains(room, &log, 0);
+	assert_drains(room, &log, 0); /* overtaken, but young */
 	assert_int_equal(target_cells(&room->target, 0)->tail, 0);
 	cell_complete(room, slow, target_now(), 2);
 	assert_drains(room, &log, 1);
@@ -535,7 +537,7 @@ static void test_cells_unfinished(void **state)
 static void test_cells_all_dead(void **state)
 {
 	struct room *room = *state;
-	struct timespec second = {.tv_sec = 1, .tv_nsec = 50000000};
+	struct timespec second = { .tv_sec = 1, .tv_nsec = 50000000 };
 	struct log log;
 
 	for (uint64_t i = 0; i < CELLS; i++)
@@ -552,7 +554,7 @@ static void test_cells_all_dead(void **state)
 static void test_cells_held(void **state)
 {
 	struct room *room = *state;
-	struct log log = {0};
+	struct log log = { 0 };
 	uint64_t number = 0;
 
 	for (uint64_t lap = 1; lap <= 3; lap++) {
@@ -574,7 +576,7 @@ static void test_cells_lapped(void **state)
 {
 	struct room *room = *state;
 	uint64_t soon = target_now() + 20000000; /* some 10 ms ahead */
-	struct log log = {0};
+	struct log log = { 0 };
 	uint64_t number = 0;
 
 	for (uint64_t i = 0; i < CELLS; i++, number++)
@@ -591,8 +593,8 @@ static void test_cells_lapped(void **state)
 static void test_cells_damaged(void **state)
 {
 	struct room *room = *state;
-	const union any_record rows[] = {make_record(5, 40, 1, 0), make_record(0, 24, 1, 0), make_record(3, 24, 1, 0),
-					 make_record(2, WIRE_RECORD_MAX, 1, 0), make_record(0, 40, UINT64_MAX, 0)};
+	const union any_record rows[] = { make_record(5, 40, 1, 0), make_record(0, 24, 1, 0), make_record(3, 24, 1, 0),
+					  make_record(2, WIRE_RECORD_MAX, 1, 0), make_record(0, 40, UINT64_MAX, 0) };
 	struct wire_cells *cells = target_cells(&room->target, 0);
 	struct log log;
 	uint64_t position;

@@ -13,7 +13,7 @@
 static void *write_later(void *arg)
 {
 	struct room *room = arg;
-	struct timespec pause = {.tv_nsec = 20000000};
+	struct timespec pause = { .tv_nsec = 20000000 };
 
 	nanosleep(&pause, NULL);
 	for (int i = 0; i < RING / 4 / 40 + 1; i++)
@@ -161,15 +161,15 @@ static void *drain_until(void *arg)
 static void test_writers_exact(void **state)
 {
 	struct room *room = *state;
-	struct writer writers[8] = {0};
-	struct checker checker = {0};
+	struct writer writers[8] = { 0 };
+	struct checker checker = { 0 };
 	uint64_t attempts = 0;
 	uint64_t written = 0;
 	bool stop = false;
 	pthread_t joiner;
 
 	for (uint32_t i = 0; i < CPUS + 2; i++) {
-		writers[i] = (struct writer){.room = room, .cpu = i, .cells = i >= CPUS, .stop = &stop};
+		writers[i] = (struct writer) { .room = room, .cpu = i, .cells = i >= CPUS, .stop = &stop };
 		writers[i].attempts = i >= CPUS ? 20000 : 200000;
 		attempts += writers[i].attempts;
 		assert_int_equal(pthread_create(&writers[i].thread, NULL, writer_run, &writers[i]), 0);
@@ -254,8 +254,8 @@ static void put_blindly(struct room *room, uint32_t cpu, uint64_t number)
 static void test_scribbled(void **state)
 {
 	struct room *room = *state;
-	struct scribbler scribbler = {.room = room, .seed = (unsigned)base_now_ns()};
-	struct scribbler own = {.room = room, .seed = scribbler.seed + 1};
+	struct scribbler scribbler = { .room = room, .seed = (unsigned)base_now_ns() };
+	struct scribbler own = { .room = room, .seed = scribbler.seed + 1 };
 	struct trace_stats before;
 	struct trace_stats stats;
 	struct log log;
@@ -317,7 +317,7 @@ static void test_throughput(void **state)
 		for (uint64_t i = 0; i < 20000; i++) {
 			union any_record record;
 
-			record.header = (struct wire_record){.id = 0, .size = 40, .time = base + i};
+			record.header = (struct wire_record) { .id = 0, .size = 40, .time = base + i };
 			record.full.args[0] = 1;
 			record.full.args[1] = 2;
 			assert_true(target_put(&target, i % 2, &record.header, 40));
@@ -336,12 +336,9 @@ static void test_throughput(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		IN_ROOM(test_wait_one),
-		IN_ROOM(test_wait_several),
-		IN_ROOM(test_wait_many),
-		IN_ROOM(test_wait_without_sources),
-		IN_ROOM(test_writers_exact),
-		IN_ROOM(test_scribbled),
+		IN_ROOM(test_wait_one),      IN_ROOM(test_wait_several),
+		IN_ROOM(test_wait_many),     IN_ROOM(test_wait_without_sources),
+		IN_ROOM(test_writers_exact), IN_ROOM(test_scribbled),
 		IN_ROOM(test_throughput),
 	};
 

@@ -79,7 +79,7 @@ union any_record {
 
 static inline union any_record make_record(uint32_t id, uint16_t size, uint64_t time, uint64_t number)
 {
-	union any_record record = {.header = {.id = id, .size = size, .time = time, .tid = 1000 + id, .pid = 1000}};
+	union any_record record = { .header = { .id = id, .size = size, .time = time, .tid = 1000 + id, .pid = 1000 } };
 
 	record.full.args[0] = number;
 	record.full.args[1] = ~number;
@@ -122,7 +122,7 @@ static inline struct trace_stats stats_of(struct room *room)
 
 static inline void assert_drains(struct room *room, struct log *log, long count)
 {
-	*log = (struct log){0};
+	*log = (struct log) { 0 };
 	assert_int_equal(trace_reader_drain(room->reader, true, log_record, log), count);
 	assert_int_equal(log->count, count);
 }

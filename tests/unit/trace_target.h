@@ -153,8 +153,7 @@ static inline bool target_cell_reserve(struct target *target, uint32_t cpu, uint
 	*position = __atomic_load_n(&cells->next, __ATOMIC_RELAXED);
 	for (;;) {
 		if (*position >= __atomic_load_n(&cells->limit, __ATOMIC_RELAXED)) {
-			uint64_t full =
-				__atomic_load_n(&cells->tail, __ATOMIC_ACQUIRE) + target->memory.geometry.cells;
+			uint64_t full = __atomic_load_n(&cells->tail, __ATOMIC_ACQUIRE) + target->memory.geometry.cells;
 			bool fits = *position < full;
 
 			if (fits)

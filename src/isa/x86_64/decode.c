@@ -109,6 +109,8 @@ static const char *why_stack_call(const ZydisDecodedInstruction *i)
 		return "a call through a table on the stack";
 	if (i->raw.disp.value > -16 && i->raw.disp.value < 0)
 		return "a call through the slot of its own return address";
+	if (i->length > ISA_INSN_MAX - 3)
+		return "a call with more prefixes than its longer displacement leaves room for";
 	if (i->raw.disp.value > INT32_MAX - 8)
 		return "a call through the stack that is too far away";
 	return NULL;
