@@ -15,9 +15,18 @@
 #include "isa/isa.h"
 
 static const char *const class_names[] = {
-	[ISA_PLAIN] = "plain",   [ISA_CALL] = "call",     [ISA_CALL_INDIRECT] = "call indirect", [ISA_JUMP] = "jump",
-	[ISA_LOOP] = "loop",     [ISA_BRANCH] = "branch", [ISA_JUMP_INDIRECT] = "jump indirect", [ISA_RETURN] = "return",
-	[ISA_SYSCALL] = "syscall", [ISA_ENDBR] = "endbr", [ISA_NOP] = "nop",                     [ISA_REFUSED] = "refused",
+	[ISA_PLAIN] = "plain",
+	[ISA_CALL] = "call",
+	[ISA_CALL_INDIRECT] = "call indirect",
+	[ISA_JUMP] = "jump",
+	[ISA_LOOP] = "loop",
+	[ISA_BRANCH] = "branch",
+	[ISA_JUMP_INDIRECT] = "jump indirect",
+	[ISA_RETURN] = "return",
+	[ISA_SYSCALL] = "syscall",
+	[ISA_ENDBR] = "endbr",
+	[ISA_NOP] = "nop",
+	[ISA_REFUSED] = "refused",
 };
 
 static size_t parse_hex(const char *hex, uint8_t *bytes, size_t size)
@@ -187,8 +196,8 @@ static void print_first_difference(const char *path, const char *want, const cha
 		want += length + (want[length] == '\n');
 		got += length + (got[length] == '\n');
 	}
-	fprintf(stderr, "%s:%u:\n-%.*s\n+%.*s\n", path, number, (int)strcspn(want, "\n"), want,
-		(int)strcspn(got, "\n"), got);
+	fprintf(stderr, "%s:%u:\n-%.*s\n+%.*s\n", path, number, (int)strcspn(want, "\n"), want, (int)strcspn(got, "\n"),
+		got);
 }
 
 static int write_file(const char *path, const char *text)

@@ -25,7 +25,10 @@ static void put_bytes(struct writer *w, const char *bytes, size_t size)
 
 #define PUT(w, literal) put_bytes(w, literal, sizeof(literal) - 1)
 
-static void put_u8(struct writer *w, unsigned value) { *w->at++ = (uint8_t)value; }
+static void put_u8(struct writer *w, unsigned value)
+{
+	*w->at++ = (uint8_t)value;
+}
 
 /* A ModRM byte and the displacement of a field of the state, @after bytes before the end of the instruction. */
 static void put_field(struct writer *w, unsigned reg, const void *field, size_t after)
@@ -176,8 +179,8 @@ static int catch_signals(void)
 
 static uint8_t *map_code(uint64_t hint, size_t size, int flags)
 {
-	uint8_t *memory = mmap((void *)hint, size, PROT_READ | PROT_WRITE | PROT_EXEC,
-			       MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+	uint8_t *memory =
+	    mmap((void *)hint, size, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
 
 	return memory == MAP_FAILED ? NULL : memory;
 }

@@ -25,9 +25,9 @@
 #define ARENA_STACK 0x4000
 #define ARENA_STATE 0x6000
 #define ARENA_SIZE 0x8000
-#define ARENA_AREA 0x2000 /* bytes of data, and of stack */
+#define ARENA_AREA 0x2000               /* bytes of data, and of stack */
 #define ARENA_SITE (ARENA_CODE + 0x800) /* where the original instruction stands */
-#define ARENA_FLAGS 0xcd5u               /* CF PF AF ZF SF DF OF */
+#define ARENA_FLAGS 0xcd5u              /* CF PF AF ZF SF DF OF */
 
 /* Numbers as in instruction encodings. */
 enum { AX, CX, DX, BX, SP, BP, SI, DI, R8, R9, R10, R11, R12, R13, R14, R15 };
@@ -58,7 +58,8 @@ struct arena {
 	uint8_t data[2 * ARENA_AREA]; /* what data and stack hold before each run */
 };
 
-/** arena_create() - @low: the original below 2 GiB; @distance: wanted between it and the copy. 0 or a negative errno. */
+/** arena_create() - @low: the original below 2 GiB; @distance: wanted between it and the copy. 0 or a negative errno.
+ */
 int arena_create(struct arena *a, bool low, int64_t distance);
 void arena_destroy(struct arena *a);
 
@@ -71,7 +72,13 @@ void arena_run(struct arena *a, uint64_t entry);
 /** arena_exit_at() - the address of an exit (ARENA_NEXT: behind an instruction of @size bytes) */
 uint64_t arena_exit_at(const struct arena *a, enum arena_exit number, size_t size);
 
-static inline uint64_t arena_addr(const struct arena *a, size_t offset) { return (uint64_t)(a->base + offset); }
-static inline uint64_t arena_site(const struct arena *a) { return arena_addr(a, ARENA_SITE); }
+static inline uint64_t arena_addr(const struct arena *a, size_t offset)
+{
+	return (uint64_t)(a->base + offset);
+}
+static inline uint64_t arena_site(const struct arena *a)
+{
+	return arena_addr(a, ARENA_SITE);
+}
 
 #endif

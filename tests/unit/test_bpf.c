@@ -261,7 +261,7 @@ static void test_check_reservations(void **state)
 		{ "r1 = map 0\nr2 = 2056\nr3 = 0\ncall 131\n" EXIT, "constant from 24 to 2048" },
 		{ "r1 = map 1\n" EXIT, "there is no map 1" },
 		{ "r1 = 0\nr2 = 40\nr3 = 0\ncall 131\n" EXIT, "r1 must be the ring, it is a number" },
-		{ OPEN RESERVE "out: " EXIT, "helper 131 while" },
+		{ OPEN "r1 = map 0\nr2 = 40\nr3 = 0\ncall 131\nout: " EXIT, "helper 131 while" },
 	};
 
 	check_verdicts(table, sizeof(table) / sizeof(table[0]), BPF_PROBE);

@@ -6,8 +6,8 @@
  */
 #include <elf.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <setjmp.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,7 +44,10 @@ static struct isa_insn decoded_at(const char *hex, utap_addr addr)
 	return insn;
 }
 
-static struct isa_insn decoded(const char *hex) { return decoded_at(hex, ADDR); }
+static struct isa_insn decoded(const char *hex)
+{
+	return decoded_at(hex, ADDR);
+}
 
 static const struct {
 	const char *hex;
@@ -80,11 +83,11 @@ static const struct {
 	{ "ff1500000000", ISA_CALL_INDIRECT },
 	{ "6648ff1500000000", ISA_CALL_INDIRECT },
 	{ "ff542408", ISA_CALL_INDIRECT },
-	{ "41ff542408", ISA_CALL_INDIRECT },   /* r12 */
-	{ "41ff14c4", ISA_CALL_INDIRECT },     /* (%r12,%rax,8) */
-	{ "41ffd4", ISA_CALL_INDIRECT },       /* r12 */
+	{ "41ff542408", ISA_CALL_INDIRECT }, /* r12 */
+	{ "41ff14c4", ISA_CALL_INDIRECT },   /* (%r12,%rax,8) */
+	{ "41ffd4", ISA_CALL_INDIRECT },     /* r12 */
 	{ "64ff142510000000", ISA_CALL_INDIRECT },
-	{ "ff5424f0", ISA_CALL_INDIRECT },     /* -16(%rsp) */
+	{ "ff5424f0", ISA_CALL_INDIRECT }, /* -16(%rsp) */
 	{ "eb00", ISA_JUMP },
 	{ "e900000000", ISA_JUMP },
 	{ "ffe0", ISA_JUMP_INDIRECT },
@@ -164,7 +167,9 @@ static void test_classes(void **state)
 
 static void test_no_instruction(void **state)
 {
-	static const char *const none[] = { "06", "d51050", "62f41848018000000000", "c4", "0f04", "e80000", "f0c3", "" };
+	static const char *const none[] = {
+		"06", "d51050", "62f41848018000000000", "c4", "0f04", "e80000", "f0c3", ""
+	};
 
 	for (size_t n = 0; n < COUNT(none); n++) {
 		struct isa_insn insn = { .length = 99 };
@@ -210,8 +215,8 @@ static int compare_step(const uint8_t *code, size_t size, utap_addr addr)
 	int error = isa_decode(code, size, addr, &insn);
 	int length = isa_step(code, size, addr, &has_target, &target);
 
-	if (error ? length != error : length != insn.length || has_target != insn.has_target ||
-					      (has_target && target != insn.target))
+	if (error ? length != error
+		  : length != insn.length || has_target != insn.has_target || (has_target && target != insn.target))
 		fail_msg("%02x %02x %02x %02x %02x %02x %02x %02x: decode %d/%u, step %d", code[0], code[1], code[2],
 			 code[3], code[4], code[5], code[6], code[7], error, error ? 0 : insn.length, length);
 	return error ? 1 : length;
@@ -236,10 +241,32 @@ static void compare_opcodes(const uint8_t *prefixes, size_t count)
 
 static void test_step_every_opcode(void **state)
 {
-	static const char *const prefixes[] = { "",     "66",   "f3",     "f2",   "67",   "2e",     "64",
-						"66f3", "66f2", "f2f3",   "f3f2", "f0",   "48",     "41",
-						"6648", "f348", "6666",   "4866", "f266", "26364c", "66662e3e65666666",
-						"4f48", "f3f0", "64676641", "f248", "2e2e2e2e2e2e2e2e2e" };
+	static const char *const prefixes[] = { "",
+						"66",
+						"f3",
+						"f2",
+						"67",
+						"2e",
+						"64",
+						"66f3",
+						"66f2",
+						"f2f3",
+						"f3f2",
+						"f0",
+						"48",
+						"41",
+						"6648",
+						"f348",
+						"6666",
+						"4866",
+						"f266",
+						"26364c",
+						"66662e3e65666666",
+						"4f48",
+						"f3f0",
+						"64676641",
+						"f248",
+						"2e2e2e2e2e2e2e2e2e" };
 
 	for (size_t n = 0; n < COUNT(prefixes); n++) {
 		uint8_t bytes[16];
@@ -386,14 +413,14 @@ static int relocate_far(const char *hex, enum isa_entry entry, size_t size, stru
 	struct isa_insn insn = decoded_at(hex, 0x401000);
 	bool falls_through;
 
-	*e = (struct isa_emitter){ .buffer = buffer, .size = size, .addr = 0x7f0000000000 };
+	*e = (struct isa_emitter) { .buffer = buffer, .size = size, .addr = 0x7f0000000000 };
 	*why = NULL;
 	return isa_relocate(&insn, entry, e, &falls_through, why);
 }
 
 static void test_relocate_errors(void **state)
 {
-	static const char *const far[] = { "488b0510000000", "eb10", "7410",         "0f8410000000",
+	static const char *const far[] = { "488b0510000000", "eb10",       "7410",         "0f8410000000",
 					   "e310",           "e810000000", "ff1510000000", "ff2510000000" };
 	struct isa_emitter e;
 	const char *why;
@@ -509,7 +536,8 @@ static void check_reg(const char *name, int reg, unsigned width)
 
 static void test_reg(void **state)
 {
-	static const char *const none[] = { "", "r", "r7", "r16", "r8x", "r08", "r8dd", "dih", "ah", "xmm0", "%di", "RDI", "r1" };
+	static const char *const none[] = { "",    "r",  "r7",   "r16", "r8x", "r08", "r8dd",
+					    "dih", "ah", "xmm0", "%di", "RDI", "r1" };
 
 	check_reg("di", ISA_DI, 64);
 	check_reg("rdi", ISA_DI, 64);

@@ -32,8 +32,10 @@ struct place {
 };
 
 static const struct place places[] = {
-	{ "low, copy near", true, 0x100000 },        { "high, copy near", false, -0x40000000LL },
-	{ "high, copy far above", false, 3 * GIB / 2 }, { "high, copy far below", false, -7 * GIB / 4 },
+	{ "low, copy near", true, 0x100000 },
+	{ "high, copy near", false, -0x40000000LL },
+	{ "high, copy far above", false, 3 * GIB / 2 },
+	{ "high, copy far below", false, -7 * GIB / 4 },
 };
 
 static uint64_t first_seed(void)

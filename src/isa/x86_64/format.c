@@ -55,8 +55,8 @@ struct other_name {
 };
 
 static const struct other_name other_names[] = {
-	{ ZYDIS_MNEMONIC_CBW, "cbtw" },    { ZYDIS_MNEMONIC_CWDE, "cwtl" },   { ZYDIS_MNEMONIC_CDQE, "cltq" },
-	{ ZYDIS_MNEMONIC_CWD, "cwtd" },    { ZYDIS_MNEMONIC_CDQ, "cltd" },    { ZYDIS_MNEMONIC_CQO, "cqto" },
+	{ ZYDIS_MNEMONIC_CBW, "cbtw" },     { ZYDIS_MNEMONIC_CWDE, "cwtl" },  { ZYDIS_MNEMONIC_CDQE, "cltq" },
+	{ ZYDIS_MNEMONIC_CWD, "cwtd" },     { ZYDIS_MNEMONIC_CDQ, "cltd" },   { ZYDIS_MNEMONIC_CQO, "cqto" },
 	{ ZYDIS_MNEMONIC_PUSHFQ, "pushf" }, { ZYDIS_MNEMONIC_POPFQ, "popf" }, { ZYDIS_MNEMONIC_IRETD, "iret" },
 };
 
@@ -280,8 +280,7 @@ static void put_decorations(struct text *t, const struct decoded *d)
 {
 	if (d->i.avx.mask.reg == ZYDIS_REGISTER_NONE || d->i.avx.mask.reg == ZYDIS_REGISTER_K0)
 		return;
-	put(t, "{%%%s}%s", ZydisRegisterGetString(d->i.avx.mask.reg),
-	    d->i.raw.evex.z ? "{z}" : "");
+	put(t, "{%%%s}%s", ZydisRegisterGetString(d->i.avx.mask.reg), d->i.raw.evex.z ? "{z}" : "");
 }
 
 static void put_broadcast(struct text *t, const struct decoded *d)
@@ -388,7 +387,10 @@ static const struct string_operation *find_string_operation(const ZydisDecodedIn
 	return NULL;
 }
 
-static unsigned string_bits(const ZydisDecodedInstruction *i) { return i->opcode & 1 ? i->operand_width : 8; }
+static unsigned string_bits(const ZydisDecodedInstruction *i)
+{
+	return i->opcode & 1 ? i->operand_width : 8;
+}
 
 static void put_string_operands(struct text *t, const struct decoded *d, const struct string_operation *string)
 {

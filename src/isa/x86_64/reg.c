@@ -16,16 +16,16 @@ struct reg_name {
 
 /* ah, bh, ch, dh are absent: no number and width name bits 8 to 15. */
 static const struct reg_name reg_names[] = {
-	{ "ax", ISA_AX, 64 },         { "rax", ISA_AX, 64 },   { "eax", ISA_AX, 32 },       { "al", ISA_AX, 8 },
-	{ "bx", ISA_BX, 64 },         { "rbx", ISA_BX, 64 },   { "ebx", ISA_BX, 32 },       { "bl", ISA_BX, 8 },
-	{ "cx", ISA_CX, 64 },         { "rcx", ISA_CX, 64 },   { "ecx", ISA_CX, 32 },       { "cl", ISA_CX, 8 },
-	{ "dx", ISA_DX, 64 },         { "rdx", ISA_DX, 64 },   { "edx", ISA_DX, 32 },       { "dl", ISA_DX, 8 },
-	{ "si", ISA_SI, 64 },         { "rsi", ISA_SI, 64 },   { "esi", ISA_SI, 32 },       { "sil", ISA_SI, 8 },
-	{ "di", ISA_DI, 64 },         { "rdi", ISA_DI, 64 },   { "edi", ISA_DI, 32 },       { "dil", ISA_DI, 8 },
-	{ "bp", ISA_BP, 64 },         { "rbp", ISA_BP, 64 },   { "ebp", ISA_BP, 32 },       { "bpl", ISA_BP, 8 },
-	{ "sp", ISA_SP, 64 },         { "rsp", ISA_SP, 64 },   { "esp", ISA_SP, 32 },       { "spl", ISA_SP, 8 },
-	{ "ip", ISA_IP, 64 },         { "rip", ISA_IP, 64 },   { "eip", ISA_IP, 32 },       { "cs", ISA_CS, 64 },
-	{ "flags", ISA_FLAGS, 64 },   { "rflags", ISA_FLAGS, 64 }, { "eflags", ISA_FLAGS, 32 }, { "ss", ISA_SS, 64 },
+	{ "ax", ISA_AX, 64 },           { "rax", ISA_AX, 64 },       { "eax", ISA_AX, 32 },       { "al", ISA_AX, 8 },
+	{ "bx", ISA_BX, 64 },           { "rbx", ISA_BX, 64 },       { "ebx", ISA_BX, 32 },       { "bl", ISA_BX, 8 },
+	{ "cx", ISA_CX, 64 },           { "rcx", ISA_CX, 64 },       { "ecx", ISA_CX, 32 },       { "cl", ISA_CX, 8 },
+	{ "dx", ISA_DX, 64 },           { "rdx", ISA_DX, 64 },       { "edx", ISA_DX, 32 },       { "dl", ISA_DX, 8 },
+	{ "si", ISA_SI, 64 },           { "rsi", ISA_SI, 64 },       { "esi", ISA_SI, 32 },       { "sil", ISA_SI, 8 },
+	{ "di", ISA_DI, 64 },           { "rdi", ISA_DI, 64 },       { "edi", ISA_DI, 32 },       { "dil", ISA_DI, 8 },
+	{ "bp", ISA_BP, 64 },           { "rbp", ISA_BP, 64 },       { "ebp", ISA_BP, 32 },       { "bpl", ISA_BP, 8 },
+	{ "sp", ISA_SP, 64 },           { "rsp", ISA_SP, 64 },       { "esp", ISA_SP, 32 },       { "spl", ISA_SP, 8 },
+	{ "ip", ISA_IP, 64 },           { "rip", ISA_IP, 64 },       { "eip", ISA_IP, 32 },       { "cs", ISA_CS, 64 },
+	{ "flags", ISA_FLAGS, 64 },     { "rflags", ISA_FLAGS, 64 }, { "eflags", ISA_FLAGS, 32 }, { "ss", ISA_SS, 64 },
 	{ "orig_ax", ISA_ORIG_AX, 64 },
 };
 

@@ -3,11 +3,13 @@
  * Relocation: the same effect from another address.
  *
  * Invariants: no flag, no register and no byte of the stack but those the original writes is ever touched; the only
- * return address pushed is the original's. What follows the instruction may observe one difference: after a fault in
- * an indirect call's operand the return address is already on the stack.
+ * return address pushed is the original's; every copy is a valid instruction of at most 15 bytes.
  *
- * Out-of-line code sees its own address in two places only, and both are repaired here: operands relative to the
- * instruction pointer, and rcx after syscall.
+ * Code sees its own address through operands relative to the instruction pointer and through rcx after syscall: both
+ * are repaired here. Three things stay visible: the x87 instruction pointer that fnstenv, fxsave and xsave store; the
+ * address in a signal's frame; and after a fault in the operand of an indirect call, a return address that is already
+ * on the stack. An operand of such a call that is addressed through another register than rsp is assumed not to be the
+ * slot right below the stack, which no compiler keeps anything in across a call.
  */
 #include <errno.h>
 #include <string.h>

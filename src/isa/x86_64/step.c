@@ -36,20 +36,20 @@
 #define MODRM(bytes) (ALWAYS(bytes) | SHAPE_MODRM)
 
 enum shape {
-	NO = 0,                                /* ask the decoder */
-	OP = ALWAYS(0),                        /* nothing */
-	IB = ALWAYS(0x111),                    /* 8 bits */
-	IZ = ALWAYS(0x424),                    /* 16 or 32 */
-	IV = ALWAYS(0x824),                    /* 16, 32 or 64 */
-	RB = ALWAYS(0x111) | SHAPE_RELATIVE,   /* a distance of 8 bits */
-	RZ = ALWAYS(0x444) | SHAPE_RELATIVE,   /* of 32 */
-	MO = MODRM(0),                         /* an operand */
-	MB = MODRM(0x111),                     /* and 8 bits */
-	MZ = MODRM(0x424),                     /* and 16 or 32 */
-	MM = SHAPE(0, 0x7, 0xff) | SHAPE_MODRM, /* an operand in memory */
-	MR = SHAPE(0, 0x8, 0xff) | SHAPE_MODRM, /* in a register */
-	TB = MODRM(0x111) | SHAPE_TEST,        /* f6 */
-	TZ = MODRM(0x424) | SHAPE_TEST,        /* f7 */
+	NO = 0,                                     /* ask the decoder */
+	OP = ALWAYS(0),                             /* nothing */
+	IB = ALWAYS(0x111),                         /* 8 bits */
+	IZ = ALWAYS(0x424),                         /* 16 or 32 */
+	IV = ALWAYS(0x824),                         /* 16, 32 or 64 */
+	RB = ALWAYS(0x111) | SHAPE_RELATIVE,        /* a distance of 8 bits */
+	RZ = ALWAYS(0x444) | SHAPE_RELATIVE,        /* of 32 */
+	MO = MODRM(0),                              /* an operand */
+	MB = MODRM(0x111),                          /* and 8 bits */
+	MZ = MODRM(0x424),                          /* and 16 or 32 */
+	MM = SHAPE(0, 0x7, 0xff) | SHAPE_MODRM,     /* an operand in memory */
+	MR = SHAPE(0, 0x8, 0xff) | SHAPE_MODRM,     /* in a register */
+	TB = MODRM(0x111) | SHAPE_TEST,             /* f6 */
+	TZ = MODRM(0x424) | SHAPE_TEST,             /* f7 */
 	AB = SHAPE(0x111, 0xf, 0x01) | SHAPE_MODRM, /* c6 */
 	AZ = SHAPE(0x424, 0xf, 0x01) | SHAPE_MODRM, /* c7 */
 	A2 = SHAPE(0, 0xf, 0x03) | SHAPE_MODRM,     /* reg 0 and 1 */
@@ -101,23 +101,22 @@ static const uint32_t two_byte[256] = {
 };
 
 /* Behind which prefixes the two-byte opcode has its shape: bit 0 none, 1 66, 2 f3, 3 f2; one hexadecimal digit each. */
-static const char two_byte_after[] =
-	"f4ff0fffff0f0ff0" /* 00 */
-	"fff33373ff15ffff" /* 10 */
-	"0000000033ffff33" /* 20 */
-	"ffffff0100000000" /* 30 */
-	"ffffffffffffffff" /* 40 */
-	"3f553333fff7ffff" /* 50 */
-	"3333333333332237" /* 60 */
-	"f00033311b00aa77" /* 70 */
-	"ffffffffffffffff" /* 80 */
-	"ffffffffffffffff" /* 90 */
-	"ffffff00ffffff1f" /* a0 */
-	"ffffffff4fffffff" /* b0 */
-	"fff13030ffffffff" /* c0 */
-	"a33333e333333333" /* d0 */
-	"333333e333333333" /* e0 */
-	"833333333333333f"; /* f0 */
+static const char two_byte_after[] = "f4ff0fffff0f0ff0"  /* 00 */
+				     "fff33373ff15ffff"  /* 10 */
+				     "0000000033ffff33"  /* 20 */
+				     "ffffff0100000000"  /* 30 */
+				     "ffffffffffffffff"  /* 40 */
+				     "3f553333fff7ffff"  /* 50 */
+				     "3333333333332237"  /* 60 */
+				     "f00033311b00aa77"  /* 70 */
+				     "ffffffffffffffff"  /* 80 */
+				     "ffffffffffffffff"  /* 90 */
+				     "ffffff00ffffff1f"  /* a0 */
+				     "ffffffff4fffffff"  /* b0 */
+				     "fff13030ffffffff"  /* c0 */
+				     "a33333e333333333"  /* d0 */
+				     "333333e333333333"  /* e0 */
+				     "833333333333333f"; /* f0 */
 
 enum prefix { PREFIX_NO, PREFIX_SEGMENT, PREFIX_SIZE, PREFIX_ADDRESS, PREFIX_REP, PREFIX_REPNE };
 

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/* The functions of a program and of its libc, as places in files, with what each side counted there. */
+#ifndef ORACLE_PLACES_H
+#define ORACLE_PLACES_H
+
+#include "object/object.h"
+#include "patch/layer.h"
+
+#define PLACES_FILES 2
+#define PLACES_RUNS 3 /* of the kernel, at most */
+
+struct place_count {
+	uint64_t count;
+	uint64_t sum; /* of first arguments */
+};
+
+struct place {
+	uint8_t file;   /* index of places.files */
+	bool probed;    /* by utap */
+	bool hot;       /* left out of the kernel's runs: see --budget */
+	bool unsure;    /* two runs of the kernel differ in the count */
+	bool unsure_sum;
+	bool no_kernel; /* the kernel cannot put a uprobe there */
+	enum patch_layer layer;
+	uint32_t id;    /* of utap's session */
+	uint64_t offset;
+	struct place_count utap;
+	struct place_count kernel[PLACES_RUNS];
+	uint64_t early; /* hits before the program's start, as the kernel counted them */
+};
+
+struct places_file {
+	char path[4096];
+	struct object *object;
+	struct place *place; /* by offset */
+	size_t count;
+};
+
+struct places {
+	struct places_file files[PLACES_FILES];
+	size_t nfiles;
+	char loader[4096]; /* "" for a static program */
+	uint64_t start;    /* file offset of _dl_debug_state in it */
+};
+
+/**
+ * places_find() - all functions of @program (symbols and frame descriptions) and, when it is dynamic, of this machine's libc
+ * @sample: take every @sample'th function of the program only
+ */
+int places_find(const char *program, unsigned sample, struct places *ret, struct utap_error *err) BASE_MUST_CHECK;
+void places_free(struct places *places);
+
+/** places_at() - by file path and offset, or NULL */
+struct place *places_at(struct places *places, const char *path, uint64_t offset);
+
+/** places_name() - "libc.so.6:malloc" or "gzip:0x1230", for messages */
+void places_name(const struct places *places, const struct place *place, char *text, size_t size);
+
+/** places_code() - up to @size bytes there; how many */
+size_t places_code(const struct places *places, const struct place *place, uint8_t *to, size_t size);
+
+#endif

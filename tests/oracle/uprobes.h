@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The kernel's uprobes, counted by a small BPF program: bpf(2) without a library. One program serves any number of files; each
+ * place has a cookie, the index of its counter. Counting starts late: hits are "early" until the start place (cookie 0) was
+ * reached often enough in the process, as utap's own probes go in when the dynamic linker has everything in place.
+ */
+#ifndef ORACLE_UPROBES_H
+#define ORACLE_UPROBES_H
+
+#include <sys/types.h>
+
+#include "base/base.h"
+
+#define UPROBES_START 0 /* the cookie of the start place */
+
+struct uprobes_counter {
+	uint64_t count;
+	uint64_t sum;   /* of the first argument, %rdi, modulo 2^64 */
+	uint64_t early; /* hits before the start */
+};
+
+struct uprobes;
+
+/**
+ * uprobes_create() - load the program
+ * @counters: number of them; [0] counts the start place
+ * @starts:   how often the start place must have been reached
+ *
+ * Return: 0; -EPERM not allowed; -EINVAL the kernel has no uprobe_multi links (they came with Linux 6.6); others.
+ */
+int uprobes_create(uint32_t counters, uint64_t starts, struct uprobes **ret) BASE_MUST_CHECK;
+
+/**
+ * uprobes_attach() - count at @count places of the file @path, in process @pid only
+ * @offsets, @cookies: of each place
+ */
+int uprobes_attach(struct uprobes *uprobes, pid_t pid, const char *path, const uint64_t *offsets, const uint64_t *cookies,
+		   uint32_t count) BASE_MUST_CHECK;
+
+const volatile struct uprobes_counter *uprobes_counters(const struct uprobes *uprobes);
+
+/** uprobes_destroy() - take all of them out. NULL is fine. */
+void uprobes_destroy(struct uprobes *uprobes);
+
+#endif
