@@ -149,15 +149,38 @@ static int find_code(struct engine_loan *loan, const struct process_maps *maps)
 
 /* ---- choosing and stopping a thread ---- */
 
+/*
+ * Is the memory below the thread's stack pointer surely dead stack? The main thread's is, on [stack]; a libc thread's is when its
+ * thread block (at the %fs base) lies above in the same mapping, with a guard below: so the mapping is its stack. A stack
+ * pointer anywhere else (a coroutine's, a goroutine's, an alternate signal stack) may have somebody's data right below.
+ */
+static bool is_own_stack(const struct engine_loan *loan, const struct process_maps *maps, const struct process_map *stack)
+{
+	if (!strcmp(stack->path, "[stack]"))
+		return true;
+	return loan->regs.fs_base > loan->regs.rsp && loan->regs.fs_base < stack->end && stack > maps->map &&
+	       stack[-1].end == stack->start && !stack[-1].read && !stack[-1].write;
+}
+
+/* Below everything that the main thread's stack ever reached there is room that nobody uses: writing there makes it grow. */
+static utap_addr below_main_stack(const struct process_maps *maps)
+{
+	for (size_t i = 0; i < maps->count; i++)
+		if (!strcmp(maps->map[i].path, "[stack]"))
+			return maps->map[i].start;
+	return 0;
+}
+
 static int place_chain(struct engine_loan *loan, const struct process_maps *maps)
 {
 	const struct process_map *stack = process_maps_at(maps, loan->regs.rsp);
-	utap_addr frame;
+	utap_addr top = loan->regs.rsp;
 
-	if (!stack || !stack->write || loan->regs.rsp - stack->start < STACK_ROOM)
+	if (!stack || !stack->write || top - stack->start < STACK_ROOM || !is_own_stack(loan, maps, stack))
+		top = below_main_stack(maps);
+	if (!top)
 		return -ENOTSUP;
-	frame = base_align_down(loan->regs.rsp - FRAME_ROOM, 64);
-	loan->chain = frame - 8;
+	loan->chain = base_align_down(top - FRAME_ROOM, 64) - 8;
 	return 0;
 }
 
@@ -217,7 +240,7 @@ static int borrow_stopped(struct engine_loan *loan, const struct process_maps *m
 	if (!error)
 		error = take_over(loan);
 	loan->in_event_stop = true;
-	return error;
+	return error == -EIO ? -ENOTSUP : error; /* the main stack cannot grow any more */
 }
 
 static bool can_stop(char state) { return strchr("RST", state) != NULL; }
@@ -265,8 +288,8 @@ static int lend_error(pid_t pid, int code, bool seccomp, struct utap_error *err)
 				  pid);
 	if (code == -ENOTSUP)
 		return base_error(err, code, UTAP_ERROR_REFUSED,
-				  "no thread of process %d can be borrowed: each is in an uninterruptible wait or has less than %d "
-				  "bytes of stack left; try again",
+				  "no thread of process %d can be borrowed: each is in an uninterruptible wait or has less than "
+				  "%d bytes of stack left; try again",
 				  pid, STACK_ROOM);
 	if (code == -ETIMEDOUT)
 		return base_error(err, code, UTAP_ERROR_SYSTEM, "a thread of process %d did not stop in time; try again",

@@ -43,6 +43,11 @@ bool object_demangle_possible(const char *name)
 	return name[0] == '_' && (name[1] == 'Z' || name[1] == 'R');
 }
 
+static bool is_alphanumeric(char c)
+{
+	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
 /*
  * Rust's "for<'a, ..>" is written F or D, G, a number, _. libiberty counts up to any number, silently where it does not
  * print, so 50 bytes can cost hours. Real ones are a handful; an identifier that looks like this by chance stays
@@ -50,15 +55,16 @@ bool object_demangle_possible(const char *name)
  */
 static bool has_huge_binder(const char *name)
 {
-	for (const char *at = name; (at = strchr(at, 'G')); at++) {
-		size_t digits = 0;
+	bool number = false; /* from here, digits of base 62 lead to a _ */
+	size_t digits = 0;
 
-		while ((at[1 + digits] >= '0' && at[1 + digits] <= '9') ||
-		       (at[1 + digits] >= 'a' && at[1 + digits] <= 'z') ||
-		       (at[1 + digits] >= 'A' && at[1 + digits] <= 'Z'))
-			digits++;
-		if (at > name && (at[-1] == 'F' || at[-1] == 'D') && digits >= 3 && at[1 + digits] == '_')
+	for (size_t at = strlen(name); at-- > 1;) {
+		char c = name[at];
+
+		if (c == 'G' && number && digits >= 3 && (name[at - 1] == 'F' || name[at - 1] == 'D'))
 			return true;
+		number = c == '_' || (number && is_alphanumeric(c));
+		digits = c == '_' ? 0 : digits + 1;
 	}
 	return false;
 }

@@ -213,11 +213,15 @@ static bool is_template_of(const char *name, const char *pattern)
 /* A method of a Rust type is "<crate::Type>::f" in the newer mangling: people write crate::Type::f. In place. */
 static void plain_path(char *name)
 {
-	const char *rest = name[0] == '<' ? bracket_skip(name, '<', '>') : name;
-	size_t inside = rest - name > 2 ? (size_t)(rest - name) - 2 : 0;
-
-	if (!inside || strncmp(rest, "::", 2) != 0 || memmem(name, inside, " as ", 4))
+	if (name[0] != '<')
 		return;
+	const char *rest = bracket_skip(name, '<', '>');
+	const char *trait = strstr(name, " as ");
+
+	if (strncmp(rest, "::", 2) != 0 || (trait && trait < rest))
+		return;
+	size_t inside = (size_t)(rest - name) - 2;
+
 	memmove(name, name + 1, inside);
 	memmove(name + inside, rest, strlen(rest) + 1);
 }

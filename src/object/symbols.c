@@ -2,7 +2,8 @@
 /*
  * The symbols of an object: .dynsym, and one full table: .symtab, else that of the separate debug file, else that of
  * .gnu_debugdata (each of those holds what the next one holds). Sorted by vaddr; of names at one vaddr the one a person
- * would use comes first: global before local, functions before labels, fewer underscores, shorter, then by the alphabet.
+ * would use comes first: global before local, functions before labels, fewer underscores, shorter, then by the
+ * alphabet.
  *
  * Only symbols that lie in a segment are kept: no undefined, absolute, common or thread-local ones, no sections, no
  * files.

@@ -377,6 +377,12 @@ void patch_target_cost(const struct patch_target *target, uint64_t *memory, uint
 	*stopped_ns = target->stopped_ns;
 }
 
+void patch_target_quiet(struct patch_target *target)
+{
+	if (target->data)
+		((struct wire_control *)target->data)->quiet = 1;
+}
+
 bool patch_target_is_present(const struct patch_target *target)
 {
 	struct process_maps maps;

@@ -166,6 +166,9 @@ long patch_target_children(const struct patch_target *target, pid_t **ret);
 /** Bytes in the target: code and counters; and rings. For the longest stop so far see stopped_ns. */
 void patch_target_cost(const struct patch_target *target, uint64_t *memory, uint64_t *ring, uint64_t *stopped_ns);
 
+/** patch_target_quiet() - from now on the runtime in the target makes no system calls (it came under a seccomp filter) */
+void patch_target_quiet(struct patch_target *target);
+
 /** Is the shared memory still mapped there? (Not after exit or exec.) */
 bool patch_target_is_present(const struct patch_target *target);
 

@@ -113,8 +113,13 @@ static int plan_match(struct attaching *a, const struct session_match *match, st
 	struct patch_site *site = &a->sites[a->nsites];
 	struct patch_module *module;
 	uint32_t id;
-	int error = code_of(a->session, match->file, err);
+	int error;
 
+	if (match->map->shared) {
+		refuse_match(a, match, NULL, "its mapping is shared: a change would reach the file and other processes");
+		return 0;
+	}
+	error = code_of(a->session, match->file, err);
 	if (error)
 		return error;
 	error = patch_target_module(a->target, match->map, match->file->code, &module);

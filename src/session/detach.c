@@ -18,6 +18,8 @@ static enum session_target_state state_of(const struct session_process *process)
 
 	if (process_status_read(process->pid, &status) || status.state == 'Z' || status.state == 'X')
 		return SESSION_EXITED;
+	if (status.seccomp) /* confined since we attached: the runtime must not make system calls any more */
+		patch_target_quiet(process->target);
 	if (patch_target_is_present(process->target))
 		return SESSION_RUNNING;
 	/* On its way out it maps nothing before it becomes a zombie. */

@@ -20,7 +20,7 @@ struct place {
 	bool hot;       /* left out of the kernel's runs: see --budget */
 	bool unsure;    /* two runs of the kernel differ in the count */
 	bool unsure_sum;
-	bool no_kernel; /* the kernel cannot put a uprobe there */
+	bool no_kernel; /* it cannot have a uprobe: uprobes_cannot() */
 	enum patch_layer layer;
 	uint32_t id;    /* of utap's session */
 	uint64_t offset;

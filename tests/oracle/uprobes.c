@@ -172,6 +172,37 @@ const volatile struct uprobes_counter *uprobes_counters(const struct uprobes *up
 	return uprobes->counters;
 }
 
+/* Opcodes of the one-byte map that the kernel emulates: push, jcc, nop, call, jmp; also 0f, which introduces the two-byte map. */
+static bool is_emulated(uint8_t opcode)
+{
+	return (opcode >= 0x50 && opcode <= 0x57) || (opcode >= 0x70 && opcode <= 0x7f) || opcode == 0x0f || opcode == 0x90 ||
+	       opcode == 0xe8 || opcode == 0xe9 || opcode == 0xeb;
+}
+
+bool uprobes_cannot(const uint8_t *code, size_t size)
+{
+	static const uint8_t bad_prefixes[] = { 0x26, 0x2e, 0x36, 0x3e, 0xf0 };
+	static const uint8_t bad_opcodes[] = { 0x8e, 0xcc, 0xcd, 0xe4, 0xe5, 0xe6, 0xe7, 0xec, 0xed, 0xee, 0xef, 0xf4 };
+	size_t i = 0;
+
+	while (i < size && (code[i] == 0x66 || code[i] == 0x67 || code[i] == 0xf2 || code[i] == 0xf3))
+		i++;
+	if (i + 5 > size)
+		return true;
+	if (memchr(bad_prefixes, code[i], sizeof(bad_prefixes)) || memchr(bad_opcodes, code[i], sizeof(bad_opcodes)))
+		return true;
+	switch (code[i]) {
+	case 0xc5: /* VEX, two bytes */
+		return is_emulated(code[i + 2]);
+	case 0xc4: /* VEX, three bytes */
+		return is_emulated(code[i + 3]);
+	case 0x62: /* EVEX */
+		return is_emulated(code[i + 4]);
+	default:
+		return false;
+	}
+}
+
 void uprobes_destroy(struct uprobes *uprobes)
 {
 	if (!uprobes)

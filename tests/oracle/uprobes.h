@@ -39,6 +39,16 @@ int uprobes_attach(struct uprobes *uprobes, pid_t pid, const char *path, const u
 
 const volatile struct uprobes_counter *uprobes_counters(const struct uprobes *uprobes);
 
+/**
+ * uprobes_cannot() - is this an instruction that the kernel (6.18) does not probe, or breaks?
+ *
+ * It refuses the lock and old segment prefixes, int, hlt, port input and output, loads of segment registers. And it takes the opcode of a
+ * VEX or EVEX instruction for that of the one-byte map: vpbroadcastb (7a), the first instruction of glibc's strchr for
+ * AVX-512, is emulated as jp, and the program goes astray.
+ * Source: arch/x86/kernel/uprobes.c (is_prefix_bad, good_insns_64, branch_setup_xol_ops, push_setup_xol_ops), and trying it.
+ */
+bool uprobes_cannot(const uint8_t *code, size_t size);
+
 /** uprobes_destroy() - take all of them out. NULL is fine. */
 void uprobes_destroy(struct uprobes *uprobes);
 

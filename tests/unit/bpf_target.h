@@ -42,7 +42,8 @@ struct fake {
 	uint8_t **table; /* entry of CPU 0 */
 	uint64_t *lost;
 	struct wire_local *local;
-	uint8_t *code_rw, *code_rx; /* the same memory twice: never writable and executable at one address */
+	uint8_t *code_rw, *code_rx;     /* the same memory twice: never writable and executable at one address */
+	uint8_t *code_far, *code_near;  /* choices for code_rx: out of and in reach of the runtime doubles */
 	size_t code_used;
 };
 
@@ -182,8 +183,14 @@ static void fake_map_code(struct fake *f)
 
 	assert(fd >= 0 && ftruncate(fd, FAKE_CODE) == 0);
 	f->code_rw = mmap(NULL, FAKE_CODE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	f->code_rx = mmap(NULL, FAKE_CODE, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
-	assert(f->code_rw != MAP_FAILED && f->code_rx != MAP_FAILED);
+	f->code_far = mmap(NULL, FAKE_CODE, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+	assert(f->code_rw != MAP_FAILED && f->code_far != MAP_FAILED);
+	f->code_near = MAP_FAILED;
+	for (uintptr_t to = base_align_down((uintptr_t)fake_ring_slow_entry, BASE_PAGE); f->code_near == MAP_FAILED;) {
+		to -= 1UL << 20;
+		f->code_near = mmap((void *)to, FAKE_CODE, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
+	}
+	f->code_rx = f->code_far;
 	close(fd);
 }
 
@@ -316,8 +323,10 @@ static void *fake_trampoline(struct fake *f, utap_addr body, uint32_t id, const 
 	isa_emit_call(&e, body);
 	isa_emit_bytes(&e, "\x58\x48\x8d\xa4\x24\x80\x00\x00\x00", 9); /* pop %rax; lea 128(%rsp),%rsp */
 	isa_emit_bytes(&e, displaced, size);
-	if (back)
-		isa_emit_jump(&e, back);
+	if (back) {
+		isa_emit_bytes(&e, "\xff\x25\x00\x00\x00\x00", 6); /* jmp *0(%rip) */
+		isa_emit_u64(&e, back);
+	}
 	assert(!e.error);
 	f->code_used += base_align_up(e.used, 64);
 	return entry;
@@ -325,7 +334,7 @@ static void *fake_trampoline(struct fake *f, utap_addr body, uint32_t id, const 
 
 /* A probed function: long f(long a, long b) { return a + b; } */
 typedef long fake_function(long a, long b);
-static fake_function *fake_function_at(struct fake *f, utap_addr body, uint32_t id)
+static inline fake_function *fake_function_at(struct fake *f, utap_addr body, uint32_t id)
 {
 	void *entry = fake_trampoline(f, body, id, "\x48\x8d\x04\x37\xc3", 5, 0); /* lea (%rdi,%rsi),%rax; ret */
 	fake_function *function;

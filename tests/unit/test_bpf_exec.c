@@ -144,12 +144,13 @@ static const struct wire_record *expect_record(size_t size)
 struct world {
 	const char *name;
 	bool rseq, tid, rdpid;
+	bool near; /* the code reaches the runtime by direct calls */
 };
 static const struct world worlds[] = {
-	{ "rseq", true, true, true },
-	{ "rseq, tid by system call", true, false, true },
-	{ "cells, rdpid", false, true, true },
-	{ "cells, lsl, tid by system call", false, false, false },
+	{ "rseq", true, true, true, false },
+	{ "rseq, tid by system call", true, false, true, true },
+	{ "cells, rdpid", false, true, true, true },
+	{ "cells, lsl, tid by system call", false, false, false, false },
 };
 #define WORLDS (sizeof(worlds) / sizeof(worlds[0]))
 
@@ -163,6 +164,7 @@ static bool enter_world(const struct world *world)
 	fake_reset(&fake);
 	fake.local->pid = 0;
 	fake.target = whole_target;
+	fake.code_rx = world->near ? fake.code_near : fake.code_far;
 	if (!world->rseq)
 		fake.target.rseq_offset = 0;
 	if (!world->tid)

@@ -293,5 +293,7 @@ void x86_rdpid(struct isa_emitter *e, enum x86_reg reg)
 
 void x86_lsl(struct isa_emitter *e, enum x86_reg dst, enum x86_reg src) { form_reg(e, ESCAPE | 0x03, false, dst, src); }
 void x86_pushf(struct isa_emitter *e) { isa_emit_u8(e, 0x9c); }
+void x86_popf(struct isa_emitter *e) { isa_emit_u8(e, 0x9d); }
+void x86_cld(struct isa_emitter *e) { isa_emit_u8(e, 0xfc); }
 void x86_ret(struct isa_emitter *e) { isa_emit_u8(e, 0xc3); }
 

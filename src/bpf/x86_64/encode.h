@@ -96,6 +96,8 @@ void x86_rdtsc(struct isa_emitter *e);
 void x86_rdpid(struct isa_emitter *e, enum x86_reg reg);
 void x86_lsl(struct isa_emitter *e, enum x86_reg dst, enum x86_reg src);
 void x86_pushf(struct isa_emitter *e);
+void x86_popf(struct isa_emitter *e);
+void x86_cld(struct isa_emitter *e);
 void x86_ret(struct isa_emitter *e);
 
 /*

@@ -37,8 +37,15 @@ void probe_prologue(struct probe_gen *g)
 		x86_lea(g->e, X86_SP, x86_at(X86_SP, -frame_bytes(g)));
 }
 
+/*
+ * The kernel reads the descriptor that a thread's rseq_cs names whenever it interrupts the thread, also long after the
+ * section (a thread that sleeps in a system call keeps it), and kills the process when it finds none there. So the pointer is
+ * taken back: it is set only while the thread's ip or a return address is in the body, and code that no thread is in can go.
+ */
 void probe_epilogue(struct probe_gen *g)
 {
+	if (g->plan.section)
+		x86_store_imm(g->e, x86_fs(g->target->rseq_offset + PROBE_RSEQ_CS), 0, 8);
 	if (frame_bytes(g))
 		x86_lea(g->e, X86_SP, x86_at(X86_SP, frame_bytes(g)));
 	if (g->plan.flags) {
@@ -100,7 +107,7 @@ struct x86_mem probe_saved_mem(struct probe_gen *g, enum x86_reg reg)
 }
 
 /* Direct where it reaches; else through a word behind the code, so that no register is needed. */
-void probe_runtime(struct probe_gen *g, enum wire_runtime_entry entry)
+static void call_runtime(struct probe_gen *g, enum wire_runtime_entry entry)
 {
 	utap_addr to = g->target->runtime[entry];
 	int64_t distance = (int64_t)(to - (isa_emit_here(g->e) + 5));
@@ -112,6 +119,15 @@ void probe_runtime(struct probe_gen *g, enum wire_runtime_entry entry)
 	if (g->literal[entry] == SIZE_MAX)
 		g->literal[entry] = probe_label(g);
 	x86_call_through(g->e, &g->labels, g->literal[entry]);
+}
+
+/* The direction flag may be set at the probed place: C code must not see it, and it must be set again afterwards. */
+void probe_runtime(struct probe_gen *g, enum wire_runtime_entry entry)
+{
+	x86_pushf(g->e);
+	x86_cld(g->e);
+	call_runtime(g, entry);
+	x86_popf(g->e);
 }
 
 size_t probe_label(struct probe_gen *g) { return x86_label(&g->labels); }

@@ -87,7 +87,7 @@ static void cpu(struct probe_gen *g)
 		struct probe_stub stub = { .emit = emit_cpu_slow, .label = probe_label(g), .back = probe_label(g),
 					   .home = (uint8_t)home };
 
-		x86_load(g->e, home, x86_fs(g->target->rseq_offset + 4), 4);
+		x86_load(g->e, home, x86_fs(g->target->rseq_offset + PROBE_RSEQ_CPU_ID), 4);
 		x86_test(g->e, false, home, home);
 		x86_jump_if(g->e, &g->labels, X86_S, stub.label);
 		probe_here(g, stub.back);

@@ -377,7 +377,7 @@ static bool plan_holds(struct probe_gen *g)
 	new.saved |= old.saved;
 	g->plan = new;
 	return new.saved == old.saved && new.flags == old.flags && new.id == old.id && new.stack == old.stack &&
-	       new.tid == old.tid && new.read == old.read;
+	       new.tid == old.tid && new.read == old.read && new.section == old.section;
 }
 
 static int compile(struct probe_gen *g)

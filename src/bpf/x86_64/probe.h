@@ -19,7 +19,7 @@
  *     BPF stack           64, if used
  *     tid                 8, only where the target's threads keep no tid
  *     struct wire_read    32 with its result, if memory is read
- * Calls of the runtime, which only slow paths make, take 8 + 160 more.
+ * Calls of the runtime, which only slow paths make, take 16 + 160 more.
  */
 #ifndef BPF_X86_64_PROBE_H
 #define BPF_X86_64_PROBE_H
@@ -31,6 +31,8 @@
 #define PROBE_RECORD X86_BX
 #define PROBE_BLOCK X86_R11
 #define PROBE_CELL_TRIES 64
+#define PROBE_RSEQ_CPU_ID 4 /* offsets in struct rseq */
+#define PROBE_RSEQ_CS 8
 #define PROBE_ENTRY_TO_RSP 144 /* what the trampoline and its call put on the stack */
 
 enum probe_kind {
@@ -66,6 +68,7 @@ struct probe_plan {
 	bool stack;
 	bool tid;
 	bool read;
+	bool section; /* rseq_cs is set somewhere */
 };
 
 /** One reservation: a RESERVE up to its SUBMIT, or a RING_OUTPUT. */

@@ -17,9 +17,6 @@
 
 #include "bpf/x86_64/probe.h"
 
-#define RSEQ_CPU_ID 4 /* offsets in struct rseq */
-#define RSEQ_CS 8
-
 struct probe_region *probe_region(struct probe_gen *g) { return &g->regions[g->region]; }
 
 /* The signature, as the displacement of an instruction that traps, then the way back. */
@@ -34,10 +31,11 @@ static void emit_abort(struct probe_gen *g, const struct probe_stub *stub)
 /* Arm the section; the block of this CPU (0: the thread has no rseq) goes to @block. rax may be @block. */
 static void arm(struct probe_gen *g, size_t descriptor, size_t start, enum x86_reg block, enum x86_reg scratch)
 {
+	g->found.section = true;
 	x86_lea_label(g->e, &g->labels, block, descriptor);
-	x86_store(g->e, x86_fs(g->target->rseq_offset + RSEQ_CS), block, 8);
+	x86_store(g->e, x86_fs(g->target->rseq_offset + PROBE_RSEQ_CS), block, 8);
 	probe_here(g, start);
-	x86_load_signed(g->e, block, x86_fs(g->target->rseq_offset + RSEQ_CPU_ID), 4);
+	x86_load_signed(g->e, block, x86_fs(g->target->rseq_offset + PROBE_RSEQ_CPU_ID), 4);
 	x86_address(g->e, scratch, g->target->table);
 	x86_load(g->e, block, x86_at_index(scratch, block, 3, 0), 8);
 }
@@ -376,7 +374,7 @@ static void publish_early(struct probe_gen *g)
 
 	probe_use_ax(g);
 	x86_lea_label(g->e, &g->labels, X86_AX, descriptor);
-	x86_store(g->e, x86_fs(g->target->rseq_offset + RSEQ_CS), X86_AX, 8);
+	x86_store(g->e, x86_fs(g->target->rseq_offset + PROBE_RSEQ_CS), X86_AX, 8);
 	probe_here(g, start);
 	publish_ring(g);
 	probe_here(g, end);

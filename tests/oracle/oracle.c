@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The kernel's uprobes as oracle for utap: all functions of a program and of libc probed at once, in two runs of the same
+ * deterministic program; counts and first arguments must be equal, and the output that of an untraced run.
+ *
+ * Runs of the kernel are repeated when something differs: what differs between two of them is the program's own doing
+ * (time, threads) and is left out, with its number reported. What the kernel agrees on with itself, utap must agree with.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/personality.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "isa/isa.h"
+#include "runs.h"
+#include "uprobes.h"
+
+#define TIMEOUT_S 120
+#define SHOWN 20 /* differing functions shown */
+
+struct options {
+	const char *name;
+	const char *directory; /* for outputs */
+	const char *companion;
+	char *gate;
+	uint64_t budget; /* hits the kernel is to count at most; 0: all */
+	unsigned sample;
+	bool verbose;
+	char *const *argv;
+};
+
+struct oracle {
+	const struct options *options;
+	struct places places;
+	struct run_report report;
+	unsigned runs; /* of the kernel */
+	int plain_status;
+	size_t failures;
+};
+
+struct tally {
+	size_t compared, hot, unsure, unsure_sum, no_kernel, differ;
+	uint64_t hits, hot_hits, early;
+};
+
+/* ---- runs and their output ---- */
+
+static void output_path(const struct oracle *o, const char *kind, char *path, size_t size)
+{
+	snprintf(path, size, "%s/%s.%s", o->options->directory, o->options->name, kind);
+}
+
+static struct run make_run(const struct oracle *o, const char *output)
+{
+	return (struct run) {
+		.argv = o->options->argv,
+		.gate = o->options->gate,
+		.companion = o->options->companion,
+		.output = output,
+		.timeout_s = TIMEOUT_S,
+	};
+}
+
+/* What a run printed, and how it ended, is what the untraced run printed and how that ended. */
+static void check_output(struct oracle *o, const char *kind, int status)
+{
+	_cleanup_free_ char *expected = NULL;
+	_cleanup_free_ char *got = NULL;
+	size_t expected_size, got_size;
+	char path[4096];
+
+	if (status != o->plain_status) {
+		printf("  %s: ended with status 0x%x, untraced 0x%x\n", kind, (unsigned)status, (unsigned)o->plain_status);
+		o->failures++;
+	}
+	output_path(o, "plain", path, sizeof(path));
+	if (base_file_read(path, &expected, &expected_size))
+		expected_size = 0;
+	output_path(o, kind, path, sizeof(path));
+	if (base_file_read(path, &got, &got_size))
+		got_size = 0;
+	if (expected && got && expected_size == got_size && !memcmp(expected, got, got_size))
+		return;
+	printf("  %s: the output (%zu bytes, in %s) differs from the untraced run's (%zu bytes)\n", kind, got_size, path,
+	       expected_size);
+	o->failures++;
+}
+
+static int do_plain(struct oracle *o, struct utap_error *err)
+{
+	char path[4096];
+	struct run run = make_run(o, path);
+
+	output_path(o, "plain", path, sizeof(path));
+	return run_plain(&run, &o->plain_status, err);
+}
+
+static int do_utap(struct oracle *o, struct utap_error *err)
+{
+	char path[4096];
+	struct run run = make_run(o, path);
+	int status;
+	int error;
+
+	output_path(o, "utap", path, sizeof(path));
+	error = run_utap(&run, &o->places, &status, &o->report, err);
+	if (error)
+		return error;
+	check_output(o, "utap", status);
+	return 0;
+}
+
+static int do_kernel(struct oracle *o, struct utap_error *err)
+{
+	char path[4096], kind[16];
+	struct run run = make_run(o, path);
+	int status;
+	int error;
+
+	snprintf(kind, sizeof(kind), "kernel%u", o->runs);
+	output_path(o, kind, path, sizeof(path));
+	error = run_kernel(&run, &o->places, o->runs, &status, err);
+	if (error)
+		return error;
+	o->runs++;
+	check_output(o, kind, status);
+	return 0;
+}
+
+/* ---- comparing ---- */
+
+static struct place **all_places(const struct places *places, size_t *count)
+{
+	size_t n = 0;
+	struct place **all;
+
+	for (size_t f = 0; f < places->nfiles; f++)
+		n += places->files[f].count;
+	all = calloc(n + 1, sizeof(struct place *));
+	*count = 0;
+	for (size_t f = 0; all && f < places->nfiles; f++)
+		for (size_t i = 0; i < places->files[f].count; i++)
+			all[(*count)++] = &places->files[f].place[i];
+	return all;
+}
+
+static int by_hits(const void *a, const void *b)
+{
+	const struct place *const *x = a, *const *y = b;
+
+	return (*x)->utap.count < (*y)->utap.count ? -1 : (*x)->utap.count > (*y)->utap.count;
+}
+
+/* A hit costs the kernel tens of microseconds: functions are given to it coldest first, as long as the budget lasts. */
+static int choose(struct oracle *o)
+{
+	uint64_t sum = 0;
+	size_t count;
+	_cleanup_free_ struct place **all = all_places(&o->places, &count);
+
+	if (!all)
+		return -ENOMEM;
+	qsort(all, count, sizeof(struct place *), by_hits);
+	for (size_t i = 0; i < count; i++) {
+		uint8_t code[ISA_INSN_MAX];
+
+		all[i]->no_kernel = uprobes_cannot(code, places_code(&o->places, all[i], code, sizeof(code)));
+		if (all[i]->no_kernel)
+			continue;
+		sum += all[i]->utap.count;
+		all[i]->hot = o->options->budget && sum > o->options->budget;
+	}
+	return 0;
+}
+
+static bool differs(const struct place *place, unsigned runs)
+{
+	if (place->unsure)
+		return false;
+	if (place->utap.count != place->kernel[0].count)
+		return true;
+	return !place->unsure_sum && place->utap.sum != place->kernel[0].sum && runs;
+}
+
+static void compare_place(struct oracle *o, struct place *place, struct tally *tally)
+{
+	if (!place->probed)
+		return;
+	if (place->no_kernel) {
+		tally->no_kernel++;
+		return;
+	}
+	if (place->hot) {
+		tally->hot++;
+		tally->hot_hits += place->utap.count;
+		return;
+	}
+	for (unsigned i = 1; i < o->runs; i++) {
+		place->unsure |= place->kernel[i].count != place->kernel[0].count;
+		place->unsure_sum |= place->kernel[i].sum != place->kernel[0].sum;
+	}
+	tally->compared++;
+	tally->hits += place->utap.count;
+	tally->early += place->early;
+	tally->unsure += place->unsure;
+	tally->unsure_sum += !place->unsure && place->unsure_sum;
+	tally->differ += differs(place, o->runs);
+}
+
+static struct tally compare_all(struct oracle *o)
+{
+	struct tally tally = { 0 };
+
+	for (size_t f = 0; f < o->places.nfiles; f++)
+		for (size_t i = 0; i < o->places.files[f].count; i++)
+			compare_place(o, &o->places.files[f].place[i], &tally);
+	return tally;
+}
+
+/* ---- telling ---- */
+
+static void show_place(const struct oracle *o, const struct place *place)
+{
+	char name[300];
+	uint8_t code[48];
+	size_t size = places_code(&o->places, place, code, sizeof(code));
+	struct isa_insn insn;
+
+	places_name(&o->places, place, name, sizeof(name));
+	printf("  %s, layer L%d: utap %lu hits, sum 0x%lx; kernel", name, place->layer, (unsigned long)place->utap.count,
+	       (unsigned long)place->utap.sum);
+	for (unsigned i = 0; i < o->runs; i++)
+		printf(" %lu 0x%lx", (unsigned long)place->kernel[i].count, (unsigned long)place->kernel[i].sum);
+	printf(", early %lu\n", (unsigned long)place->early);
+	for (size_t at = 0, n = 0; n < 3 && at < size && !isa_decode(code + at, size - at, at, &insn); n++) {
+		char text[160];
+
+		isa_format(&insn, text, sizeof(text));
+		printf("      +%zu  %s\n", at, text);
+		at += insn.length;
+	}
+}
+
+static void show_differences(const struct oracle *o)
+{
+	size_t shown = 0;
+
+	for (size_t f = 0; f < o->places.nfiles; f++)
+		for (size_t i = 0; i < o->places.files[f].count; i++) {
+			const struct place *place = &o->places.files[f].place[i];
+			bool wrong = place->probed && !place->hot && !place->no_kernel && differs(place, o->runs);
+
+			if ((wrong && shown++ < SHOWN) || (o->options->verbose && (place->unsure || place->no_kernel)))
+				show_place(o, place);
+		}
+	if (shown > SHOWN)
+		printf("  ... and %zu more\n", shown - SHOWN);
+}
+
+static void check_report(struct oracle *o)
+{
+	const struct run_report *r = &o->report;
+
+	if (r->lost || r->damaged || r->counted != r->hits + r->children) {
+		printf("  utap: %lu lost, %lu damaged, counted %lu but delivered %lu and %lu of children\n",
+		       (unsigned long)r->lost, (unsigned long)r->damaged, (unsigned long)r->counted,
+		       (unsigned long)r->hits, (unsigned long)r->children);
+		o->failures++;
+	}
+}
+
+static void tell(struct oracle *o, const struct tally *t)
+{
+	const struct run_report *r = &o->report;
+
+	for (size_t i = 0; o->options->verbose && i < RUNS_WHYS; i++)
+		if (r->whys[i].count)
+			printf("  refused %zu: %s\n", r->whys[i].count, r->whys[i].text);
+	show_differences(o);
+	printf("%s oracle %s: %zu functions probed (%zu refused), %lu hits; %zu functions and %lu hits compared in %u kernel "
+	       "run%s: %zu differ",
+	       o->failures || t->differ ? "FAIL" : "PASS", o->options->name, r->probed, r->refused, (unsigned long)r->hits,
+	       t->compared, (unsigned long)t->hits, o->runs, o->runs == 1 ? "" : "s", t->differ);
+	if (t->unsure || t->unsure_sum)
+		printf("; not deterministic: %zu counts, %zu arguments", t->unsure, t->unsure_sum);
+	if (t->no_kernel)
+		printf("; %zu the kernel cannot probe", t->no_kernel);
+	if (t->hot)
+		printf("; %zu hot ones (%lu hits) not asked of the kernel", t->hot, (unsigned long)t->hot_hits);
+	if (t->early)
+		printf("; %lu hits in relocation, before utap's start", (unsigned long)t->early);
+	printf("\n");
+}
+
+static int examine(struct oracle *o, struct utap_error *err)
+{
+	struct tally tally;
+	int error = places_find(o->options->argv[0], o->options->sample, &o->places, err);
+
+	if (!error)
+		error = do_plain(o, err);
+	if (!error)
+		error = do_utap(o, err);
+	if (!error && choose(o))
+		error = base_error_system(err, -ENOMEM, "cannot sort the functions");
+	if (error)
+		return error;
+	do {
+		error = do_kernel(o, err);
+		if (error)
+			return error;
+		tally = compare_all(o);
+	} while (tally.differ && o->runs < PLACES_RUNS);
+	check_report(o);
+	tell(o, &tally);
+	return o->failures || tally.differ ? 1 : 0;
+}
+
+/* ---- main ---- */
+
+static int usage(void)
+{
+	fprintf(stderr, "Usage: oracle [-v] [-b HITS] [-s N] [-c COMMAND] -n NAME -d DIRECTORY -- PROGRAM ARG...\n"
+			"  -b  hits the kernel is to count at most (default: all)   -s  every Nth function of the program only\n"
+			"  -c  a shell command that runs beside the program         -v  reasons and what is left out\n");
+	return 2;
+}
+
+static int parse(int argc, char **argv, struct options *options)
+{
+	int c;
+
+	while ((c = getopt(argc, argv, "+vb:s:c:n:d:")) >= 0)
+		switch (c) {
+		case 'v':
+			options->verbose = true;
+			break;
+		case 'b':
+			options->budget = strtoull(optarg, NULL, 0);
+			break;
+		case 's':
+			options->sample = (unsigned)strtoul(optarg, NULL, 0);
+			break;
+		case 'c':
+			options->companion = optarg;
+			break;
+		case 'n':
+			options->name = optarg;
+			break;
+		case 'd':
+			options->directory = optarg;
+			break;
+		default:
+			return -EINVAL;
+		}
+	options->argv = argv + optind;
+	return options->name && options->directory && options->sample && *options->argv ? 0 : -EINVAL;
+}
+
+/* Everything that could make two runs differ and that can be fixed. */
+static int make_deterministic(void)
+{
+	if (personality(ADDR_NO_RANDOMIZE) < 0 || clearenv())
+		return -errno;
+	setenv("PATH", "/usr/bin:/bin", 1);
+	setenv("HOME", "/nonexistent", 1);
+	setenv("LC_ALL", "C", 1);
+	setenv("TZ", "UTC", 1);
+	setenv("TERM", "dumb", 1);
+	setenv("PYTHONHASHSEED", "0", 1);
+	setenv("PERL_HASH_SEED", "0", 1);
+	setenv("PERL_PERTURB_KEYS", "0", 1);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = { .sample = 1 };
+	struct oracle oracle = { .options = &options };
+	struct utap_error err = { 0 };
+	_cleanup_free_ char *self = realpath("/proc/self/exe", NULL);
+	char gate[4200];
+	int result;
+
+	if (parse(argc, argv, &options))
+		return usage();
+	if (!self || make_deterministic()) {
+		perror("oracle");
+		return 1;
+	}
+	snprintf(gate, sizeof(gate), "%.*s/oracle-gate", (int)(strrchr(self, '/') - self), self);
+	options.gate = gate;
+	result = examine(&oracle, &err);
+	if (result < 0)
+		printf("FAIL oracle %s: %s\n", options.name, err.text);
+	places_free(&oracle.places);
+	return result ? 1 : 0;
+}
