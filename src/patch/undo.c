@@ -2,7 +2,10 @@
 /*
  * Taking probes out. Text first: bytes that are still ours go back to the file's, whatever else changed in the page stays; pages that
  * equal the file again are mapped from it. Then memory, once no thread can be inside it: none has its instruction pointer
- * there, none has a word on its stack (a signal frame) that points there, twice in a row.
+ * there, none has a signal frame on its stack that would return there, twice in a row.
+ *
+ * Any word on a stack that looks like one of our addresses would be too careful: trampolines leave their return addresses behind below the
+ * stack pointer, where later frames with uninitialised buffers keep them, and pools at low addresses look like small numbers.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -14,6 +17,7 @@
 #include "patch/inside.h"
 
 #define STACK_SCAN (1U << 20) /* bytes of a stack looked at; signal frames of a running program are near its top */
+#define STACKS_A_THREAD 4  /* signal handlers on alternate stacks that interrupted one another */
 #define RELEASE_TRIES 20
 #define RELEASE_PAUSE_NS 2000000L
 #define CHECK_CHUNK (1U << 20)
@@ -195,7 +199,7 @@ static bool is_ours(const struct patch_target *target, utap_addr addr)
 	return space_find(&target->space, addr) != NULL;
 }
 
-/* Bounds that every address of our code lies in, for a quick first look at stack words. */
+/* Bounds that every address of our code lies in. */
 static void code_bounds(const struct patch_target *target, utap_addr *low, utap_addr *high)
 {
 	*low = UINT64_MAX;
@@ -206,38 +210,63 @@ static void code_bounds(const struct patch_target *target, utap_addr *low, utap_
 		if (target->pools[i].addr + target->pools[i].size > *high)
 			*high = target->pools[i].addr + target->pools[i].size;
 	}
-	if (target->space.count) {
-		utap_addr first = target->space.views[0].addr;
-		utap_addr last = target->space.views[target->space.count - 1].addr + BASE_PAGE;
-
-		*low = first < *low ? first : *low;
-		*high = last > *high ? last : *high;
-	}
 }
 
 struct idle_check {
 	const struct patch_target *target;
-	utap_addr low, high;
 	uint64_t *stack; /* STACK_SCAN bytes */
+	utap_addr next;  /* a stack that a signal interrupted, when it is another one */
 };
 
-static int check_thread(void *arg, const struct engine_view *view)
+/*
+ * The kernel's signal frame holds .., rsp, rip, flags, and one word with the segment selectors.
+ * Source: struct sigcontext_64, arch/x86/include/uapi/asm/sigcontext.h.
+ */
+static bool is_signal_context(const uint64_t *words)
 {
-	struct idle_check *check = arg;
-	const struct process_map *map = process_maps_at(&check->target->maps, view->regs.rsp);
-	utap_addr from = base_align_down(view->regs.rsp, 8);
+	const uint64_t flags = 0x3f7fd7; /* the bits that user code can see in rflags */
+	uint16_t ss = (uint16_t)(words[3] >> 48);
+
+	return (uint16_t)words[3] == 0x33 && (ss == 0x2b || !ss) && (words[2] & 2) && !(words[2] & ~flags);
+}
+
+static int check_stack(struct idle_check *check, utap_addr rsp)
+{
+	const struct process_map *map = process_maps_at(&check->target->maps, rsp);
+	utap_addr from = base_align_down(rsp, 8);
 	size_t size;
 
-	if (is_ours(check->target, view->regs.rip))
-		return -EAGAIN;
+	check->next = 0;
 	if (!map)
 		return 0;
 	size = map->end - from < STACK_SCAN ? map->end - from : STACK_SCAN;
 	if (process_read(check->target->mem, from, check->stack, size))
 		return 0;
-	for (size_t i = 0; i < size / 8; i++)
-		if (check->stack[i] - check->low < check->high - check->low && is_ours(check->target, check->stack[i]))
+	for (size_t i = 0; i + 4 <= size / 8; i++) {
+		if (!is_signal_context(&check->stack[i]))
+			continue;
+		if (is_ours(check->target, check->stack[i + 1]))
 			return -EAGAIN;
+		if (check->stack[i] - from >= size)
+			check->next = check->stack[i];
+	}
+	return 0;
+}
+
+static int check_thread(void *arg, const struct engine_view *view)
+{
+	struct idle_check *check = arg;
+	utap_addr rsp = view->regs.rsp;
+
+	if (is_ours(check->target, view->regs.rip))
+		return -EAGAIN;
+	for (int i = 0; rsp && i < STACKS_A_THREAD; i++) {
+		int error = check_stack(check, rsp);
+
+		if (error)
+			return error;
+		rsp = check->next;
+	}
 	return 0;
 }
 
@@ -245,13 +274,14 @@ static int wait_until_idle(struct patch_target *target)
 {
 	_cleanup_free_ uint64_t *stack = malloc(STACK_SCAN);
 	struct idle_check check = { .target = target, .stack = stack };
+	utap_addr low, high;
 	int clean = 0;
 
 	if (!stack)
 		return -ENOMEM;
-	code_bounds(target, &check.low, &check.high);
+	code_bounds(target, &low, &high);
 	for (int i = 0; i < RELEASE_TRIES && clean < 2; i++) {
-		int error = engine_visit(target->pid, target->mem, check.low, check.high, check_thread, &check);
+		int error = engine_visit(target->pid, target->mem, low, high, check_thread, &check);
 
 		if (error == -ESRCH || error == -EPERM)
 			return error;

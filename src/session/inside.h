@@ -31,6 +31,7 @@ struct session_place {
 
 struct session_name {
 	char name[2 * PROBE_NAME + 2]; /* group/event */
+	unsigned copies;               /* later ones of the same name, told apart by a number */
 	UT_hash_handle hh;
 };
 

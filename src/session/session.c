@@ -159,27 +159,31 @@ int session_add_places(struct session *session, const struct probe_spec *spec, c
 
 /* ---- places ---- */
 
-static bool take_name(struct session *session, const char *group, const char *event)
+static struct session_name *find_name(const struct session *session, const char *group, const char *event)
+{
+	struct session_name *found;
+	char name[2 * PROBE_NAME + 2];
+
+	snprintf(name, sizeof(name), "%s/%s", group, event);
+	HASH_FIND_STR(session->names, name, found);
+	return found;
+}
+
+static void take_name(struct session *session, const char *group, const char *event)
 {
 	struct session_name *name = calloc(1, sizeof(*name));
-	struct session_name *found;
 
 	if (!name)
-		return true;
+		return; /* then a later one may get it too: only a label */
 	snprintf(name->name, sizeof(name->name), "%s/%s", group, event);
-	HASH_FIND_STR(session->names, name->name, found);
-	if (found) {
-		free(name);
-		return false;
-	}
 	HASH_ADD_STR(session->names, name, name);
-	return true;
 }
 
 /* Names are unique in a group, as perf's readers want: a second malloc becomes malloc_1. */
 static void name_event(struct session *session, const struct session_match *match, struct trace_probe *probe)
 {
 	const struct probe_spec *spec = &session->specs[match->spec];
+	struct session_name *first;
 	char event[PROBE_NAME];
 
 	snprintf(probe->group, sizeof(probe->group), "%s", *spec->group ? spec->group : GROUP_DEFAULT);
@@ -190,8 +194,10 @@ static void name_event(struct session *session, const struct session_match *matc
 	else
 		snprintf(event, sizeof(event), "at_0x%lx", (unsigned long)probe->offset);
 	snprintf(probe->event, sizeof(probe->event), "%s", event);
-	for (unsigned i = 1; !take_name(session, probe->group, probe->event); i++)
-		snprintf(probe->event, sizeof(probe->event), "%.50s_%u", event, i);
+	first = find_name(session, probe->group, event);
+	while (first && find_name(session, probe->group, probe->event))
+		snprintf(probe->event, sizeof(probe->event), "%.50s_%u", event, ++first->copies);
+	take_name(session, probe->group, probe->event);
 }
 
 static int add_probe(struct session *session, const struct session_match *match, utap_addr addr)
