@@ -7,7 +7,7 @@ BUILD ?= build
 .PHONY: all demo test bench install check-sanitize check-clang fuzz format lint clean
 
 all: $(BUILD)/build.ninja
-	@ninja -C $(BUILD) --quiet utap bpf-run
+	@ninja -C $(BUILD) utap bpf-run > $(BUILD)/make.log 2>&1 || { cat $(BUILD)/make.log; exit 1; }
 	@echo "built $(BUILD)/utap"
 
 # What is missing is installed (apt), or the one command to run is printed.

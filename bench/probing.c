@@ -23,9 +23,11 @@ static int add_probe(struct session *session, const char *path, const char *symb
 }
 
 void probing_begin(struct probing *probing, struct remote *remote, enum probe_action action,
-		   const char *const *symbols, size_t count, const char *args)
+		   const char *const *symbols, size_t count, const char *args, uint64_t ring)
 {
-	struct session_options options = { .action = action, .refused = on_refused, .refused_arg = probing };
+	struct session_options options = {
+		.action = action, .ring_size = ring, .refused = on_refused, .refused_arg = probing
+	};
 	const struct session_target *targets;
 	struct utap_error err = { 0 };
 	int error;

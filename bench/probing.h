@@ -17,11 +17,12 @@ struct probing {
 /**
  * probing_begin() - attach @count probes (the text of utap -e, FILE is put in front of the symbol) to @remote
  * @args: " a=%di b=%si" or ""
+ * @ring: bytes a CPU, 0: what utap takes by itself
  *
  * On failure remote->error has the sentence and nothing is attached.
  */
 void probing_begin(struct probing *probing, struct remote *remote, enum probe_action action,
-		   const char *const *symbols, size_t count, const char *args);
+		   const char *const *symbols, size_t count, const char *args, uint64_t ring);
 /** probing_drain() - empty the rings; records read */
 uint64_t probing_drain(struct probing *probing, struct remote *remote);
 /** probing_hits() - over all probes, lost ones in *@lost (may be NULL) */

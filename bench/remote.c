@@ -37,6 +37,7 @@ static void run_child(const char *path, const int to[2], const int from[2])
 void remote_start(struct remote *remote, const char *path)
 {
 	int to[2], from[2];
+	char ready[16];
 
 	*remote = (struct remote){ .pid = -1 };
 	snprintf(remote->path, sizeof(remote->path), "%s", path);
@@ -54,6 +55,8 @@ void remote_start(struct remote *remote, const char *path)
 	remote->from = fdopen(from[0], "r");
 	if (remote->pid < 0 || !remote->to || !remote->from)
 		remote_fail(remote, "%s cannot be started: %s", path, strerror(errno));
+	else if (!fgets(ready, sizeof(ready), remote->from))
+		remote_fail(remote, "%s ended at once", path);
 }
 
 void remote_end(struct remote *remote)

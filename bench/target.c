@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A program to be probed: it calls its functions as its driver says, one command a line on standard input, one answer a line
- * on standard output ("ok ..." or "error ..."). It knows nothing of utap; it can patch the hand-written floor into itself.
+ * on standard output ("ok ..." or "error ..."), and one "ok" when it is ready. It knows nothing of utap; it can patch the hand-written floor into itself.
  *
  *   measure SET CALLS THREADS   call at once from so many threads, CALLS in all -> "ok NS CALLS", CPU time a call, calls made
  *   spin SET THREADS RATE       call in the background, RATE calls a second in all (0: as fast as possible) -> "ok"
@@ -33,9 +33,9 @@
 struct worker {
 	pthread_t thread;
 	const struct target_set *set;
-	pthread_barrier_t *start;
-	size_t calls;   /* to make; made */
-	double rate;    /* calls a second, 0: no limit */
+	atomic_int *waiting; /* threads that did not come to the start yet */
+	size_t calls;        /* to make; made */
+	double rate;         /* calls a second, 0: no limit */
 	uint64_t cpu_ns;
 	int index;
 };
@@ -135,7 +135,9 @@ static void *measure_worker(void *arg)
 	uint64_t before;
 
 	pin(worker->index);
-	pthread_barrier_wait(worker->start);
+	atomic_fetch_sub(worker->waiting, 1);
+	while (atomic_load(worker->waiting) > 0) /* a sleeper would come too late to hit at once with the others */
+		sched_yield();
 	before = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	worker->calls = call_set(worker->set, worker->calls);
 	worker->cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - before;
@@ -200,22 +202,20 @@ static size_t calls_made(void)
 
 static const char *measure(const struct target_set *set, size_t calls, int threads)
 {
-	pthread_barrier_t start;
+	atomic_int waiting = threads;
 	uint64_t ns = 0;
 	size_t made;
 
-	pthread_barrier_init(&start, NULL, (unsigned)threads);
 	for (int i = 0; i < threads; i++)
 		workers[i] = (struct worker){
-			.set = set, .start = &start, .calls = calls / (size_t)threads, .index = i
+			.set = set, .waiting = &waiting, .calls = calls / (size_t)threads, .index = i
 		};
 	if (start_workers(threads, measure_worker))
-		return "a thread cannot be started"; /* those started wait for ever at the barrier; the driver ends us */
+		return "a thread cannot be started"; /* those started wait for ever; the driver ends us */
 	join_workers();
 	for (int i = 0; i < threads; i++)
 		ns += workers[i].cpu_ns;
 	made = calls_made();
-	pthread_barrier_destroy(&start);
 	printf("ok %.4f %zu\n", (double)ns / (double)made, made);
 	return NULL;
 }
@@ -301,6 +301,8 @@ int main(void)
 	for (size_t i = 0; i < target_nsets; i++)
 		if (learn(&target_sets[i]))
 			return 1;
+	printf("ok\n");
+	fflush(stdout);
 	while (fgets(line, sizeof(line), stdin) && strncmp(line, "quit", 4) != 0) {
 		const char *why = strncmp(line, "floor", 5) == 0 && no_floor ? no_floor : obey(line);
 

@@ -19,7 +19,7 @@ target=$!
 while [ ! -s "$work/worker.out" ]; do sleep 0.05; done
 
 say "A program with 5 threads is running as pid $target. Nothing about it was prepared for tracing."
-ps -o pid,nlwp,comm -p "$target"
+grep -E '^(Name|Pid|Threads)' "/proc/$target/status"
 maps > "$work/maps.before"
 
 say "Its calls, live, with arguments (the first lines of two seconds):"

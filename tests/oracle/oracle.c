@@ -176,13 +176,17 @@ static int choose(struct oracle *o)
 	return 0;
 }
 
-static bool differs(const struct place *place, unsigned runs)
+static bool same_arguments(const struct place_count *a, const struct place_count *b)
+{
+	return a->sum == b->sum && a->mapped == b->mapped && a->low == b->low;
+}
+
+static bool differs(const struct place *place)
 {
 	if (place->unsure)
 		return false;
-	if (place->utap.count != place->kernel[0].count)
-		return true;
-	return !place->unsure_sum && place->utap.sum != place->kernel[0].sum && runs;
+	return place->utap.count != place->kernel[0].count ||
+	       (!place->unsure_sum && !same_arguments(&place->utap, &place->kernel[0]));
 }
 
 static void compare_place(struct oracle *o, struct place *place, struct tally *tally)
@@ -200,14 +204,14 @@ static void compare_place(struct oracle *o, struct place *place, struct tally *t
 	}
 	for (unsigned i = 1; i < o->runs; i++) {
 		place->unsure |= place->kernel[i].count != place->kernel[0].count;
-		place->unsure_sum |= place->kernel[i].sum != place->kernel[0].sum;
+		place->unsure_sum |= !same_arguments(&place->kernel[i], &place->kernel[0]);
 	}
 	tally->compared++;
 	tally->hits += place->utap.count;
 	tally->early += place->early;
 	tally->unsure += place->unsure;
 	tally->unsure_sum += !place->unsure && place->unsure_sum;
-	tally->differ += differs(place, o->runs);
+	tally->differ += differs(place);
 }
 
 static struct tally compare_all(struct oracle *o)
@@ -222,6 +226,13 @@ static struct tally compare_all(struct oracle *o)
 
 /* ---- telling ---- */
 
+static void show_count(const char *who, const struct place_count *count)
+{
+	printf("      %s: %lu hits, arguments: sum 0x%lx, %lu mapped ones, low bits 0x%lx\n", who,
+	       (unsigned long)count->count, (unsigned long)count->sum, (unsigned long)count->mapped,
+	       (unsigned long)count->low);
+}
+
 static void show_place(const struct oracle *o, const struct place *place)
 {
 	char name[300];
@@ -230,11 +241,12 @@ static void show_place(const struct oracle *o, const struct place *place)
 	struct isa_insn insn;
 
 	places_name(&o->places, place, name, sizeof(name));
-	printf("  %s, layer L%d: utap %lu hits, sum 0x%lx; kernel", name, place->layer, (unsigned long)place->utap.count,
-	       (unsigned long)place->utap.sum);
+	printf("  %s, layer L%d\n", name, place->layer);
+	show_count("utap", &place->utap);
 	for (unsigned i = 0; i < o->runs; i++)
-		printf(" %lu 0x%lx", (unsigned long)place->kernel[i].count, (unsigned long)place->kernel[i].sum);
-	printf(", early %lu\n", (unsigned long)place->early);
+		show_count("kernel", &place->kernel[i]);
+	if (place->early)
+		printf("      %lu hits before the start\n", (unsigned long)place->early);
 	for (size_t at = 0, n = 0; n < 3 && at < size && !isa_decode(code + at, size - at, at, &insn); n++) {
 		char text[160];
 
@@ -251,7 +263,7 @@ static void show_differences(const struct oracle *o)
 	for (size_t f = 0; f < o->places.nfiles; f++)
 		for (size_t i = 0; i < o->places.files[f].count; i++) {
 			const struct place *place = &o->places.files[f].place[i];
-			bool wrong = place->probed && !place->hot && !place->no_kernel && differs(place, o->runs);
+			bool wrong = place->probed && !place->hot && !place->no_kernel && differs(place);
 
 			if ((wrong && shown++ < SHOWN) || (o->options->verbose && (place->unsure || place->no_kernel)))
 				show_place(o, place);

@@ -9,9 +9,9 @@
 #define PLACES_FILES 2
 #define PLACES_RUNS 3 /* of the kernel, at most */
 
-struct place_count {
+struct place_count { /* as struct uprobes_counter */
 	uint64_t count;
-	uint64_t sum; /* of first arguments */
+	uint64_t sum, mapped, low;
 };
 
 struct place {

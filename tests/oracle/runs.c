@@ -222,7 +222,9 @@ static void take_counts(const struct uprobes *uprobes, struct places *places, un
 
 			if (!is_counted(place))
 				continue;
-			place->kernel[number] = (struct place_count) { .count = counter->count, .sum = counter->sum };
+			place->kernel[number] = (struct place_count) {
+				.count = counter->count, .sum = counter->sum, .mapped = counter->mapped, .low = counter->low
+			};
 			place->early = counter->early;
 			counter++;
 		}
@@ -260,20 +262,30 @@ struct consumer {
 	struct run_report *report;
 };
 
+static void count(struct place_count *count, uint64_t first)
+{
+	count->count++;
+	if (first >> 39 == UPROBES_MMAP_PREFIX && first >> 27 < UPROBES_MMAP_END) {
+		count->mapped++;
+		count->low += first & UPROBES_LOW;
+	} else {
+		count->sum += first;
+	}
+}
+
 static int consume(void *arg, const struct trace_record *record)
 {
 	struct consumer *c = arg;
 	struct place *place = c->by_id[record->id];
 
+	if (!place)
+		return -EINVAL; /* no such place was patched */
 	if (record->pid != c->pid) {
 		c->report->children++;
 		return 0;
 	}
 	c->report->hits++;
-	if (place) {
-		place->utap.count++;
-		place->utap.sum += record->args[0];
-	}
+	count(&place->utap, record->args[0]);
 	return 0;
 }
 

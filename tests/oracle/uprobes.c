@@ -60,6 +60,8 @@ static int create_map(uint32_t counters)
 #define MOVE(d, s) INSN(BPF_ALU64 | BPF_MOV | BPF_X, d, s, 0, 0)
 #define SET(d, i) INSN(BPF_ALU64 | BPF_MOV | BPF_K, d, 0, 0, i)
 #define ADD(d, i) INSN(BPF_ALU64 | BPF_ADD | BPF_K, d, 0, 0, i)
+#define AND(d, i) INSN(BPF_ALU64 | BPF_AND | BPF_K, d, 0, 0, i)
+#define SHIFT_RIGHT(d, i) INSN(BPF_ALU64 | BPF_RSH | BPF_K, d, 0, 0, i)
 #define CALL(i) INSN(BPF_JMP | BPF_CALL, 0, 0, 0, i)
 #define JUMP(op, d, i, o) INSN(BPF_JMP | (op) | BPF_K, d, 0, o, i)
 #define LOAD(d, s, o) INSN(BPF_LDX | BPF_MEM | BPF_DW, d, s, o, 0)
@@ -81,14 +83,14 @@ static int load_program(int map, uint64_t starts)
 		MOVE(2, 10),
 		ADD(2, -4),
 		CALL(BPF_FUNC_map_lookup_elem),
-		JUMP(BPF_JEQ, 0, 0, 18),
+		JUMP(BPF_JEQ, 0, 0, 29),
 		MOVE(7, 0),
 		STORE32(10, 8, -4),
 		MAP(1, map),
 		MOVE(2, 10),
 		ADD(2, -4),
 		CALL(BPF_FUNC_map_lookup_elem),
-		JUMP(BPF_JEQ, 0, 0, 10),
+		JUMP(BPF_JEQ, 0, 0, 21),
 		LOAD(2, 7, COUNTER(count)),
 		SET(1, 1),
 		JUMP(BPF_JEQ, 8, UPROBES_START, 4), /* the start place is always counted */
@@ -98,6 +100,17 @@ static int load_program(int map, uint64_t starts)
 		INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
 		ATOMIC_ADD(0, 1, COUNTER(count)),
 		LOAD(1, 6, FIRST_ARGUMENT),
+		MOVE(2, 1),
+		SHIFT_RIGHT(2, 39),
+		JUMP(BPF_JNE, 2, UPROBES_MMAP_PREFIX, 8),
+		MOVE(2, 1),
+		SHIFT_RIGHT(2, 27),
+		JUMP(BPF_JGE, 2, UPROBES_MMAP_END, 5),
+		AND(1, UPROBES_LOW),
+		ATOMIC_ADD(0, 1, COUNTER(low)),
+		SET(1, 1),
+		ATOMIC_ADD(0, 1, COUNTER(mapped)),
+		JUMP(BPF_JA, 0, 0, 1),
 		ATOMIC_ADD(0, 1, COUNTER(sum)),
 		SET(0, 0),
 		INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),

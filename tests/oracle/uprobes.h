@@ -13,11 +13,23 @@
 
 #define UPROBES_START 0 /* the cookie of the start place */
 
+/*
+ * The first argument, %rdi, summed up modulo 2^64: its value; but of one that may point into memory that mmap placed only its
+ * low 12 bits. Both sides map pages of their own there (the kernel a page it steps instructions in), so what the program maps
+ * later lies elsewhere. All else, and those 12 bits, must be equal.
+ */
 struct uprobes_counter {
 	uint64_t count;
-	uint64_t sum;   /* of the first argument, %rdi, modulo 2^64 */
-	uint64_t early; /* hits before the start */
+	uint64_t sum;    /* of arguments elsewhere */
+	uint64_t mapped; /* number of arguments in the region of mmap */
+	uint64_t low;    /* sum of their low bits */
+	uint64_t early;  /* hits before the start */
 };
+
+/* The region of mmap, without randomization: [UPROBES_MMAP_PREFIX << 39, UPROBES_MMAP_END << 27). */
+#define UPROBES_MMAP_PREFIX 0xff
+#define UPROBES_MMAP_END 0xfffff
+#define UPROBES_LOW 0xfff
 
 struct uprobes;
 
