@@ -7,7 +7,8 @@ static void on_refused(void *arg, const char *place, const char *why)
 {
 	struct probing *probing = arg;
 
-	probing->refused++;
+	if (!probing->refused++)
+		snprintf(probing->why, sizeof(probing->why), "%s", why);
 }
 
 static int add_probe(struct session *session, const char *path, const char *symbol, const char *args,

@@ -10,6 +10,7 @@ struct probing {
 	struct session *session; /* NULL: not attached */
 	long places;
 	size_t refused;
+	char why[160]; /* the first refusal */
 	struct session_target target;  /* when attached */
 	struct session_report report;  /* when detached */
 };

@@ -137,10 +137,18 @@ static bool is_whole_wide_load(const struct bpf_insn *insn, size_t left)
 	       (insn->src != BPF_LD_MAP || !insn[1].imm);
 }
 
+/* Valid, but the assembler would not read it as it was: "call -1" is a local call. */
+static bool has_no_text(const struct bpf_insn *insn, size_t left)
+{
+	if (bpf_length(insn) == 2)
+		return !is_whole_wide_load(insn, left);
+	return bpf_is_call(insn) && insn->src == BPF_CALL_HELPER && insn->imm < 0;
+}
+
 /* Print one instruction; return the slots it took. */
 static size_t print_insn(const struct bpf_insn *insn, size_t left, char *line)
 {
-	if (bpf_insn_valid(insn) || (bpf_length(insn) == 2 && !is_whole_wide_load(insn, left))) {
+	if (bpf_insn_valid(insn) || has_no_text(insn, left)) {
 		print_raw(insn, line);
 		return 1;
 	}

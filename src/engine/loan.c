@@ -220,6 +220,8 @@ static int take_over(struct engine_loan *loan)
 
 	if (error)
 		return error;
+	if (!thread_sees(loan->tid, loan->chain, loan->restorer)) /* @mem is that of an earlier program */
+		return -ESTALE;
 	set_call(loan, &regs, SYS_getpid, none);
 	error = thread_set_regs(loan->tid, &regs);
 	return error ? error : thread_set_sigmask(loan->tid, ALL_SIGNALS);
@@ -235,6 +237,7 @@ static int borrow_stopped(struct engine_loan *loan, const struct process_maps *m
 		loan->rseq = 0;
 	if (!error) {
 		thread_abort_rseq(loan->mem, loan->rseq, &loan->regs);
+		thread_repeat_call(loan->tid, loan->mask, &loan->regs);
 		error = place_chain(loan, maps);
 	}
 	if (!error)
@@ -291,6 +294,8 @@ static int lend_error(pid_t pid, int code, bool seccomp, struct utap_error *err)
 				  "no thread of process %d can be borrowed: each is in an uninterruptible wait or has less than "
 				  "%d bytes of stack left; try again",
 				  pid, STACK_ROOM);
+	if (code == -ESTALE)
+		return base_error(err, -ECHILD, UTAP_ERROR_GONE, "process %d executed another program meanwhile", pid);
 	if (code == -ETIMEDOUT)
 		return base_error(err, code, UTAP_ERROR_SYSTEM, "a thread of process %d did not stop in time; try again",
 				  pid);

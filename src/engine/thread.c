@@ -6,8 +6,11 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -132,6 +135,12 @@ int thread_rseq(pid_t tid, utap_addr *area, uint32_t *signature)
 	return 0;
 }
 
+bool thread_sees(pid_t tid, utap_addr addr, uint64_t value)
+{
+	errno = 0;
+	return (uint64_t)ptrace(PTRACE_PEEKDATA, tid, addr, 0) == value && !errno;
+}
+
 void thread_abort_rseq(int mem, utap_addr area, struct user_regs_struct *regs)
 {
 	struct {
@@ -147,6 +156,55 @@ void thread_abort_rseq(int mem, utap_addr area, struct user_regs_struct *regs)
 	pointer = 0;
 	if (!process_write(mem, area + 8, &pointer, sizeof(pointer)))
 		regs->rip = section.abort;
+}
+
+/* Signals that wait for @tid and that @mask lets through. */
+static bool has_signal(pid_t tid, uint64_t mask)
+{
+	_cleanup_free_ char *text = NULL;
+	uint64_t pending = 0;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/status", tid);
+	if (base_file_read(path, &text, NULL))
+		return true;
+	for (const char *at = strstr(text, "Pnd:\t"); at; at = strstr(at + 1, "Pnd:\t")) /* SigPnd, ShdPnd */
+		pending |= strtoull(at + 5, NULL, 16);
+	return (pending & ~mask) != 0;
+}
+
+static bool gives_up(uint64_t number)
+{
+	switch (number) {
+	case SYS_read: /* inotify */
+	case SYS_accept: /* and these with a timeout on the socket */
+	case SYS_accept4:
+	case SYS_recvfrom:
+	case SYS_recvmsg:
+	case SYS_recvmmsg:
+	case SYS_sendto:
+	case SYS_sendmsg:
+	case SYS_semop:
+	case SYS_semtimedop:
+	case SYS_rt_sigtimedwait:
+	case SYS_epoll_wait:
+	case SYS_epoll_pwait:
+	case SYS_epoll_pwait2:
+	case SYS_io_getevents:
+	case SYS_io_uring_enter:
+		return true;
+	default:
+		return false;
+	}
+}
+
+void thread_repeat_call(pid_t tid, uint64_t mask, struct user_regs_struct *regs)
+{
+	if ((int64_t)regs->orig_rax < 0 || (int64_t)regs->rax != -EINTR || !gives_up(regs->orig_rax) || has_signal(tid, mask))
+		return;
+	regs->rip -= 2;
+	regs->rax = regs->orig_rax;
+	regs->orig_rax = ~0UL;
 }
 
 /* The kernel's struct ucontext and sigcontext for x86-64; libc's differ in names only, but pull in their own rules. */
@@ -184,8 +242,8 @@ static void restart_call(struct frame_context *context, uint64_t orig_ax)
 		context->ax = orig_ax;
 		context->ip -= 2;
 		break;
-	case 516: /* ERESTART_RESTARTBLOCK: rt_sigreturn makes it EINTR */
-		context->ax = 219; /* restart_syscall */
+	case 516: /* ERESTART_RESTARTBLOCK: rt_sigreturn would make it EINTR; to wait anew, for longer, is never wrong */
+		context->ax = orig_ax;
 		context->ip -= 2;
 		break;
 	default:

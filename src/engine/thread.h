@@ -35,6 +35,15 @@ int thread_rseq(pid_t tid, utap_addr *area, uint32_t *signature) BASE_MUST_CHECK
 void thread_abort_rseq(int mem, utap_addr area, struct user_regs_struct *regs);
 
 /**
+ * thread_repeat_call() - when the stop itself made a waiting system call give up with EINTR (some do, see signal(7)), and no signal is
+ * there that would have done so: let the thread make the call again (in @regs)
+ */
+void thread_repeat_call(pid_t tid, uint64_t mask, struct user_regs_struct *regs);
+
+/** thread_sees() - does @tid itself see @value at @addr? Not when it executed another program since its memory was opened. */
+bool thread_sees(pid_t tid, utap_addr addr, uint64_t value);
+
+/**
  * thread_frame() - build a signal frame with which rt_sigreturn restores @regs, @mask and the vector state of a stopped thread
  * @addr:   where it will lie in the target, 64-byte aligned; at the system call rsp must be @addr
  * @buffer: filled; @size bytes

@@ -20,6 +20,7 @@ static void clear_stale_rseq(int mem, utap_addr area, utap_addr from, utap_addr 
 static int visit_thread(pid_t tid, int mem, utap_addr from, utap_addr to, engine_visit_fn *fn, void *arg)
 {
 	struct engine_view view = { .tid = tid };
+	uint64_t mask;
 	int error = thread_seize(tid, false);
 
 	if (error)
@@ -27,8 +28,11 @@ static int visit_thread(pid_t tid, int mem, utap_addr from, utap_addr to, engine
 	error = thread_regs(tid, &view.regs);
 	if (!error && thread_rseq(tid, &view.rseq, NULL))
 		view.rseq = 0;
+	if (!error)
+		error = thread_sigmask(tid, &mask);
 	if (!error) {
 		thread_abort_rseq(mem, view.rseq, &view.regs);
+		thread_repeat_call(tid, mask, &view.regs);
 		error = thread_set_regs(tid, &view.regs);
 	}
 	if (!error) {

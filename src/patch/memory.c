@@ -22,6 +22,7 @@
 #define CODE_SIZE (256ULL << 20)     /* of the memory file; only what is used takes memory */
 #define POOL_EXTRA (64ULL << 10)     /* room in a pool besides trampolines: runtime, programs */
 #define POOL_PER_SITE 112
+#define POOL_SKEW 0x2a7b000ULL         /* branch predictors see little of an address: code at the same low bits collides */
 #define MAX_ISLANDS 65536
 #define FAR_FROM_LIBRARIES (16ULL << 30) /* where new mappings of the program will not come soon */
 #define MFD_EXEC_FLAG 0x10U          /* Linux 6.3 */
@@ -124,7 +125,7 @@ static int add_pool(struct patch_target *target, utap_addr low, utap_addr high, 
 	struct patch_pool *pool = &target->pools[target->npools];
 	uint64_t size = base_align_up(sites * POOL_PER_SITE + POOL_EXTRA, BASE_PAGE);
 	utap_addr first = high > POOL_REACH ? high - POOL_REACH : 0;
-	utap_addr near = low > POOL_REACH / 2 ? low - POOL_REACH / 2 : high + POOL_REACH / 2;
+	utap_addr near = low > POOL_REACH / 2 ? low - POOL_REACH / 2 + POOL_SKEW : high + POOL_REACH / 2 + POOL_SKEW;
 	int error;
 
 	if (target->npools == WIRE_POOLS || target->code_used + size > CODE_SIZE)

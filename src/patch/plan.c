@@ -111,30 +111,54 @@ static bool plan_l3(const struct patch_target *target, struct patch_site *site, 
 	return true;
 }
 
-static bool plan_l4(struct patch_target *target, struct patch_site *site, uint64_t vaddr)
+/*
+ * Would the punned jump end in the byte in which the next instruction, a branch, ends too? Predictors know a branch by its last byte: the two
+ * would throw each other out, 10 ns a hit (measured on "lea; ret").
+ */
+static bool shares_last_byte(const struct patch_site *site, const uint8_t *next, size_t available, unsigned prefixes)
+{
+	struct isa_insn insn;
+
+	if (isa_decode(next, available, site->insn.addr + site->insn.length, &insn) || insn.class == ISA_PLAIN ||
+	    insn.class == ISA_NOP)
+		return false;
+	return prefixes + 5 == (unsigned)site->insn.length + insn.length;
+}
+
+static bool try_pun(struct patch_target *target, struct patch_site *site, uint64_t vaddr, const uint8_t *next,
+		    unsigned prefixes)
 {
 	struct patch_module *module = site->module;
 	unsigned length = site->insn.length;
+	unsigned tail = prefixes + 5 - length; /* following bytes the jump depends on */
+	utap_addr lo, hi;
+
+	if (!inside(module, vaddr, length + tail) || bit_any(module->patched, vaddr + length - module->low, tail) ||
+	    !is_as_in_file(target, module, vaddr + length, tail))
+		return false;
+	if (isa_pun(&site->insn, next, prefixes, &lo, &hi) || hi < lo ||
+	    space_place(&target->space, &target->maps, lo, hi, &site->island))
+		return false;
+	site->layer = PATCH_L4;
+	site->prefixes = (uint8_t)prefixes;
+	bits_set(module->patched, vaddr - module->low, length);
+	bits_set(module->depended, vaddr + length - module->low, tail);
+	return true;
+}
+
+static bool plan_l4(struct patch_target *target, struct patch_site *site, uint64_t vaddr)
+{
+	unsigned length = site->insn.length;
 	size_t available;
-	const uint8_t *bytes = object_code(module->object, vaddr, &available);
+	const uint8_t *bytes = object_code(site->module->object, vaddr, &available);
 
-	for (unsigned prefixes = 0; prefixes < length; prefixes++) {
-		unsigned tail = prefixes + 5 - length; /* following bytes the jump depends on */
-		utap_addr lo, hi;
-
-		if (available < length + 4 || !inside(module, vaddr, length + tail) ||
-		    bit_any(module->patched, vaddr + length - module->low, tail) ||
-		    !is_as_in_file(target, module, vaddr + length, tail))
-			continue;
-		if (isa_pun(&site->insn, bytes + length, prefixes, &lo, &hi) ||
-		    space_place(&target->space, &target->maps, lo, hi, &site->island))
-			continue;
-		site->layer = PATCH_L4;
-		site->prefixes = (uint8_t)prefixes;
-		bits_set(module->patched, vaddr - module->low, length);
-		bits_set(module->depended, vaddr + length - module->low, tail);
-		return true;
-	}
+	if (!bytes || available < length + 4)
+		return false;
+	for (int pass = 0; pass < 2; pass++) /* what predicts badly only when nothing else works */
+		for (unsigned prefixes = 0; prefixes < length; prefixes++)
+			if (shares_last_byte(site, bytes + length, available - length, prefixes) == (pass == 1) &&
+			    try_pun(target, site, vaddr, bytes + length, prefixes))
+				return true;
 	return false;
 }
 

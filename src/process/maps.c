@@ -60,6 +60,49 @@ static void unescape(char *path)
 	*to = '\0';
 }
 
+/* Where brk begins: field 47 of /proc/PID/stat; 0 when it is not shown to us. */
+static utap_addr read_heap_start(pid_t pid)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[64];
+	char *at;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	if (base_file_read(path, &text, NULL))
+		return 0;
+	at = strrchr(text, ')'); /* comm may hold anything, even ')' */
+	for (int i = 0; at && i < 45; i++)
+		at = strchr(at + 1, ' ');
+	return at ? base_align_up(strtoull(at, NULL, 10), BASE_PAGE) : 0;
+}
+
+/*
+ * A program just started has no heap yet, but the kernel has chosen where it will be: an empty entry stands for it, so that
+ * nothing is put in its way.
+ */
+static int add_empty_heap(pid_t pid, struct process_maps *maps, size_t *cap)
+{
+	utap_addr start;
+	size_t i = 0;
+	int error;
+
+	for (size_t j = 0; j < maps->count; j++)
+		if (!strcmp(maps->map[j].path, "[heap]"))
+			return 0;
+	start = read_heap_start(pid);
+	while (i < maps->count && maps->map[i].end <= start)
+		i++;
+	if (!start || (i < maps->count && maps->map[i].start < start))
+		return 0;
+	error = base_grow(&maps->map, cap, maps->count + 1, sizeof(*maps->map));
+	if (error)
+		return error;
+	memmove(&maps->map[i + 1], &maps->map[i], (maps->count - i) * sizeof(*maps->map));
+	maps->map[i] = (struct process_map){ .start = start, .end = start, .read = true, .write = true, .path = "[heap]" };
+	maps->count++;
+	return 0;
+}
+
 int process_maps_read(pid_t pid, struct process_maps *ret)
 {
 	struct process_maps maps = { 0 };
@@ -68,7 +111,7 @@ int process_maps_read(pid_t pid, struct process_maps *ret)
 	char *next;
 	int error;
 
-	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	process_proc_path(pid, "maps", path, sizeof(path));
 	error = base_file_read(path, &maps.text, NULL);
 	if (error)
 		return error == -ENOENT ? -ESRCH : error;
@@ -85,9 +128,10 @@ int process_maps_read(pid_t pid, struct process_maps *ret)
 		}
 		unescape((char *)(uintptr_t)maps.map[maps.count++].path);
 	}
-	if (!maps.count) {
+	error = maps.count ? add_empty_heap(pid, &maps, &cap) : -ESRCH;
+	if (error) {
 		process_maps_free(&maps);
-		return -ESRCH;
+		return error;
 	}
 	*ret = maps;
 	return 0;

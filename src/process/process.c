@@ -6,10 +6,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kcmp.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 int process_mem_open(pid_t pid)
@@ -17,7 +19,7 @@ int process_mem_open(pid_t pid)
 	char path[64];
 	int fd;
 
-	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
+	process_proc_path(pid, "mem", path, sizeof(path));
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? -ESRCH : -errno;
@@ -149,6 +151,39 @@ int process_status_read(pid_t pid, struct process_status *ret)
 	return 0;
 }
 
+static bool is_dead(pid_t tid)
+{
+	struct process_status status;
+
+	return process_status_read(tid, &status) || status.state == 'Z' || status.state == 'X';
+}
+
+/* A thread that lives; 0: none. */
+static pid_t living_thread(pid_t pid)
+{
+	_cleanup_free_ pid_t *tids = NULL;
+	long count = process_threads(pid, &tids);
+
+	for (long i = 0; i < count; i++)
+		if (!is_dead(tids[i]))
+			return tids[i];
+	return 0;
+}
+
+bool process_has_ended(pid_t pid) { return is_dead(pid) && !living_thread(pid); }
+
+void process_proc_path(pid_t pid, const char *name, char *path, size_t size)
+{
+	pid_t tid = is_dead(pid) ? living_thread(pid) : pid;
+
+	if (tid && tid != pid)
+		snprintf(path, size, "/proc/%d/task/%d/%s", pid, tid, name);
+	else
+		snprintf(path, size, "/proc/%d/%s", pid, name);
+}
+
+bool process_shares_memory(pid_t pid, pid_t other) { return syscall(SYS_kcmp, pid, other, KCMP_VM, 0, 0) == 0; }
+
 bool process_is_locked(pid_t pid, utap_addr addr)
 {
 	_cleanup_free_ char *text = NULL;
@@ -156,7 +191,7 @@ bool process_is_locked(pid_t pid, utap_addr addr)
 	char path[64];
 	char *save;
 
-	snprintf(path, sizeof(path), "/proc/%d/smaps", pid);
+	process_proc_path(pid, "smaps", path, sizeof(path));
 	if (base_file_read(path, &text, NULL))
 		return false;
 	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
@@ -232,7 +267,7 @@ int process_explain(pid_t pid, int code, struct utap_error *err)
 
 	if (process_status_read(pid, &status))
 		return base_error(err, -ESRCH, UTAP_ERROR_NOT_FOUND, "no process %d: it does not exist or has exited", pid);
-	if (status.state == 'Z' || status.state == 'X')
+	if (process_has_ended(pid))
 		return base_error(err, -ESRCH, UTAP_ERROR_GONE, "process %d has exited and only waits for its parent", pid);
 	if (status.tracer) {
 		process_comm(status.tracer, tracer, sizeof(tracer));

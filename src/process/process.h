@@ -28,7 +28,13 @@ struct process_maps {
 };
 
 /**
- * process_maps_read() - all mappings, by address
+ * process_proc_path() - "/proc/PID/NAME"; of another thread when the first one has ended and the process goes on without it
+ * (procfs then shows no memory of the first)
+ */
+void process_proc_path(pid_t pid, const char *name, char *path, size_t size);
+
+/**
+ * process_maps_read() - all mappings, by address, and where there is no heap yet an empty one ("[heap]", start == end)
  * @ret: the caller releases it with process_maps_free()
  *
  * Return: 0; -ESRCH gone (or a zombie: it maps nothing); -EACCES; -EINVAL a line that makes no sense; -ENOMEM.
@@ -75,6 +81,12 @@ struct process_status {
 };
 /** process_status_read() - of a process or thread; 0 or -ESRCH .. */
 int process_status_read(pid_t pid, struct process_status *ret) BASE_MUST_CHECK;
+
+/** process_has_ended() - is it gone or a zombie, with all of its threads? */
+bool process_has_ended(pid_t pid);
+
+/** process_shares_memory() - do two processes have one address space (vfork, posix_spawn before it executes)? */
+bool process_shares_memory(pid_t pid, pid_t other);
 
 /** process_is_locked() - is the mapping that holds @addr locked in memory (mlock)? */
 bool process_is_locked(pid_t pid, utap_addr addr);

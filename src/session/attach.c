@@ -402,7 +402,7 @@ static bool is_consistent(pid_t pid, const struct loader *loader)
 	return !loader->state || mem < 0 || process_read(mem, loader->state, &state, sizeof(state)) || state == 0;
 }
 
-static int run_to_start(pid_t pid, struct utap_error *err)
+int session_run_to_start(pid_t pid, struct utap_error *err)
 {
 	struct loader loader;
 	uint64_t entry;
@@ -432,7 +432,7 @@ long session_spawn(struct session *session, char *const argv[], pid_t *pid, stru
 
 	if (result)
 		return result;
-	result = run_to_start(child, err);
+	result = session_run_to_start(child, err);
 	if (!result)
 		result = session_attach(session, child, err);
 	if (result < 0) {

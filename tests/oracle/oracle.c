@@ -25,7 +25,6 @@ struct options {
 	const char *name;
 	const char *directory; /* for outputs */
 	const char *companion;
-	char *gate;
 	uint64_t budget; /* hits the kernel is to count at most; 0: all */
 	unsigned sample;
 	bool verbose;
@@ -57,7 +56,6 @@ static struct run make_run(const struct oracle *o, const char *output)
 {
 	return (struct run) {
 		.argv = o->options->argv,
-		.gate = o->options->gate,
 		.companion = o->options->companion,
 		.output = output,
 		.timeout_s = TIMEOUT_S,
@@ -393,18 +391,14 @@ int main(int argc, char **argv)
 	struct options options = { .sample = 1 };
 	struct oracle oracle = { .options = &options };
 	struct utap_error err = { 0 };
-	_cleanup_free_ char *self = realpath("/proc/self/exe", NULL);
-	char gate[4200];
 	int result;
 
 	if (parse(argc, argv, &options))
 		return usage();
-	if (!self || make_deterministic()) {
+	if (make_deterministic()) {
 		perror("oracle");
 		return 1;
 	}
-	snprintf(gate, sizeof(gate), "%.*s/oracle-gate", (int)(strrchr(self, '/') - self), self);
-	options.gate = gate;
 	result = examine(&oracle, &err);
 	if (result < 0)
 		printf("FAIL oracle %s: %s\n", options.name, err.text);

@@ -133,6 +133,7 @@ void places_free(struct places *places)
 		free(places->files[i].place);
 		object_close(places->files[i].object);
 	}
+	free(places->reserved);
 }
 
 struct place *places_at(struct places *places, const char *path, uint64_t offset)

@@ -36,11 +36,17 @@ struct places_file {
 	size_t count;
 };
 
+struct places_range {
+	uint64_t start, end;
+};
+
 struct places {
 	struct places_file files[PLACES_FILES];
 	size_t nfiles;
 	char loader[4096]; /* "" for a static program */
 	uint64_t start;    /* file offset of _dl_debug_state in it */
+	struct places_range *reserved; /* where utap mapped memory */
+	size_t nreserved, reserved_cap;
 };
 
 /**

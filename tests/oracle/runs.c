@@ -7,10 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "session/session.h"
+#include "engine/engine.h"
+#include "session/inside.h"
 #include "uprobes.h"
 
 #define RING (64ULL << 20) /* bytes a CPU */
@@ -84,90 +87,62 @@ static int look(pid_t pid, uint64_t deadline_ns, int *status, struct utap_error 
 
 static uint64_t deadline(const struct run *run) { return base_now_ns() + run->timeout_s * 1000000000ULL; }
 
-/* ---- through the gate ---- */
-
-struct gate {
-	pid_t pid;
-	int ready, go;
-};
-
-static void gate_main(const struct run *run, int ready, int go)
-{
-	char *argv[256];
-	char numbers[2][16];
-	size_t n = 3;
-
-	snprintf(numbers[0], sizeof(numbers[0]), "%d", ready);
-	snprintf(numbers[1], sizeof(numbers[1]), "%d", go);
-	argv[0] = (char *)(uintptr_t)run->gate;
-	argv[1] = numbers[0];
-	argv[2] = numbers[1];
-	for (size_t i = 0; run->argv[i] && n < 255; i++)
-		argv[n++] = run->argv[i];
-	argv[n] = NULL;
-	if (redirect(run->output) || fcntl(ready, F_SETFD, 0) < 0 || fcntl(go, F_SETFD, 0) < 0)
-		_exit(126);
-	execv(run->gate, argv);
-	_exit(127);
-}
-
-static int gate_open(const struct run *run, struct gate *gate, struct utap_error *err)
-{
-	int ready[2], go[2];
-	char byte;
-
-	if (pipe2(ready, O_CLOEXEC) < 0 || pipe2(go, O_CLOEXEC) < 0)
-		return base_error_system(err, -errno, "cannot make a pipe");
-	gate->pid = fork();
-	if (!gate->pid)
-		gate_main(run, ready[1], go[0]);
-	close(ready[1]);
-	close(go[0]);
-	gate->ready = ready[0];
-	gate->go = go[1];
-	if (gate->pid > 0 && read(gate->ready, &byte, 1) == 1)
-		return 0;
-	close(gate->ready);
-	close(gate->go);
-	if (gate->pid > 0)
-		waitpid(gate->pid, NULL, 0);
-	return base_error_system(err, -ECHILD, "cannot run %s", run->gate);
-}
-
-/* Let it through, wait until it ended. */
-static int gate_run(const struct run *run, struct gate *gate, int *status, struct utap_error *err)
+/* Wait for a program that runs. */
+static int wait_for(const struct run *run, pid_t pid, int *status, struct utap_error *err)
 {
 	uint64_t until = deadline(run);
 	pid_t companion = start_companion(run);
 	int result = 0;
 
-	if (write(gate->go, "", 1) != 1)
-		result = base_error_system(err, -errno, "cannot start the program");
 	while (!result) {
-		result = look(gate->pid, until, status, err);
+		result = look(pid, until, status, err);
 		usleep(result ? 0 : 2000);
 	}
 	end_companion(companion);
 	return result < 0 ? result : 0;
 }
 
-static void gate_close(struct gate *gate)
-{
-	close(gate->ready);
-	close(gate->go); /* one that still waits ends now */
-	waitpid(gate->pid, NULL, 0);
-}
-
 int run_plain(const struct run *run, int *status, struct utap_error *err)
 {
-	struct gate gate;
-	int error = gate_open(run, &gate, err);
+	pid_t pid = fork();
+
+	if (pid < 0)
+		return base_error_system(err, -errno, "cannot start the program");
+	if (!pid) {
+		if (!redirect(run->output))
+			execv(run->argv[0], run->argv);
+		_exit(127);
+	}
+	return wait_for(run, pid, status, err);
+}
+
+/* ---- started, and stopped where the libraries are in place ---- */
+
+static int spawn(const struct run *run, pid_t *pid, struct utap_error *err)
+{
+	int saved[2];
+	int error = save(saved);
 
 	if (error)
-		return error;
-	error = gate_run(run, &gate, status, err);
-	gate_close(&gate);
+		return base_error_system(err, error, "cannot keep standard output");
+	error = redirect(run->output);
+	error = error ? base_error_system(err, error, "cannot write %s", run->output) : engine_spawn(run->argv, pid, err);
+	restore(saved);
 	return error;
+}
+
+static void kill_spawned(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, __WALL);
+}
+
+/* Both sides have this one uprobe: the kernel maps the page it steps instructions in at the first hit, at the same place then. */
+static int attach_start(struct uprobes *uprobes, pid_t pid, const struct places *places)
+{
+	uint64_t cookie = UPROBES_START;
+
+	return *places->loader ? uprobes_attach(uprobes, pid, places->loader, &places->start, &cookie, 1) : 0;
 }
 
 /* ---- the kernel ---- */
@@ -202,14 +177,40 @@ static int attach_file(struct uprobes *uprobes, pid_t pid, const struct places_f
 
 static int attach_all(struct uprobes *uprobes, pid_t pid, const struct places *places, struct utap_error *err)
 {
-	uint64_t start = UPROBES_START, cookie = 1;
-	int error = 0;
+	uint64_t cookie = UPROBES_START + 1;
+	int error = attach_start(uprobes, pid, places);
 
-	if (*places->loader)
-		error = uprobes_attach(uprobes, pid, places->loader, &places->start, &start, 1);
 	for (size_t f = 0; !error && f < places->nfiles; f++)
 		error = attach_file(uprobes, pid, &places->files[f], &cookie);
 	return error ? base_error_system(err, error, "cannot set the kernel's uprobes") : 0;
+}
+
+/* Nothing may lie where utap's memory was: what the program maps then lies where it lay under utap. */
+static int reserve(pid_t pid, const struct places *places, struct utap_error *err)
+{
+	_cleanup_close_ int mem = process_mem_open(pid);
+	struct engine_loan *loan;
+	int error = engine_lend(pid, mem, &loan, err);
+
+	if (error)
+		return error;
+	for (size_t i = 0; !error && i < places->nreserved; i++) {
+		uint64_t args[6] = {
+			places->reserved[i].start,
+			places->reserved[i].end - places->reserved[i].start,
+			PROT_NONE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_NORESERVE,
+			(uint64_t)-1,
+			0,
+		};
+		int64_t result = 0;
+
+		error = engine_call(loan, SYS_mmap, args, &result);
+		if (!error && (uint64_t)result != args[0])
+			error = result < 0 ? (int)result : -EEXIST;
+	}
+	engine_return(loan);
+	return error ? base_error_system(err, error, "cannot reserve utap's room in process %d", pid) : 0;
 }
 
 static void take_counts(const struct uprobes *uprobes, struct places *places, unsigned number)
@@ -230,25 +231,40 @@ static void take_counts(const struct uprobes *uprobes, struct places *places, un
 		}
 }
 
+static int run_counted(const struct run *run, struct uprobes *uprobes, const struct places *places, int *status,
+		       struct utap_error *err)
+{
+	pid_t pid;
+	int error = spawn(run, &pid, err);
+
+	if (error)
+		return error;
+	error = attach_all(uprobes, pid, places, err);
+	if (!error)
+		error = session_run_to_start(pid, err);
+	if (!error)
+		error = reserve(pid, places, err);
+	if (error) {
+		kill_spawned(pid);
+		return error;
+	}
+	engine_release(pid);
+	error = wait_for(run, pid, status, err);
+	if (!error && *places->loader && uprobes_counters(uprobes)[UPROBES_START].count < LOADER_CALLS)
+		error = base_error(err, -EINVAL, UTAP_ERROR_SYSTEM, "the dynamic linker did not call _dl_debug_state");
+	return error;
+}
+
 int run_kernel(const struct run *run, struct places *places, unsigned number, int *status, struct utap_error *err)
 {
 	struct uprobes *uprobes = NULL;
-	struct gate gate;
 	int error = uprobes_create(count_all(places) + 1, *places->loader ? LOADER_CALLS : 0, &uprobes);
 
 	if (error)
 		return base_error_system(err, error, "cannot load the kernel's side (uprobe_multi needs root and Linux 6.6)");
-	error = gate_open(run, &gate, err);
-	if (!error) {
-		error = attach_all(uprobes, gate.pid, places, err);
-		if (!error)
-			error = gate_run(run, &gate, status, err);
-		gate_close(&gate);
-	}
+	error = run_counted(run, uprobes, places, status, err);
 	if (!error)
 		take_counts(uprobes, places, number);
-	if (!error && *places->loader && uprobes_counters(uprobes)[UPROBES_START].count < LOADER_CALLS)
-		error = base_error(err, -EINVAL, UTAP_ERROR_SYSTEM, "the dynamic linker did not call _dl_debug_state");
 	uprobes_destroy(uprobes);
 	return error;
 }
@@ -377,23 +393,54 @@ static void take_totals(struct session *session, struct consumer *c)
 	}
 }
 
-static int spawn(const struct run *run, struct session *session, pid_t *pid, struct utap_error *err)
+/* What is mapped in @after and was not in @before, by address. */
+static int find_reserved(const struct process_maps *before, const struct process_maps *after, struct places *places)
 {
-	int saved[2];
-	int error = save(saved);
-	long result;
+	for (size_t i = 0; i < after->count; i++) {
+		const struct process_map *map = &after->map[i];
+		struct places_range *last = places->nreserved ? &places->reserved[places->nreserved - 1] : NULL;
 
-	if (error)
-		return base_error_system(err, error, "cannot keep standard output");
-	error = redirect(run->output);
-	result = error ? base_error_system(err, error, "cannot write %s", run->output) :
-			 session_spawn(session, run->argv, pid, err);
-	restore(saved);
-	return result < 0 ? (int)result : 0;
+		if (map->start == map->end || process_maps_at(before, map->start))
+			continue;
+		if (last && last->end == map->start) {
+			last->end = map->end;
+			continue;
+		}
+		if (base_grow(&places->reserved, &places->reserved_cap, places->nreserved + 1, sizeof(*places->reserved)))
+			return -ENOMEM;
+		places->reserved[places->nreserved++] = (struct places_range) { .start = map->start, .end = map->end };
+	}
+	return 0;
 }
 
-static int run_session(const struct run *run, struct session *session, struct places *places, int *status,
-		       struct run_report *report, struct utap_error *err)
+/* As session_spawn(), and what it maps in the process is noted. */
+static int start_session(const struct run *run, struct session *session, struct uprobes *uprobes, struct places *places,
+			 pid_t *pid, struct utap_error *err)
+{
+	struct process_maps before = { 0 }, after = { 0 };
+	int error = spawn(run, pid, err);
+
+	if (error)
+		return error;
+	error = attach_start(uprobes, *pid, places);
+	error = error ? base_error_system(err, error, "cannot set a uprobe") : session_run_to_start(*pid, err);
+	if (!error && process_maps_read(*pid, &before))
+		error = base_error_system(err, -ESRCH, "cannot read what process %d maps", *pid);
+	if (!error)
+		error = (int)session_attach(session, *pid, err);
+	if (error >= 0 && (process_maps_read(*pid, &after) || find_reserved(&before, &after, places)))
+		error = base_error_system(err, -ESRCH, "cannot read what process %d maps", *pid);
+	process_maps_free(&before);
+	process_maps_free(&after);
+	if (error < 0)
+		kill_spawned(*pid);
+	else
+		engine_release(*pid);
+	return error < 0 ? error : 0;
+}
+
+static int run_session(const struct run *run, struct session *session, struct uprobes *uprobes, struct places *places,
+		       int *status, struct run_report *report, struct utap_error *err)
 {
 	struct consumer c = { .report = report };
 	pid_t companion, pid;
@@ -402,18 +449,16 @@ static int run_session(const struct run *run, struct session *session, struct pl
 	for (size_t f = 0; !error && f < places->nfiles; f++)
 		error = add_file(session, &places->files[f], err);
 	if (!error)
-		error = spawn(run, session, &pid, err);
+		error = start_session(run, session, uprobes, places, &pid, err);
 	if (error)
 		return error;
 	companion = start_companion(run);
 	c.pid = (uint32_t)pid;
 	error = find_places(session, places, &c, err);
-	if (error) {
-		kill(pid, SIGKILL);
-		waitpid(pid, NULL, 0);
-	} else {
+	if (error)
+		kill_spawned(pid);
+	else
 		error = follow(run, session, &c, status, err);
-	}
 	end_companion(companion);
 	if (!error)
 		take_totals(session, &c);
@@ -431,11 +476,15 @@ int run_utap(const struct run *run, struct places *places, int *status, struct r
 		.refused_arg = report,
 	};
 	struct session *session;
+	struct uprobes *uprobes = NULL;
 	int error = session_create(&options, &session, err);
 
 	if (error)
 		return error;
-	error = run_session(run, session, places, status, report, err);
+	error = uprobes_create(UPROBES_START + 1, 0, &uprobes);
+	error = error ? base_error_system(err, error, "cannot load the kernel's side") :
+			run_session(run, session, uprobes, places, status, report, err);
+	uprobes_destroy(uprobes);
 	session_destroy(session);
 	return error;
 }

@@ -9,7 +9,6 @@
 
 struct run {
 	char *const *argv;
-	const char *gate;      /* path of that program */
 	const char *companion; /* a shell command to run beside it (a client), or NULL */
 	const char *output;    /* file for what it prints */
 	unsigned timeout_s;
@@ -29,7 +28,12 @@ struct run_report {
 	} whys[RUNS_WHYS]; /* reasons of refusals; the last one is for all others */
 };
 
-/** Each returns 0 and the wait status, or a negative errno with a sentence. */
+/*
+ * run_utap() comes first: it finds out where probes and utap's memory can be. Both traced runs start counting at the same
+ * instruction and, with address randomization off, have the same layout.
+ *
+ * Each returns 0 and the wait status, or a negative errno with a sentence.
+ */
 int run_plain(const struct run *run, int *status, struct utap_error *err) BASE_MUST_CHECK;
 int run_utap(const struct run *run, struct places *places, int *status, struct run_report *report,
 	     struct utap_error *err) BASE_MUST_CHECK;

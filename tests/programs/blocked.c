@@ -21,7 +21,7 @@
 
 static int channel[2]; /* the other thread writes a number there every WAIT_NS */
 static int epoll;
-static unsigned futex_word;
+static unsigned futex_word, futex_still; /* one changes with each number, one never */
 static sigset_t chosen; /* SIGUSR1, for sigtimedwait */
 
 static void expect(const char *what, long got, long want)
@@ -52,7 +52,7 @@ static void wait_select_timeout(void)
 static void wait_futex_timeout(void)
 {
 	struct timespec timeout = { .tv_nsec = WAIT_NS };
-	long got = syscall(SYS_futex, &futex_word, FUTEX_WAIT_PRIVATE, futex_word, &timeout, NULL, 0);
+	long got = syscall(SYS_futex, &futex_still, FUTEX_WAIT_PRIVATE, 0, &timeout, NULL, 0);
 
 	if (got != -1 || errno != ETIMEDOUT)
 		target_fail("futex returned %ld: %s", got, strerror(errno));

@@ -296,7 +296,7 @@ static utap_addr fake_compile(struct fake *f, const struct bpf_insn *program, si
 	return body;
 }
 
-static utap_addr fake_compile_text(struct fake *f, const char *text, size_t *size)
+static inline utap_addr fake_compile_text(struct fake *f, const char *text, size_t *size)
 {
 	_cleanup_free_ struct bpf_insn *program = NULL;
 	struct utap_error err = { 0 };
@@ -388,7 +388,7 @@ asm("	.section .tbss,\"awT\",@nobits\n	.balign 8\n"
     "	ret\n");
 
 /* The counter of a probe, over all blocks. */
-static uint64_t fake_counted(struct fake *f, uint32_t id, bool shared)
+static inline uint64_t fake_counted(struct fake *f, uint32_t id, bool shared)
 {
 	uint64_t sum = 0;
 

@@ -41,7 +41,7 @@ static void test_text_round_trip(void **state)
 		"r2 = atomic64_xchg((u64 *)(r1 + 8), r2)", "r0 = atomic64_cmpxchg((u64 *)(r1 + 8), r0, r2)",
 		"w0 = atomic_cmpxchg((u32 *)(r1 + 8), w0, w2)", "goto +0", "goto -3", "gotol +70000", "if r1 == 5 goto +1",
 		"if r1 s< -5 goto -1", "if w1 >= w2 goto +9", "if r1 & 8 goto +2", "if r3 != r4 goto +1", "call 65537",
-		"call +3", "call -1", "exit", ".raw 0x00000000000000ff",
+		"call +3", "call -1", "exit", ".raw 0x00000000000000ff", ".raw 0xffffffff00000085",
 	};
 
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "bpf_target.h"
+#include "bpf_trials.h"
 
 #define STACK_SIZE (64UL * 1024)
 #define RED_ZONE 128
@@ -605,6 +606,74 @@ static void test_filter(void **state)
 	}
 }
 
+/* The bytes of the one new record, wherever it went, and nothing else. */
+static const uint64_t *only_record(size_t size)
+{
+	for (unsigned cpu = 0; cpu < fake.cpus; cpu++) {
+		struct wire_ring *ring = fake_ring(&fake, cpu);
+		struct wire_cells *cells = fake_cells(&fake, cpu);
+
+		if (ring->head) {
+			assert_int_equal(ring->head, size);
+			return (const uint64_t *)(fake.table[cpu] + WIRE_PAGE);
+		}
+		if (cells->next)
+			return (const uint64_t *)((uint8_t *)cells + WIRE_PAGE + 8);
+	}
+	return NULL;
+}
+
+static void print_trial(const struct trial *t)
+{
+	char *text;
+
+	if (bpf_disassemble(t->probe, t->count, &text) == 0)
+		print_error("%s", text);
+	free(text);
+}
+
+/* Random programs against the reference. */
+static void test_trials(void **state)
+{
+	static struct trial t;
+	uint64_t was;
+
+	for (int round = 0; round < 6000; round++) {
+		struct trial_bytes bytes = { .seed = was = next_random() | 1 };
+		struct utap_error err = { 0 };
+		uint64_t words[TRIAL_WORDS + 4] = { 0 };
+		struct fake_machine m = { 0 };
+
+		if (!enter_world(&worlds[round % WORLDS]))
+			continue;
+		fake.target.cell_size = 256;
+		fake.target.cells = 128;
+		trial_make(&t, &bytes);
+		if (bpf_check(t.probe, t.count, BPF_PROBE, &err) < 0) {
+			print_trial(&t);
+			fail_msg("seed %llx: %s", (unsigned long long)was, err.text);
+		}
+
+		const void *entry = fake_trampoline(&fake, fake_compile(&fake, t.probe, t.count, NULL), TRIAL_ID, "", 0,
+						    fake_address(fake_back));
+
+		hit(&m, entry);
+		assert_true(trial_expect(&t, &m, words));
+
+		const uint64_t *got = only_record(t.output ? 64 : TRIAL_RECORD);
+
+		assert_non_null(got);
+		got += t.output ? 0 : 3;
+		for (size_t i = 0; i < TRIAL_WORDS + (t.output ? 0 : 4); i++)
+			if (got[i] != words[i]) {
+				print_trial(&t);
+				fail_msg("seed %llx, %s, word %zu: %llx instead of %llx", (unsigned long long)was,
+					 worlds[round % WORLDS].name, i, (unsigned long long)got[i],
+					 (unsigned long long)words[i]);
+			}
+	}
+}
+
 /*
  * Interruptions. int3 is laid over one instruction; the handler takes it away again. Inside a section the kernel has
  * moved the instruction pointer to the abort handler by then; elsewhere the handler goes back to the instruction.
@@ -811,6 +880,7 @@ int main(void)
 		cmocka_unit_test(test_context),     cmocka_unit_test(test_context_special),
 		cmocka_unit_test(test_stack_word),  cmocka_unit_test(test_read_user),   cmocka_unit_test(test_output),
 		cmocka_unit_test(test_ways),        cmocka_unit_test(test_general),     cmocka_unit_test(test_filter),
+		cmocka_unit_test(test_trials),
 		cmocka_unit_test(test_interrupted), cmocka_unit_test(test_descriptors), cmocka_unit_test(test_stack_use),
 		cmocka_unit_test(test_bad_targets),
 	};

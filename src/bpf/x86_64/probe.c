@@ -98,15 +98,14 @@ static bool lazy_sum(struct probe_gen *g, const struct bpf_insn *insn, struct pr
 	}
 	if (code != BPF_ALU_OR && code != BPF_ALU_ADD)
 		return false;
-	if (dst->kind == PROBE_CONSTANT && src.kind == PROBE_COOKIE) {
-		struct probe_value cookie = src;
+	/* Only now may anything change: when this returns false, the operands are still needed. */
+	struct probe_value cookie = dst->kind == PROBE_COOKIE ? *dst : src;
+	struct probe_value other = dst->kind == PROBE_COOKIE ? src : *dst;
 
-		src = *dst;
-		*dst = cookie;
-	}
-	if (dst->kind != PROBE_COOKIE || src.kind != PROBE_CONSTANT || dst->imm || (uint32_t)src.imm)
+	if (cookie.kind != PROBE_COOKIE || cookie.imm || other.kind != PROBE_CONSTANT || (uint32_t)other.imm)
 		return false;
-	dst->imm = src.imm;
+	cookie.imm = other.imm;
+	*dst = cookie;
 	return true;
 }
 
