@@ -111,20 +111,6 @@ static bool plan_l3(const struct patch_target *target, struct patch_site *site, 
 	return true;
 }
 
-/*
- * Would the punned jump end in the byte in which the next instruction, a branch, ends too? Predictors know a branch by its last byte: the two
- * would throw each other out, 10 ns a hit (measured on "lea; ret").
- */
-static bool shares_last_byte(const struct patch_site *site, const uint8_t *next, size_t available, unsigned prefixes)
-{
-	struct isa_insn insn;
-
-	if (isa_decode(next, available, site->insn.addr + site->insn.length, &insn) || insn.class == ISA_PLAIN ||
-	    insn.class == ISA_NOP)
-		return false;
-	return prefixes + 5 == (unsigned)site->insn.length + insn.length;
-}
-
 static bool try_pun(struct patch_target *target, struct patch_site *site, uint64_t vaddr, const uint8_t *next,
 		    unsigned prefixes)
 {
@@ -154,11 +140,9 @@ static bool plan_l4(struct patch_target *target, struct patch_site *site, uint64
 
 	if (!bytes || available < length + 4)
 		return false;
-	for (int pass = 0; pass < 2; pass++) /* what predicts badly only when nothing else works */
-		for (unsigned prefixes = 0; prefixes < length; prefixes++)
-			if (shares_last_byte(site, bytes + length, available - length, prefixes) == (pass == 1) &&
-			    try_pun(target, site, vaddr, bytes + length, prefixes))
-				return true;
+	for (unsigned prefixes = 0; prefixes < length; prefixes++)
+		if (try_pun(target, site, vaddr, bytes + length, prefixes))
+			return true;
 	return false;
 }
 

@@ -76,7 +76,9 @@ static void prepare(bool rseq)
 	for (unsigned i = 0; i < THREADS; i++) {
 		memset(workers[i].state, 0, HITS);
 		memset(workers[i].seen, 0, HITS);
-		workers[i].unregister = workers[i].begun = workers[i].ended = false;
+		workers[i].unregister = false;
+		workers[i].begun = false;
+		workers[i].ended = false;
 		workers[i].index = i;
 	}
 	nested_hits = jumps = 0;
