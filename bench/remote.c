@@ -11,6 +11,23 @@
 
 #include "process/process.h"
 
+/* A target that is gone is worse news than what we were doing: how did it end? */
+static void explain_end(struct remote *remote)
+{
+	size_t used = strlen(remote->error);
+	int status;
+
+	if (remote->pid <= 0 || waitpid(remote->pid, &status, WNOHANG) != remote->pid)
+		return;
+	remote->pid = -1;
+	if (WIFSIGNALED(status))
+		snprintf(remote->error + used, sizeof(remote->error) - used, "; THE TARGET DIED of signal %d, %s",
+			 WTERMSIG(status), strsignal(WTERMSIG(status)));
+	else
+		snprintf(remote->error + used, sizeof(remote->error) - used, "; THE TARGET ENDED with %d%s",
+			 WEXITSTATUS(status), WEXITSTATUS(status) == 1 ? ", as it does at wrong results" : "");
+}
+
 void remote_fail(struct remote *remote, const char *format, ...)
 {
 	va_list ap;
@@ -20,6 +37,7 @@ void remote_fail(struct remote *remote, const char *format, ...)
 	va_start(ap, format);
 	vsnprintf(remote->error, sizeof(remote->error), format, ap);
 	va_end(ap);
+	explain_end(remote);
 }
 
 static void run_child(const char *path, const int to[2], const int from[2])

@@ -50,7 +50,7 @@ static void add_field(struct footprint *sum, enum mapping mapping, const char *l
 		sum->ours_pss += kib;
 	if (strcmp(name, "Rss") == 0 && mapping == OURS)
 		sum->ours_rss += kib;
-	if (strcmp(name, "Private_Dirty") == 0 && mapping == TEXT)
+	if (strcmp(name, "Anonymous") == 0 && mapping == TEXT) /* a page of a fresh file can be dirty and still the file's */
 		sum->text += kib;
 	if (strcmp(name, "Private_Dirty") == 0 && mapping == OTHER)
 		sum->other += kib;

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bpf/text.h"
+#include "bpf/scan.h"
 
 #define NAME 64 /* bytes of the longest label, its terminator included */
 
@@ -24,10 +24,7 @@ struct fixup {
 };
 
 struct parser {
-	const char *at;
-	const char *line_start;
-	size_t line;
-	struct utap_error *err;
+	struct bpf_scan scan;
 	struct bpf_insn *insns;
 	size_t count, insns_cap;
 	struct label *labels;
@@ -36,131 +33,10 @@ struct parser {
 	size_t fixups_used, fixups_cap;
 };
 
-static int fail(struct parser *p, const char *what)
-{
-	return base_error(p->err, -EINVAL, UTAP_ERROR_USAGE, "line %zu, column %zu: %s", p->line,
-			  (size_t)(p->at - p->line_start) + 1, what);
-}
-
-static void skip_space(struct parser *p)
-{
-	while (*p->at == ' ' || *p->at == '\t' || *p->at == '\r')
-		p->at++;
-}
-
-static bool is_name(char c) { return isalnum((unsigned char)c) || c == '_' || c == '.'; }
-
-/* Take @text if it stands here; a word must end where @text ends. */
-static bool take(struct parser *p, const char *text)
-{
-	size_t length = strlen(text);
-
-	skip_space(p);
-	if (strncmp(p->at, text, length) != 0)
-		return false;
-	if (is_name(text[length - 1]) && is_name(p->at[length]))
-		return false;
-	p->at += length;
-	return true;
-}
-
-static int expect(struct parser *p, const char *text)
-{
-	char what[64] = "expected ";
-
-	if (take(p, text))
-		return 0;
-	strncat(what, text, sizeof(what) - strlen(what) - 1);
-	return fail(p, what);
-}
-
-static const struct bpf_word *take_word(struct parser *p, const struct bpf_word *words)
-{
-	for (; words->text; words++)
-		if (take(p, words->text))
-			return words;
-	return NULL;
-}
-
-/* r0 to r10, w0 to w10. */
-static bool take_reg(struct parser *p, char letter, uint8_t *ret)
-{
-	skip_space(p);
-	if (*p->at != letter || !isdigit((unsigned char)p->at[1]))
-		return false;
-
-	unsigned reg = (unsigned)(p->at[1] - '0');
-	size_t length = 2;
-
-	if (isdigit((unsigned char)p->at[2]))
-		reg = reg * 10 + (unsigned)(p->at[length++] - '0');
-	if (reg >= BPF_REGS || is_name(p->at[length]))
-		return false;
-	p->at += length;
-	*ret = (uint8_t)reg;
-	return true;
-}
-
-static int expect_reg(struct parser *p, char letter, uint8_t *ret)
-{
-	if (take_reg(p, letter, ret))
-		return 0;
-	return fail(p, letter == 'w' ? "expected a 32-bit register, w0 to w10" : "expected a register, r0 to r10");
-}
-
-static int digit_of(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c = (char)tolower((unsigned char)c);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : 16;
-}
-
-static int parse_number(struct parser *p, bool *negative, uint64_t *magnitude)
-{
-	uint64_t value = 0;
-	int base = 10;
-
-	skip_space(p);
-	*negative = *p->at == '-';
-	if (*p->at == '-' || *p->at == '+')
-		p->at++;
-	if (p->at[0] == '0' && (p->at[1] == 'x' || p->at[1] == 'X')) {
-		base = 16;
-		p->at += 2;
-	}
-	if (digit_of(*p->at) >= base)
-		return fail(p, "expected a number");
-	for (; digit_of(*p->at) < base; p->at++)
-		if (__builtin_mul_overflow(value, (uint64_t)base, &value) ||
-		    __builtin_add_overflow(value, (uint64_t)digit_of(*p->at), &value))
-			return fail(p, "the number does not fit in 64 bits");
-	if (is_name(*p->at))
-		return fail(p, "expected a number");
-	*magnitude = value;
-	return 0;
-}
-
-/* A signed number of @bits; the unsigned ones of the same width too where @is_unsigned. */
-static int parse_signed(struct parser *p, unsigned bits, bool is_unsigned, int64_t *ret)
-{
-	uint64_t magnitude, limit = 1ULL << (bits - 1);
-	bool negative;
-	int r = parse_number(p, &negative, &magnitude);
-
-	if (r < 0)
-		return r;
-	if (negative ? magnitude > limit : magnitude >= (is_unsigned ? 2 * limit : limit))
-		return fail(p, bits == 32 ? "the number does not fit in 32 bits (64-bit constants end in 'll')"
-					  : "the number does not fit in 16 bits");
-	*ret = negative ? -(int64_t)magnitude : (int64_t)magnitude;
-	return 0;
-}
-
 static int emit(struct parser *p, struct bpf_insn insn)
 {
 	if (p->count == BPF_INSN_LIMIT)
-		return fail(p, "the program is too long");
+		return bpf_scan_fail(&p->scan, "the program is too long");
 
 	int r = base_grow(&p->insns, &p->insns_cap, p->count + 1, sizeof(*p->insns));
 
@@ -174,27 +50,27 @@ static int take_name(struct parser *p, char *name)
 {
 	size_t length = 0;
 
-	skip_space(p);
-	while (is_name(p->at[length]))
+	bpf_scan_space(&p->scan);
+	while (bpf_scan_is_name(p->scan.at[length]))
 		length++;
-	if (length == 0 || isdigit((unsigned char)*p->at))
-		return fail(p, "expected a label or a signed number");
+	if (length == 0 || isdigit((unsigned char)*p->scan.at))
+		return bpf_scan_fail(&p->scan, "expected a label or a signed number");
 	if (length >= NAME)
-		return fail(p, "the label is too long");
-	memcpy(name, p->at, length);
+		return bpf_scan_fail(&p->scan, "the label is too long");
+	memcpy(name, p->scan.at, length);
 	name[length] = '\0';
-	p->at += length;
+	p->scan.at += length;
 	return 0;
 }
 
 /* Where a jump leads: a signed number now, or a name, resolved later. Call before emit(). */
 static int parse_place(struct parser *p, unsigned bits, int64_t *ret)
 {
-	skip_space(p);
-	if (*p->at == '+' || *p->at == '-')
-		return parse_signed(p, bits, false, ret);
+	bpf_scan_space(&p->scan);
+	if (*p->scan.at == '+' || *p->scan.at == '-')
+		return bpf_scan_signed(&p->scan, bits, false, ret);
 
-	struct fixup fixup = { .line = p->line, .column = (size_t)(p->at - p->line_start) + 1 };
+	struct fixup fixup = { .line = p->scan.line, .column = (size_t)(p->scan.at - p->scan.line_start) + 1 };
 	int r = take_name(p, fixup.label.name);
 
 	if (r == 0)
@@ -214,33 +90,33 @@ static int parse_place_in_memory(struct parser *p, struct bpf_insn *insn, uint8_
 		{ "u32", 0x00, 0 }, { "u16", 0x08, 0 }, { "u8", 0x10, 0 }, { "u64", 0x18, 0 },
 		{ "s32", 0x00, 1 }, { "s16", 0x08, 1 }, { "s8", 0x10, 1 }, { NULL, 0, 0 },
 	};
-	int r = expect(p, "(");
+	int r = bpf_scan_expect(&p->scan, "(");
 
 	if (r < 0)
 		return r;
 
-	const struct bpf_word *size = take_word(p, sizes);
+	const struct bpf_word *size = bpf_scan_word(&p->scan, sizes);
 
 	if (!size)
-		return fail(p, "expected u8, u16, u32, u64, s8, s16 or s32");
+		return bpf_scan_fail(&p->scan, "expected u8, u16, u32, u64, s8, s16 or s32");
 	insn->opcode |= size->code;
 	*is_signed = size->offset;
-	if ((r = expect(p, "*")) < 0 || (r = expect(p, ")")) < 0 || (r = expect(p, "(")) < 0 ||
-	    (r = expect_reg(p, 'r', reg)) < 0)
+	if ((r = bpf_scan_expect(&p->scan, "*")) < 0 || (r = bpf_scan_expect(&p->scan, ")")) < 0 ||
+	    (r = bpf_scan_expect(&p->scan, "(")) < 0 || (r = bpf_scan_expect_reg(&p->scan, 'r', reg)) < 0)
 		return r;
-	skip_space(p);
-	if (*p->at == '+' || *p->at == '-') {
-		bool minus = *p->at++ == '-';
+	bpf_scan_space(&p->scan);
+	if (*p->scan.at == '+' || *p->scan.at == '-') {
+		bool minus = *p->scan.at++ == '-';
 		int64_t offset;
 
-		if ((r = parse_signed(p, 17, false, &offset)) < 0)
+		if ((r = bpf_scan_signed(&p->scan, 17, false, &offset)) < 0)
 			return r;
 		offset = minus ? -offset : offset;
 		if (offset != (int16_t)offset)
-			return fail(p, "the offset does not fit in 16 bits");
+			return bpf_scan_fail(&p->scan, "the offset does not fit in 16 bits");
 		insn->offset = (int16_t)offset;
 	}
-	return expect(p, ")");
+	return bpf_scan_expect(&p->scan, ")");
 }
 
 static int parse_imm_or_reg(struct parser *p, struct bpf_insn *insn, char letter)
@@ -248,13 +124,13 @@ static int parse_imm_or_reg(struct parser *p, struct bpf_insn *insn, char letter
 	uint8_t reg;
 	int64_t imm;
 
-	if (take_reg(p, letter, &reg)) {
+	if (bpf_scan_reg(&p->scan, letter, &reg)) {
 		insn->src = reg & 15;
 		insn->opcode |= BPF_SOURCE_REG;
 		return 0;
 	}
 
-	int r = parse_signed(p, 32, letter == 'w', &imm);
+	int r = bpf_scan_signed(&p->scan, 32, letter == 'w', &imm);
 
 	if (r == 0)
 		insn->imm = (int32_t)imm;
@@ -271,11 +147,11 @@ static int parse_store(struct parser *p)
 	if (r < 0)
 		return r;
 	if (is_signed)
-		return fail(p, "stores have no sign: u8, u16, u32 or u64");
+		return bpf_scan_fail(&p->scan, "stores have no sign: u8, u16, u32 or u64");
 	insn.dst = reg;
-	if ((r = expect(p, "=")) < 0)
+	if ((r = bpf_scan_expect(&p->scan, "=")) < 0)
 		return r;
-	if (take_reg(p, 'r', &src) || take_reg(p, 'w', &src)) {
+	if (bpf_scan_reg(&p->scan, 'r', &src) || bpf_scan_reg(&p->scan, 'w', &src)) {
 		insn.opcode |= BPF_CLASS_STX;
 		insn.src = src;
 		return emit(p, insn);
@@ -284,7 +160,7 @@ static int parse_store(struct parser *p)
 	int64_t imm;
 
 	insn.opcode |= BPF_CLASS_ST;
-	if ((r = parse_signed(p, 32, true, &imm)) < 0)
+	if ((r = bpf_scan_signed(&p->scan, 32, true, &imm)) < 0)
 		return r;
 	insn.imm = (int32_t)imm;
 	return emit(p, insn);
@@ -295,20 +171,20 @@ static int parse_lock(struct parser *p)
 	struct bpf_insn insn = { .opcode = BPF_MODE_ATOMIC | BPF_CLASS_STX };
 	bool is_signed;
 	uint8_t reg = 0;
-	int r = expect(p, "*");
+	int r = bpf_scan_expect(&p->scan, "*");
 
 	if (r < 0 || (r = parse_place_in_memory(p, &insn, &reg, &is_signed)) < 0)
 		return r;
 	if (is_signed || bpf_size(&insn) < 4)
-		return fail(p, "atomic operations are on u32 or u64");
+		return bpf_scan_fail(&p->scan, "atomic operations are on u32 or u64");
 	insn.dst = reg;
 
-	const struct bpf_word *word = take_word(p, bpf_atomic_words);
+	const struct bpf_word *word = bpf_scan_word(&p->scan, bpf_atomic_words);
 
 	if (!word || (word->code & BPF_ATOMIC_FETCH))
-		return fail(p, "expected +=, |=, &= or ^=");
+		return bpf_scan_fail(&p->scan, "expected +=, |=, &= or ^=");
 	insn.imm = word->code;
-	if (!take_reg(p, 'w', &reg) && (r = expect_reg(p, 'r', &reg)) < 0)
+	if (!bpf_scan_reg(&p->scan, 'w', &reg) && (r = bpf_scan_expect_reg(&p->scan, 'r', &reg)) < 0)
 		return r;
 	insn.src = reg;
 	return emit(p, insn);
@@ -318,31 +194,32 @@ static int parse_lock(struct parser *p)
 static int parse_fetch(struct parser *p, char letter, uint8_t dst)
 {
 	struct bpf_insn insn = { .opcode = BPF_MODE_ATOMIC | BPF_CLASS_STX };
-	const struct bpf_word *word = take_word(p, bpf_atomic_words);
+	const struct bpf_word *word = bpf_scan_word(&p->scan, bpf_atomic_words);
 	bool is_signed;
 	uint8_t reg = 0, first = 0;
 	int r;
 
 	if (!word || !(word->code & BPF_ATOMIC_FETCH))
-		return fail(p, "expected fetch_add, fetch_or, fetch_and, fetch_xor, xchg or cmpxchg");
-	if ((r = expect(p, "(")) < 0 || (r = parse_place_in_memory(p, &insn, &reg, &is_signed)) < 0)
+		return bpf_scan_fail(&p->scan, "expected fetch_add, fetch_or, fetch_and, fetch_xor, xchg or cmpxchg");
+	if ((r = bpf_scan_expect(&p->scan, "(")) < 0 || (r = parse_place_in_memory(p, &insn, &reg, &is_signed)) < 0)
 		return r;
 	if (is_signed || bpf_size(&insn) != (letter == 'w' ? 4 : 8))
-		return fail(p, "atomic_ goes with w registers and u32, atomic64_ with r registers and u64");
+		return bpf_scan_fail(&p->scan,
+				     "atomic_ goes with w registers and u32, atomic64_ with r registers and u64");
 	insn.dst = reg;
 	insn.imm = word->code;
 	if (word->code == BPF_ATOMIC_CMPXCHG) {
-		if ((r = expect(p, ",")) < 0 || (r = expect_reg(p, letter, &first)) < 0)
+		if ((r = bpf_scan_expect(&p->scan, ",")) < 0 || (r = bpf_scan_expect_reg(&p->scan, letter, &first)) < 0)
 			return r;
 		if (first != 0 || dst != 0)
-			return fail(p, "cmpxchg compares and returns register 0");
+			return bpf_scan_fail(&p->scan, "cmpxchg compares and returns register 0");
 	}
-	if ((r = expect(p, ",")) < 0 || (r = expect_reg(p, letter, &reg)) < 0)
+	if ((r = bpf_scan_expect(&p->scan, ",")) < 0 || (r = bpf_scan_expect_reg(&p->scan, letter, &reg)) < 0)
 		return r;
 	if (word->code != BPF_ATOMIC_CMPXCHG && reg != dst)
-		return fail(p, "the old value goes to the register that held the operand");
+		return bpf_scan_fail(&p->scan, "the old value goes to the register that held the operand");
 	insn.src = reg;
-	return (r = expect(p, ")")) < 0 ? r : emit(p, insn);
+	return (r = bpf_scan_expect(&p->scan, ")")) < 0 ? r : emit(p, insn);
 }
 
 static int parse_load(struct parser *p, uint8_t dst)
@@ -359,10 +236,10 @@ static int parse_load(struct parser *p, uint8_t dst)
 
 static int emit_wide(struct parser *p, uint8_t dst, uint8_t src, uint64_t value)
 {
-	int r = emit(p, (struct bpf_insn){
-				.opcode = BPF_OP_LD_IMM64, .dst = dst, .src = src, .imm = (int32_t)(uint32_t)value });
+	int r = emit(p, (struct bpf_insn) {
+			    .opcode = BPF_OP_LD_IMM64, .dst = dst, .src = src, .imm = (int32_t)(uint32_t)value });
 
-	return r < 0 ? r : emit(p, (struct bpf_insn){ .imm = (int32_t)(uint32_t)(value >> 32) });
+	return r < 0 ? r : emit(p, (struct bpf_insn) { .imm = (int32_t)(uint32_t)(value >> 32) });
 }
 
 /* "be16 r0" and its like; @dst must be the same register */
@@ -381,17 +258,18 @@ static int parse_byte_order(struct parser *p, uint8_t dst, bool *found)
 
 	*found = false;
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-		if (!take(p, table[i].word))
+		if (!bpf_scan_take(&p->scan, table[i].word))
 			continue;
 		*found = true;
 
-		int r = expect_reg(p, 'r', &src);
+		int r = bpf_scan_expect_reg(&p->scan, 'r', &src);
 
 		if (r < 0)
 			return r;
 		if (src != dst)
-			return fail(p, "byte order instructions work in place: the same register on both sides");
-		return emit(p, (struct bpf_insn){ .opcode = table[i].opcode, .dst = dst, .imm = table[i].bits });
+			return bpf_scan_fail(&p->scan,
+					     "byte order instructions work in place: the same register on both sides");
+		return emit(p, (struct bpf_insn) { .opcode = table[i].opcode, .dst = dst, .imm = table[i].bits });
 	}
 	return 0;
 }
@@ -399,38 +277,38 @@ static int parse_byte_order(struct parser *p, uint8_t dst, bool *found)
 static int parse_number_assignment(struct parser *p, char letter, uint8_t dst)
 {
 	uint8_t class = letter == 'w' ? BPF_CLASS_ALU : BPF_CLASS_ALU64;
-	const char *start = p->at;
+	const char *start = p->scan.at;
 	uint64_t magnitude;
 	bool negative;
 	int64_t imm;
-	int r = parse_number(p, &negative, &magnitude);
+	int r = bpf_scan_number(&p->scan, &negative, &magnitude);
 
 	if (r < 0)
 		return r;
-	if (letter == 'r' && take(p, "ll"))
+	if (letter == 'r' && bpf_scan_take(&p->scan, "ll"))
 		return emit_wide(p, dst, 0, negative ? -magnitude : magnitude);
-	p->at = start;
-	if ((r = parse_signed(p, 32, letter == 'w', &imm)) < 0)
+	p->scan.at = start;
+	if ((r = bpf_scan_signed(&p->scan, 32, letter == 'w', &imm)) < 0)
 		return r;
-	return emit(p, (struct bpf_insn){ .opcode = BPF_ALU_MOV << 4 | class, .dst = dst, .imm = (int32_t)imm });
+	return emit(p, (struct bpf_insn) { .opcode = BPF_ALU_MOV << 4 | class, .dst = dst, .imm = (int32_t)imm });
 }
 
 /* "(s8)r2" */
 static int parse_sign_extension(struct parser *p, char letter, struct bpf_insn insn)
 {
-	if (take(p, "s8"))
+	if (bpf_scan_take(&p->scan, "s8"))
 		insn.offset = 8;
-	else if (take(p, "s16"))
+	else if (bpf_scan_take(&p->scan, "s16"))
 		insn.offset = 16;
-	else if (letter == 'r' && take(p, "s32"))
+	else if (letter == 'r' && bpf_scan_take(&p->scan, "s32"))
 		insn.offset = 32;
 	else
-		return fail(p, "expected s8, s16, or s32 of a 64-bit register");
+		return bpf_scan_fail(&p->scan, "expected s8, s16, or s32 of a 64-bit register");
 
 	uint8_t reg = 0;
-	int r = expect(p, ")");
+	int r = bpf_scan_expect(&p->scan, ")");
 
-	if (r < 0 || (r = expect_reg(p, letter, &reg)) < 0)
+	if (r < 0 || (r = bpf_scan_expect_reg(&p->scan, letter, &reg)) < 0)
 		return r;
 	insn.src = reg;
 	insn.opcode |= BPF_SOURCE_REG;
@@ -444,17 +322,17 @@ static int parse_assignment(struct parser *p, char letter, uint8_t dst)
 	uint8_t src;
 	bool found;
 
-	if (letter == 'r' && take(p, "*"))
+	if (letter == 'r' && bpf_scan_take(&p->scan, "*"))
 		return parse_load(p, dst);
-	if (letter == 'r' && take(p, "map")) {
+	if (letter == 'r' && bpf_scan_take(&p->scan, "map")) {
 		int64_t map;
-		int r = parse_signed(p, 32, true, &map);
+		int r = bpf_scan_signed(&p->scan, 32, true, &map);
 
 		return r < 0 ? r : emit_wide(p, dst, BPF_LD_MAP, (uint64_t)map);
 	}
-	skip_space(p);
-	if (strncmp(p->at, "atomic64_", 9) == 0 || strncmp(p->at, "atomic_", 7) == 0) {
-		p->at += p->at[6] == '6' ? 9 : 7;
+	bpf_scan_space(&p->scan);
+	if (strncmp(p->scan.at, "atomic64_", 9) == 0 || strncmp(p->scan.at, "atomic_", 7) == 0) {
+		p->scan.at += p->scan.at[6] == '6' ? 9 : 7;
 		return parse_fetch(p, letter, dst);
 	}
 
@@ -462,39 +340,40 @@ static int parse_assignment(struct parser *p, char letter, uint8_t dst)
 
 	if (r < 0 || found)
 		return r;
-	if (take(p, "(")) {
+	if (bpf_scan_take(&p->scan, "(")) {
 		insn.opcode |= BPF_ALU_MOV << 4;
 		return parse_sign_extension(p, letter, insn);
 	}
-	if (take_reg(p, letter, &src)) {
+	if (bpf_scan_reg(&p->scan, letter, &src)) {
 		insn.opcode |= BPF_ALU_MOV << 4 | BPF_SOURCE_REG;
 		insn.src = src;
 		return emit(p, insn);
 	}
-	if (p->at[0] == '-' && p->at[1] == letter) {
-		p->at++;
-		if ((r = expect_reg(p, letter, &src)) < 0)
+	if (p->scan.at[0] == '-' && p->scan.at[1] == letter) {
+		p->scan.at++;
+		if ((r = bpf_scan_expect_reg(&p->scan, letter, &src)) < 0)
 			return r;
 		insn.opcode |= BPF_ALU_NEG << 4;
-		return src == dst ? emit(p, insn) : fail(p, "negation works in place: the same register on both sides");
+		return src == dst ? emit(p, insn)
+				  : bpf_scan_fail(&p->scan, "negation works in place: the same register on both sides");
 	}
 	return parse_number_assignment(p, letter, dst);
 }
 
 static int parse_alu(struct parser *p, char letter, uint8_t dst)
 {
-	if (take(p, "=="))
-		return fail(p, "expected an assignment");
-	if (take(p, "="))
+	if (bpf_scan_take(&p->scan, "=="))
+		return bpf_scan_fail(&p->scan, "expected an assignment");
+	if (bpf_scan_take(&p->scan, "="))
 		return parse_assignment(p, letter, dst);
 
-	const struct bpf_word *word = take_word(p, bpf_alu_words);
+	const struct bpf_word *word = bpf_scan_word(&p->scan, bpf_alu_words);
 
 	if (!word)
-		return fail(p, "expected an operator, like += or =");
+		return bpf_scan_fail(&p->scan, "expected an operator, like += or =");
 
-	struct bpf_insn insn = { .opcode = (uint8_t)(word->code << 4 |
-						     (letter == 'w' ? BPF_CLASS_ALU : BPF_CLASS_ALU64)),
+	struct bpf_insn insn = { .opcode =
+				     (uint8_t)(word->code << 4 | (letter == 'w' ? BPF_CLASS_ALU : BPF_CLASS_ALU64)),
 				 .dst = dst,
 				 .offset = word->offset };
 	int r = parse_imm_or_reg(p, &insn, letter);
@@ -510,22 +389,22 @@ static int parse_if(struct parser *p)
 	int64_t offset;
 	int r = 0;
 
-	if (take_reg(p, 'w', &dst)) {
+	if (bpf_scan_reg(&p->scan, 'w', &dst)) {
 		insn.opcode = BPF_CLASS_JMP32;
 		letter = 'w';
 	} else {
-		r = expect_reg(p, 'r', &dst);
+		r = bpf_scan_expect_reg(&p->scan, 'r', &dst);
 	}
 	if (r < 0)
 		return r;
 	insn.dst = dst;
 
-	const struct bpf_word *word = take_word(p, bpf_jump_words);
+	const struct bpf_word *word = bpf_scan_word(&p->scan, bpf_jump_words);
 
 	if (!word)
-		return fail(p, "expected a comparison, like == or s<");
+		return bpf_scan_fail(&p->scan, "expected a comparison, like == or s<");
 	insn.opcode |= (uint8_t)(word->code << 4);
-	if ((r = parse_imm_or_reg(p, &insn, letter)) < 0 || (r = expect(p, "goto")) < 0 ||
+	if ((r = parse_imm_or_reg(p, &insn, letter)) < 0 || (r = bpf_scan_expect(&p->scan, "goto")) < 0 ||
 	    (r = parse_place(p, 16, &offset)) < 0)
 		return r;
 	insn.offset = (int16_t)offset;
@@ -540,8 +419,8 @@ static int parse_goto(struct parser *p, bool is_long)
 	if (r < 0)
 		return r;
 	if (is_long)
-		return emit(p, (struct bpf_insn){ .opcode = BPF_OP_JA32, .imm = (int32_t)offset });
-	return emit(p, (struct bpf_insn){ .opcode = BPF_OP_JA, .offset = (int16_t)offset });
+		return emit(p, (struct bpf_insn) { .opcode = BPF_OP_JA32, .imm = (int32_t)offset });
+	return emit(p, (struct bpf_insn) { .opcode = BPF_OP_JA, .offset = (int16_t)offset });
 }
 
 static int parse_call(struct parser *p)
@@ -550,9 +429,9 @@ static int parse_call(struct parser *p)
 	int64_t imm;
 	int r;
 
-	skip_space(p);
-	if (isdigit((unsigned char)*p->at)) {
-		r = parse_signed(p, 32, false, &imm);
+	bpf_scan_space(&p->scan);
+	if (isdigit((unsigned char)*p->scan.at)) {
+		r = bpf_scan_signed(&p->scan, 32, false, &imm);
 	} else {
 		insn.src = BPF_CALL_LOCAL;
 		r = parse_place(p, 32, &imm);
@@ -568,12 +447,12 @@ static int parse_raw(struct parser *p)
 	struct bpf_insn insn;
 	uint64_t bytes;
 	bool negative;
-	int r = parse_number(p, &negative, &bytes);
+	int r = bpf_scan_number(&p->scan, &negative, &bytes);
 
 	if (r < 0)
 		return r;
 	if (negative)
-		return fail(p, "raw bytes have no sign");
+		return bpf_scan_fail(&p->scan, "raw bytes have no sign");
 	memcpy(&insn, &bytes, sizeof(insn));
 	return emit(p, insn);
 }
@@ -582,33 +461,33 @@ static int parse_insn(struct parser *p)
 {
 	uint8_t reg;
 
-	if (take(p, "exit"))
-		return emit(p, (struct bpf_insn){ .opcode = BPF_OP_EXIT });
-	if (take(p, "if"))
+	if (bpf_scan_take(&p->scan, "exit"))
+		return emit(p, (struct bpf_insn) { .opcode = BPF_OP_EXIT });
+	if (bpf_scan_take(&p->scan, "if"))
 		return parse_if(p);
-	if (take(p, "gotol"))
+	if (bpf_scan_take(&p->scan, "gotol"))
 		return parse_goto(p, true);
-	if (take(p, "goto"))
+	if (bpf_scan_take(&p->scan, "goto"))
 		return parse_goto(p, false);
-	if (take(p, "call"))
+	if (bpf_scan_take(&p->scan, "call"))
 		return parse_call(p);
-	if (take(p, "lock"))
+	if (bpf_scan_take(&p->scan, "lock"))
 		return parse_lock(p);
-	if (take(p, ".raw"))
+	if (bpf_scan_take(&p->scan, ".raw"))
 		return parse_raw(p);
-	if (take(p, "*"))
+	if (bpf_scan_take(&p->scan, "*"))
 		return parse_store(p);
-	if (take_reg(p, 'r', &reg))
+	if (bpf_scan_reg(&p->scan, 'r', &reg))
 		return parse_alu(p, 'r', reg);
-	if (take_reg(p, 'w', &reg))
+	if (bpf_scan_reg(&p->scan, 'w', &reg))
 		return parse_alu(p, 'w', reg);
-	return fail(p, "expected an instruction");
+	return bpf_scan_fail(&p->scan, "expected an instruction");
 }
 
 static bool at_end_of_line(struct parser *p)
 {
-	skip_space(p);
-	return *p->at == '\0' || *p->at == '\n' || *p->at == '#' || *p->at == ';';
+	bpf_scan_space(&p->scan);
+	return *p->scan.at == '\0' || *p->scan.at == '\n' || *p->scan.at == '#' || *p->scan.at == ';';
 }
 
 /* "name:" at the start of a line */
@@ -616,10 +495,10 @@ static int parse_label(struct parser *p, bool *found)
 {
 	size_t length = 0;
 
-	skip_space(p);
-	while (is_name(p->at[length]))
+	bpf_scan_space(&p->scan);
+	while (bpf_scan_is_name(p->scan.at[length]))
 		length++;
-	*found = length && p->at[length] == ':';
+	*found = length && p->scan.at[length] == ':';
 	if (!*found)
 		return 0;
 
@@ -630,7 +509,7 @@ static int parse_label(struct parser *p, bool *found)
 		r = base_grow(&p->labels, &p->labels_cap, p->labels_used + 1, sizeof(*p->labels));
 	if (r < 0)
 		return r;
-	p->at++;
+	p->scan.at++;
 	p->labels[p->labels_used++] = label;
 	return 0;
 }
@@ -647,7 +526,7 @@ static int parse_line(struct parser *p)
 		return 0;
 	if ((r = parse_insn(p)) < 0)
 		return r;
-	return at_end_of_line(p) ? 0 : fail(p, "unexpected text after the instruction");
+	return at_end_of_line(p) ? 0 : bpf_scan_fail(&p->scan, "unexpected text after the instruction");
 }
 
 static int compare_labels(const void *a, const void *b)
@@ -657,14 +536,15 @@ static int compare_labels(const void *a, const void *b)
 
 static int resolve(struct parser *p, const struct fixup *fixup)
 {
-	const struct label *label = p->labels_used ? bsearch(&fixup->label, p->labels, p->labels_used,
-							     sizeof(*p->labels), compare_labels)
-						   : NULL;
+	const struct label *label =
+	    p->labels_used ? bsearch(&fixup->label, p->labels, p->labels_used, sizeof(*p->labels), compare_labels)
+			   : NULL;
 	struct bpf_insn *insn = &p->insns[fixup->label.slot];
 
 	if (!label)
-		return base_error(p->err, -EINVAL, UTAP_ERROR_USAGE, "line %zu, column %zu: there is no label '%s'",
-				  fixup->line, fixup->column, fixup->label.name);
+		return base_error(p->scan.err, -EINVAL, UTAP_ERROR_USAGE,
+				  "line %zu, column %zu: there is no label '%s'", fixup->line, fixup->column,
+				  fixup->label.name);
 
 	int64_t offset = (int64_t)label->slot - (int64_t)fixup->label.slot - 1;
 
@@ -673,8 +553,9 @@ static int resolve(struct parser *p, const struct fixup *fixup)
 		return 0;
 	}
 	if (offset != (int16_t)offset)
-		return base_error(p->err, -EINVAL, UTAP_ERROR_USAGE, "line %zu, column %zu: '%s' is too far (use gotol)",
-				  fixup->line, fixup->column, fixup->label.name);
+		return base_error(p->scan.err, -EINVAL, UTAP_ERROR_USAGE,
+				  "line %zu, column %zu: '%s' is too far (use gotol)", fixup->line, fixup->column,
+				  fixup->label.name);
 	insn->offset = (int16_t)offset;
 	return 0;
 }
@@ -685,8 +566,8 @@ static int resolve_all(struct parser *p)
 		qsort(p->labels, p->labels_used, sizeof(*p->labels), compare_labels);
 	for (size_t i = 1; i < p->labels_used; i++)
 		if (compare_labels(&p->labels[i - 1], &p->labels[i]) == 0)
-			return base_error(p->err, -EINVAL, UTAP_ERROR_USAGE,
-					  "line %zu, column 1: the label '%s' stands twice", p->line,
+			return base_error(p->scan.err, -EINVAL, UTAP_ERROR_USAGE,
+					  "line %zu, column 1: the label '%s' stands twice", p->scan.line,
 					  p->labels[i].name);
 	for (size_t i = 0; i < p->fixups_used; i++) {
 		int r = resolve(p, &p->fixups[i]);
@@ -704,17 +585,17 @@ static int parse_text(struct parser *p)
 
 		if (r < 0)
 			return r;
-		p->at += strcspn(p->at, "\n");
-		if (!*p->at)
+		p->scan.at += strcspn(p->scan.at, "\n");
+		if (!*p->scan.at)
 			return resolve_all(p);
-		p->line_start = ++p->at;
-		p->line++;
+		p->scan.line_start = ++p->scan.at;
+		p->scan.line++;
 	}
 }
 
 int bpf_assemble(const char *text, struct bpf_insn **ret, size_t *count, struct utap_error *err)
 {
-	struct parser p = { .at = text, .line_start = text, .line = 1, .err = err };
+	struct parser p = { .scan = { .at = text, .line_start = text, .line = 1, .err = err } };
 	int r = parse_text(&p);
 
 	free(p.labels);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The rules of BPF_PROBE. A program without backward jumps is read once, in order: when an instruction is looked at, all
- * ways to it have been. What each register holds is known exactly where it matters (pointers, sizes), because
+ * The rules of BPF_PROBE. A program without backward jumps is read once, in order: when an instruction is looked at,
+ * all ways to it have been. What each register holds is known exactly where it matters (pointers, sizes), because
  * offsets that differ between two ways make the register unreadable where they meet.
  *
  * Between RESERVE and SUBMIT the code may be restarted at any instruction, so nothing it started from may change.
@@ -28,7 +28,7 @@ static const struct bpf_reg scalar = { .type = BPF_SCALAR };
 
 static struct bpf_reg constant(int64_t value)
 {
-	return (struct bpf_reg){ .type = BPF_SCALAR, .known = true, .value = value };
+	return (struct bpf_reg) { .type = BPF_SCALAR, .known = true, .value = value };
 }
 
 static const char *type_name(enum bpf_type type)
@@ -172,8 +172,7 @@ static int check_store(struct probe_check *c, size_t at, struct bpf_state *s)
 		return bpf_refuse(c->err, at, "r%d is %s: stores go to the stack or to reserved memory", insn->dst,
 				  type_name(base->type));
 	if (s->reserve >= 0)
-		return bpf_refuse(c->err, at, "store to the stack while the memory reserved at %d is open",
-				  s->reserve);
+		return bpf_refuse(c->err, at, "store to the stack while the memory reserved at %d is open", s->reserve);
 
 	int r = bpf_is_atomic(insn) ? check_stack_read(c, at, s, offset, size) : check_stack(c, at, offset, size);
 
@@ -205,8 +204,10 @@ static int check_pointer_alu(struct probe_check *c, size_t at, struct bpf_state 
 
 	if (!moves || bpf_class(insn) != BPF_CLASS_ALU64 || (code != BPF_ALU_ADD && code != BPF_ALU_SUB) ||
 	    src->type != BPF_SCALAR || !src->known)
-		return bpf_refuse(c->err, at, "arithmetic on r%d, which is %s: only constants are added to stack and "
-				  "reserved addresses", src->type > BPF_SCALAR ? insn->src : insn->dst,
+		return bpf_refuse(c->err, at,
+				  "arithmetic on r%d, which is %s: only constants are added to stack and "
+				  "reserved addresses",
+				  src->type > BPF_SCALAR ? insn->src : insn->dst,
 				  type_name(src->type > BPF_SCALAR ? src->type : dst->type));
 	if (src->value > OFFSET_LIMIT || src->value < -OFFSET_LIMIT)
 		return bpf_refuse(c->err, at, "offset %lld is out of every object", (long long)src->value);
@@ -323,7 +324,7 @@ static int check_reserve(struct probe_check *c, size_t at, struct bpf_state *s)
 		r = check_zero(c, at, s, 3);
 	s->reserve = (int32_t)at;
 	s->tested = false;
-	s->reg[0] = (struct bpf_reg){ .type = BPF_RESERVED_OR_NULL };
+	s->reg[0] = (struct bpf_reg) { .type = BPF_RESERVED_OR_NULL };
 	return r;
 }
 
@@ -447,7 +448,7 @@ static int check_wide_load(struct probe_check *c, size_t at, struct bpf_state *s
 	}
 	if (bpf_imm64(insn) != BPF_MAP_RING)
 		return bpf_refuse(c->err, at, "there is no map %llu", (unsigned long long)bpf_imm64(insn));
-	s->reg[insn->dst] = (struct bpf_reg){ .type = BPF_RING };
+	s->reg[insn->dst] = (struct bpf_reg) { .type = BPF_RING };
 	return 0;
 }
 
@@ -504,7 +505,8 @@ static int check_restartable(struct probe_check *c, size_t at, const struct bpf_
 	if (lost)
 		return bpf_refuse(c->err, at,
 				  "r%d holds a value from before the reservation at %d and must not be written "
-				  "until it is submitted", __builtin_ctz(lost), s->reserve);
+				  "until it is submitted",
+				  __builtin_ctz(lost), s->reserve);
 	return 0;
 }
 
@@ -537,7 +539,7 @@ int bpf_check_probe(const struct bpf_insn *program, size_t count, struct bpf_sta
 {
 	struct probe_check c = { .program = program, .count = count, .states = states, .live = live, .err = err };
 
-	states[0] = (struct bpf_state){ .reached = true, .reserve = -1 };
+	states[0] = (struct bpf_state) { .reached = true, .reserve = -1 };
 	states[0].reg[1].type = BPF_CTX;
 	states[0].reg[BPF_FP].type = BPF_FRAME;
 	for (size_t i = 0; i < count; i++) {

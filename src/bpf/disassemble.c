@@ -51,7 +51,10 @@ static void print_alu(const struct bpf_insn *insn, char *line)
 	print_source(insn, source, sizeof(source));
 	if (code == BPF_ALU_END)
 		snprintf(line, LINE, "r%d = %s%d r%d", d,
-			 bpf_class(insn) == BPF_CLASS_ALU64 ? "bswap" : bpf_has_source_reg(insn) ? "be" : "le", insn->imm, d);
+			 bpf_class(insn) == BPF_CLASS_ALU64 ? "bswap"
+			 : bpf_has_source_reg(insn)         ? "be"
+							    : "le",
+			 insn->imm, d);
 	else if (code == BPF_ALU_NEG)
 		snprintf(line, LINE, "%c%d = -%c%d", r, d, r, d);
 	else if (code == BPF_ALU_MOV && insn->offset)

@@ -23,7 +23,8 @@ void bpf_flow_live(const struct bpf_insn *program, size_t count, uint16_t *live)
 			if (target > (int64_t)i && target < (int64_t)count)
 				after |= live[target];
 		}
-		/* The second half of a 16-byte load looks like a load of class LD: it reads nothing and must write nothing. */
+		/* The second half of a 16-byte load looks like a load of class LD: it reads nothing and must write
+		 * nothing. */
 		uint16_t writes = insn->opcode ? bpf_insn_writes(insn) : 0;
 
 		/* Nobody looks at what a probe returns. */

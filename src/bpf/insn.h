@@ -82,17 +82,32 @@ enum bpf_jump {
 #define BPF_REGS 11
 #define BPF_FP 10 /* the read-only frame pointer */
 
-static inline enum bpf_class bpf_class(const struct bpf_insn *insn) { return insn->opcode & 7; }
-static inline unsigned bpf_code(const struct bpf_insn *insn) { return insn->opcode >> 4; }
-static inline bool bpf_has_source_reg(const struct bpf_insn *insn) { return insn->opcode & BPF_SOURCE_REG; }
+static inline enum bpf_class bpf_class(const struct bpf_insn *insn)
+{
+	return insn->opcode & 7;
+}
+static inline unsigned bpf_code(const struct bpf_insn *insn)
+{
+	return insn->opcode >> 4;
+}
+static inline bool bpf_has_source_reg(const struct bpf_insn *insn)
+{
+	return insn->opcode & BPF_SOURCE_REG;
+}
 
 static inline bool bpf_is_alu(const struct bpf_insn *insn)
 {
 	return bpf_class(insn) == BPF_CLASS_ALU || bpf_class(insn) == BPF_CLASS_ALU64;
 }
 
-static inline bool bpf_is_call(const struct bpf_insn *insn) { return insn->opcode == BPF_OP_CALL; }
-static inline bool bpf_is_exit(const struct bpf_insn *insn) { return insn->opcode == BPF_OP_EXIT; }
+static inline bool bpf_is_call(const struct bpf_insn *insn)
+{
+	return insn->opcode == BPF_OP_CALL;
+}
+static inline bool bpf_is_exit(const struct bpf_insn *insn)
+{
+	return insn->opcode == BPF_OP_EXIT;
+}
 
 static inline bool bpf_is_goto(const struct bpf_insn *insn)
 {
@@ -120,7 +135,10 @@ static inline unsigned bpf_size(const struct bpf_insn *insn)
 }
 
 /** bpf_length() - slots an instruction takes */
-static inline size_t bpf_length(const struct bpf_insn *insn) { return insn->opcode == BPF_OP_LD_IMM64 ? 2 : 1; }
+static inline size_t bpf_length(const struct bpf_insn *insn)
+{
+	return insn->opcode == BPF_OP_LD_IMM64 ? 2 : 1;
+}
 
 /** bpf_imm64() - the constant of a 16-byte load, whose second half must be there */
 static inline uint64_t bpf_imm64(const struct bpf_insn *insn)

@@ -13,9 +13,12 @@ struct bpf_word {
 
 /* Longest first where one is the start of another; ends with a NULL text. */
 static const struct bpf_word bpf_alu_words[] = {
-	{ "s>>=", BPF_ALU_ARSH, 0 }, { "<<=", BPF_ALU_LSH, 0 }, { ">>=", BPF_ALU_RSH, 0 }, { "s/=", BPF_ALU_DIV, 1 },
-	{ "s%=", BPF_ALU_MOD, 1 },   { "+=", BPF_ALU_ADD, 0 },  { "-=", BPF_ALU_SUB, 0 },  { "*=", BPF_ALU_MUL, 0 },
-	{ "/=", BPF_ALU_DIV, 0 },    { "%=", BPF_ALU_MOD, 0 },  { "|=", BPF_ALU_OR, 0 },   { "&=", BPF_ALU_AND, 0 },
+	{ "s>>=", BPF_ALU_ARSH, 0 }, { "<<=", BPF_ALU_LSH, 0 },
+	{ ">>=", BPF_ALU_RSH, 0 },   { "s/=", BPF_ALU_DIV, 1 },
+	{ "s%=", BPF_ALU_MOD, 1 },   { "+=", BPF_ALU_ADD, 0 },
+	{ "-=", BPF_ALU_SUB, 0 },    { "*=", BPF_ALU_MUL, 0 },
+	{ "/=", BPF_ALU_DIV, 0 },    { "%=", BPF_ALU_MOD, 0 },
+	{ "|=", BPF_ALU_OR, 0 },     { "&=", BPF_ALU_AND, 0 },
 	{ "^=", BPF_ALU_XOR, 0 },    { NULL, 0, 0 },
 };
 

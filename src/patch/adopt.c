@@ -34,7 +34,9 @@ static bool makes_sense(const struct wire_control *control, const struct process
 	       control->islands <= control->max_islands && control->max_islands <= ISLANDS_LIMIT &&
 	       control->pools_used <= WIRE_POOLS && control->stages_used <= WIRE_STAGES &&
 	       control->span >= memory->end - memory->start && control->span < 1ULL << 40 &&
-	       control->local == control->self - BASE_PAGE;
+	       control->local == control->self - BASE_PAGE && control->blocks_at <= memory->end - memory->start &&
+	       control->lend_at <= control->blocks_at && control->blocks_at - control->lend_at >= sizeof(struct wire_lend) &&
+	       control->journal_at <= control->blocks_at && control->islands_at <= control->blocks_at;
 }
 
 static int read_pools(struct patch_target *target)
@@ -88,7 +90,7 @@ static int module_for(struct patch_target *target, utap_addr addr, struct utap_e
 
 	if (!map || !map->execute || !map->inode || patch_module_at(target, addr))
 		return 0;
-	error = object_open(map->path, &object, err);
+	error = patch_mapped_file(target->pid, map, &object, err);
 	if (error)
 		return error;
 	error = patch_add_module(target, map, object, &module);
@@ -138,8 +140,12 @@ int patch_target_adopt(pid_t pid, struct patch_target **ret, pid_t *owner, struc
 		goto fail;
 	memory = patch_find_memory(&target->maps);
 	if (!memory) {
-		error = -ENOENT;
-		goto fail;
+		error = patch_has_leftovers(target) ? 0 : -ENOENT;
+		if (error)
+			goto fail;
+		*owner = 0; /* nobody yet, or nobody any more: no text is changed */
+		*ret = target;
+		return 0;
 	}
 	if (process_read(target->mem, memory->start, &target->geometry, sizeof(target->geometry)) ||
 	    !makes_sense(&target->geometry, memory)) {
@@ -167,6 +173,41 @@ fail:
 	return error;
 }
 
+/* Every process for which @wanted says so. */
+static long list_processes(const struct patch_target *target, bool (*wanted)(pid_t, const struct patch_target *), pid_t **ret)
+{
+	_cleanup_free_ pid_t *pids = NULL;
+	DIR *proc = opendir("/proc");
+	struct dirent *entry;
+	size_t count = 0;
+	size_t cap = 0;
+
+	if (!proc)
+		return -errno;
+	while ((entry = readdir(proc))) {
+		pid_t pid = isdigit((unsigned char)entry->d_name[0]) ? atoi(entry->d_name) : 0;
+
+		if (!pid || pid == target->pid || !wanted(pid, target))
+			continue;
+		if (base_grow(&pids, &cap, count + 1, sizeof(*pids))) {
+			closedir(proc);
+			return -ENOMEM;
+		}
+		pids[count++] = pid;
+	}
+	closedir(proc);
+	*ret = pids;
+	pids = NULL;
+	return (long)count;
+}
+
+static bool shares_memory(pid_t pid, const struct patch_target *target) { return process_shares_memory(target->pid, pid); }
+
+long patch_target_sharers(const struct patch_target *target, pid_t **ret)
+{
+	return list_processes(target, shares_memory, ret);
+}
+
 static bool maps_memory(pid_t pid, const struct patch_target *target)
 {
 	struct process_maps maps;
@@ -183,29 +224,10 @@ static bool maps_memory(pid_t pid, const struct patch_target *target)
 	return found;
 }
 
-long patch_target_children(const struct patch_target *target, pid_t **ret)
+/* One that runs in the same address space is no process of its own to be cleaned. */
+static bool is_child(pid_t pid, const struct patch_target *target)
 {
-	_cleanup_free_ pid_t *pids = NULL;
-	DIR *proc = opendir("/proc");
-	struct dirent *entry;
-	size_t count = 0;
-	size_t cap = 0;
-
-	if (!proc)
-		return -errno;
-	while ((entry = readdir(proc))) {
-		pid_t pid = isdigit((unsigned char)entry->d_name[0]) ? atoi(entry->d_name) : 0;
-
-		if (!pid || pid == target->pid || !maps_memory(pid, target))
-			continue;
-		if (base_grow(&pids, &cap, count + 1, sizeof(*pids))) {
-			closedir(proc);
-			return -ENOMEM;
-		}
-		pids[count++] = pid;
-	}
-	closedir(proc);
-	*ret = pids;
-	pids = NULL;
-	return (long)count;
+	return maps_memory(pid, target) && !process_shares_memory(target->pid, pid);
 }
+
+long patch_target_children(const struct patch_target *target, pid_t **ret) { return list_processes(target, is_child, ret); }

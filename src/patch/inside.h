@@ -108,6 +108,19 @@ struct patch_change {
 int patch_text_switch(struct patch_target *target, struct patch_run *runs, size_t nruns,
 		      const struct patch_change *changes, size_t nchanges, struct utap_error *err) BASE_MUST_CHECK;
 
+/* What a utap that was killed left half-done (leftover.c). */
+/** patch_note_stages() - where pages are being prepared, for whoever has to clean up; size 0: nowhere any more */
+void patch_note_stages(struct patch_target *target, utap_addr addr, uint64_t size);
+/** patch_has_leftovers() - is there memory of ours, or a descriptor of it, without a description? */
+bool patch_has_leftovers(const struct patch_target *target);
+/** patch_sweep() - unmap and close whatever is still ours, once the text is restored and nobody is inside; 0 or negative errno */
+int patch_sweep(struct patch_target *target, struct engine_loan *loan) BASE_MUST_CHECK;
+/** patch_send_home() - let a thread that a dead utap lent go home at once */
+void patch_send_home(const struct patch_target *target);
+
+/** patch_target_sharers() - processes that run in the very address space of @target (vfork); heap array, count or negative errno */
+long patch_target_sharers(const struct patch_target *target, pid_t **ret) BASE_MUST_CHECK;
+
 /** patch_note_stop() - remember the longest stop */
 static inline void patch_note_stop(struct patch_target *target, uint64_t ns)
 {

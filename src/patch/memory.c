@@ -395,13 +395,16 @@ static int map_islands(struct patch_target *target, struct engine_loan *loan, in
 	return 0;
 }
 
-/* Take the whole range of the data part and the local page at once: from then on its pieces can be mapped over it. */
-static int reserve(struct patch_target *target, struct engine_loan *loan)
+/*
+ * Take the whole range of the data part and the local page at once: from then on its pieces can be mapped over it. With the file,
+ * though nothing of it can be read there: so that it can be told whose it is should we die now.
+ */
+static int reserve(struct patch_target *target, struct engine_loan *loan, int64_t fd)
 {
 	const struct wire_control *geometry = &target->geometry;
 	int64_t result;
 	int error = call(loan, SYS_mmap, &result, geometry->local, geometry->span + BASE_PAGE, PROT_NONE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | FIXED_NEW, (uint64_t)-1, 0);
+			 MAP_PRIVATE | MAP_NORESERVE | FIXED_NEW, (uint64_t)fd, 0);
 
 	target->reserved = !error;
 	return error;
@@ -429,7 +432,7 @@ static int map_theirs(struct patch_target *target, struct engine_loan *loan, int
 	int64_t result;
 	size_t made;
 	size_t n;
-	int error = calls ? reserve(target, loan) : -ENOMEM;
+	int error = calls ? reserve(target, loan, fd) : -ENOMEM;
 
 	if (!error)
 		error = map_pools(target, loan, fd);

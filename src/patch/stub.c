@@ -10,7 +10,12 @@
  *      pop  %rax
  *      lea  128(%rsp), %rsp
  *      <the displaced instruction>
+ *      <L4: those that start under the punned jump>
  *      jmp  <after the original>
+ *
+ * A punned jump ends inside the next instruction. Coming back there would meet the jump's own entry in the branch predictor, which knows
+ * branches by their last byte: 7 ns a hit (docs/decisions/0005). So what starts under the jump is copied too. Nobody else can probe those
+ * instructions: the jump depends on their bytes.
  *
  * No flag is touched here; the body keeps what it uses. `call` and `ret` pair up, so return prediction and shadow stacks stay in step.
  */
@@ -61,9 +66,56 @@ static int encode_site(struct patch_site *site)
 	return e.error;
 }
 
+static bool may_follow(const struct isa_insn *insn)
+{
+	switch (insn->class) {
+	case ISA_PLAIN:
+	case ISA_NOP:
+	case ISA_JUMP:
+	case ISA_JUMP_INDIRECT:
+	case ISA_BRANCH:
+	case ISA_LOOP:
+	case ISA_RETURN:
+		return true;
+	case ISA_CALL: /* its copy would unbalance the return predictor: worse */
+	case ISA_CALL_INDIRECT:
+	case ISA_SYSCALL: /* threads would block inside the trampoline */
+	case ISA_ENDBR:
+	case ISA_REFUSED:
+		return false;
+	}
+	return false;
+}
+
+/* Copy the instructions that start under a punned jump; stops at one that cannot be copied: then control returns there. */
+static utap_addr emit_followers(const struct patch_site *site, struct isa_emitter *e, bool *falls_through)
+{
+	utap_addr next = site->addr + site->insn.length;
+	utap_addr end = site->layer == PATCH_L4 ? site->addr + site->prefixes + 5U : next;
+
+	while (*falls_through && next < end) {
+		struct isa_emitter before = *e;
+		struct isa_insn insn;
+		size_t available;
+		const char *why;
+		const uint8_t *bytes = object_code(site->module->object, next - site->module->bias, &available);
+
+		if (!bytes || isa_decode(bytes, available, next, &insn) || !may_follow(&insn))
+			break;
+		if (isa_relocate(&insn, ISA_BY_JUMP, e, falls_through, &why)) {
+			*e = before;
+			*falls_through = true;
+			break;
+		}
+		next += insn.length;
+	}
+	return next;
+}
+
 int patch_stub_emit(struct patch_site *site, utap_addr body, struct isa_emitter *e)
 {
 	bool falls_through = true;
+	utap_addr next;
 	int error;
 
 	site->stub = isa_emit_here(e);
@@ -71,8 +123,9 @@ int patch_stub_emit(struct patch_site *site, utap_addr body, struct isa_emitter 
 	error = isa_relocate(&site->insn, site->by_call ? ISA_BY_CALL : ISA_BY_JUMP, e, &falls_through, &site->why);
 	if (error)
 		return error;
+	next = emit_followers(site, e, &falls_through);
 	if (falls_through)
-		isa_emit_jump(e, site->addr + site->insn.length);
+		isa_emit_jump(e, next);
 	if (e->error)
 		return e->error;
 	site->stub_size = (uint32_t)(isa_emit_here(e) - site->stub);

@@ -73,6 +73,12 @@ int patch_target_open(pid_t pid, struct patch_target **ret, struct utap_error *e
  */
 int patch_target_imagine(const struct object *object, struct patch_target **ret, struct process_map *map) BASE_MUST_CHECK;
 
+/**
+ * patch_mapped_file() - open the very file that @pid maps
+ * Return: 0; -ESTALE it was replaced or removed and cannot be reached; what object_open() returned.
+ */
+int patch_mapped_file(pid_t pid, const struct process_map *map, struct object **ret, struct utap_error *err) BASE_MUST_CHECK;
+
 /** patch_target_refresh() - read its mappings again (it loaded a library, or was just started) */
 int patch_target_refresh(struct patch_target *target, struct utap_error *err) BASE_MUST_CHECK;
 

@@ -177,7 +177,6 @@ int patch_open_file(struct patch_target *target, struct engine_loan *loan, const
 
 static int place_stages(struct patch_target *target, struct patch_run *runs, size_t nruns)
 {
-	struct wire_control *control = (struct wire_control *)target->data;
 	utap_addr near = target->geometry.self;
 	uint64_t size = 0;
 	utap_addr at;
@@ -189,10 +188,7 @@ static int place_stages(struct patch_target *target, struct patch_run *runs, siz
 				  &at);
 	if (error)
 		return error;
-	if (control) { /* for whoever has to clean up after us */
-		control->stages[0] = (struct wire_stage){ .addr = at, .size = size };
-		control->stages_used = 1;
-	}
+	patch_note_stages(target, at, size);
 	for (size_t i = 0; i < nruns; i++) {
 		runs[i].stage = at;
 		at += runs[i].size + BASE_PAGE;
@@ -482,8 +478,6 @@ static void lock_again(struct switching *s)
 /* Only what is still staged: the rest of the range is not ours. */
 static void drop_stages(struct switching *s)
 {
-	struct wire_control *control = (struct wire_control *)s->target->data;
-
 	for (size_t i = 0; i < s->nruns; i++) {
 		uint64_t args[6] = { s->runs[i].stage, s->runs[i].size };
 		int64_t result;
@@ -491,8 +485,7 @@ static void drop_stages(struct switching *s)
 		if (s->runs[i].staged && engine_call(s->loan, SYS_munmap, args, &result))
 			return;
 	}
-	if (control)
-		control->stages_used = 0;
+	patch_note_stages(s->target, 0, 0);
 }
 
 static int switch_error(const struct patch_target *target, int code, utap_addr where, struct utap_error *err)

@@ -167,6 +167,8 @@ int patch_target_undo(struct patch_target *target, struct patch_report *report, 
 
 	if (!changes)
 		return base_error_system(err, -ENOMEM, "cannot undo");
+	if (target->adopted)
+		patch_send_home(target);
 	error = patch_target_refresh(target, err);
 	if (error)
 		return error;
@@ -270,6 +272,21 @@ static int check_thread(void *arg, const struct engine_view *view)
 	return 0;
 }
 
+/* Its threads, and the children that run in its memory until they execute. */
+static int visit_all(struct patch_target *target, utap_addr low, utap_addr high, struct idle_check *check)
+{
+	_cleanup_free_ pid_t *pids = NULL;
+	int error = engine_visit(target->pid, target->mem, low, high, check_thread, check);
+	long count = error ? 0 : patch_target_sharers(target, &pids);
+
+	for (long i = 0; !error && i < count; i++) {
+		error = engine_visit(pids[i], target->mem, low, high, check_thread, check);
+		if (error == -ESRCH)
+			error = 0;
+	}
+	return count < 0 ? (int)count : error;
+}
+
 static int wait_until_idle(struct patch_target *target)
 {
 	_cleanup_free_ uint64_t *stack = malloc(STACK_SCAN);
@@ -281,7 +298,7 @@ static int wait_until_idle(struct patch_target *target)
 		return -ENOMEM;
 	code_bounds(target, &low, &high);
 	for (int i = 0; i < RELEASE_TRIES && clean < 2; i++) {
-		int error = engine_visit(target->pid, target->mem, low, high, check_thread, &check);
+		int error = visit_all(target, low, high, &check);
 
 		if (error == -ESRCH || error == -EPERM)
 			return error;
@@ -347,6 +364,8 @@ int patch_target_release(struct patch_target *target, struct patch_report *repor
 	if (error)
 		return error;
 	error = unmap_all(target, loan);
+	if (!error && target->adopted)
+		error = patch_sweep(target, loan);
 	patch_note_stop(target, engine_return(loan));
 	if (target->stopped_ns > report->stopped_ns)
 		report->stopped_ns = target->stopped_ns;

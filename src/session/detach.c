@@ -16,7 +16,7 @@ static enum session_target_state state_of(const struct session_process *process)
 	struct process_status status;
 	struct process_maps maps;
 
-	if (process_status_read(process->pid, &status) || status.state == 'Z' || status.state == 'X')
+	if (process_status_read(process->pid, &status) || process_has_ended(process->pid))
 		return SESSION_EXITED;
 	if (status.seccomp) /* confined since we attached: the runtime must not make system calls any more */
 		patch_target_quiet(process->target);

@@ -1,34 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Files that targets map, opened once. Identity is (device, inode): a replaced file is another file. */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "session/inside.h"
-
-/*
- * The path as the target sees it may be another file for us (a container, a chroot) or gone (replaced): /proc/PID/root and, for those
- * who may, /proc/PID/map_files lead to the right one. The inode decides.
- */
-static int open_right_file(pid_t pid, const struct process_map *map, struct object **ret, struct utap_error *err)
-{
-	char path[3][4200];
-	struct utap_error ignored;
-	struct stat status;
-
-	snprintf(path[0], sizeof(path[0]), "%s", map->path);
-	snprintf(path[1], sizeof(path[1]), "/proc/%d/root%s", pid, map->path);
-	snprintf(path[2], sizeof(path[2]), "/proc/%d/map_files/%lx-%lx", pid, (unsigned long)map->start,
-		 (unsigned long)map->end);
-	for (int i = 0; i < 3; i++)
-		if (!stat(path[i], &status) && status.st_ino == map->inode)
-			return object_open(path[i], ret, i ? &ignored : err);
-	return base_error(err, -ESTALE, UTAP_ERROR_REFUSED,
-			  "%s is not the file any more that process %d runs (replaced or removed); restart the process", map->path,
-			  pid);
-}
 
 static pid_t any_pid(const struct session *session)
 {
@@ -53,7 +28,7 @@ int session_file_of(struct session *session, const struct process_map *map, stru
 	if (!file)
 		return base_error_system(err, -ENOMEM, "cannot open %s", map->path);
 	*file = (struct session_file){ .inode = map->inode, .major = map->major, .minor = map->minor };
-	error = open_right_file(any_pid(session), map, &file->object, err);
+	error = patch_mapped_file(any_pid(session), map, &file->object, err);
 	if (error) {
 		free(file);
 		return error;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Programs from anybody. The first byte chooses:
- *   0  the rest is a program: both checkers; what is standalone is compiled, run and compared with the reference interpreter
- *      (if the reference ends in bounds, and the same way wherever its memory lies: the result is no address);
+ *   0  the rest is a program: both checkers; what is standalone is compiled, run and compared with the reference
+ * interpreter (if the reference ends in bounds, and the same way wherever its memory lies: the result is no address);
  *   1  the rest is text: what assembles must disassemble and assemble to the same bytes;
  *   2  the rest makes a random probe program: compiled, run in a made-up target and compared, registers preserved.
  */
@@ -49,8 +49,9 @@ static bool reference_result(const struct bpf_insn *program, const uint8_t *memo
 
 	for (size_t i = 0; i < 3; i++) {
 		uint8_t copy[MEMORY];
-		struct reference r = { .memory = copy, .memory_at = bases[i][0], .memory_size = MEMORY,
-				       .stack_at = bases[i][1] };
+		struct reference r = {
+			.memory = copy, .memory_at = bases[i][0], .memory_size = MEMORY, .stack_at = bases[i][1]
+		};
 
 		memcpy(copy, memory, MEMORY);
 		memset(r.stack, fill[i], sizeof(r.stack));
@@ -169,8 +170,8 @@ static void fuzz_probe(const uint8_t *data, size_t size)
 	if (size & 1)
 		fake->target.rseq_offset = 0;
 
-	void *entry = fake_trampoline(fake, fake_compile(fake, t.probe, t.count, NULL), TRIAL_ID, "", 0,
-				      fake_address(fake_back));
+	void *entry =
+	    fake_trampoline(fake, fake_compile(fake, t.probe, t.count, NULL), TRIAL_ID, "", 0, fake_address(fake_back));
 
 	fake->target.rseq_offset = offset;
 	for (int i = 0; i < 16; i++)

@@ -7,7 +7,8 @@
  *   end
  *
  * Answers start with a tab: the bytes and the disassembly of every instruction, then the generated machine code (or why
- * the program is refused). `test` compares them, `rebase` writes them anew. Lines with '#' outside of programs are kept.
+ * the program is refused). `test` compares them, `rebase` writes them anew. Lines with '#' outside of programs are
+ * kept.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -162,7 +163,8 @@ static void print_first_difference(const char *path, const char *want, const cha
 			got += i + 1;
 			i = (size_t)-1;
 		}
-	fprintf(stderr, "%s:%u:\n-%.*s\n+%.*s\n", path, number, (int)strcspn(want, "\n"), want, (int)strcspn(got, "\n"), got);
+	fprintf(stderr, "%s:%u:\n-%.*s\n+%.*s\n", path, number, (int)strcspn(want, "\n"), want, (int)strcspn(got, "\n"),
+		got);
 }
 
 static int write_file(const char *path, const char *text)

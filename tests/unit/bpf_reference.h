@@ -176,7 +176,7 @@ static void reference_atomic(struct reference *m, const struct bpf_insn *insn, u
 		new = old | src;
 		break;
 	case 0x50:
-		new = old & src;
+		new = old &src;
 		break;
 	case 0xa0:
 		new = old ^ src;

@@ -42,8 +42,8 @@ struct fake {
 	uint8_t **table; /* entry of CPU 0 */
 	uint64_t *lost;
 	struct wire_local *local;
-	uint8_t *code_rw, *code_rx;     /* the same memory twice: never writable and executable at one address */
-	uint8_t *code_far, *code_near;  /* choices for code_rx: out of and in reach of the runtime doubles */
+	uint8_t *code_rw, *code_rx;    /* the same memory twice: never writable and executable at one address */
+	uint8_t *code_far, *code_near; /* choices for code_rx: out of and in reach of the runtime doubles */
 	size_t code_used;
 };
 
@@ -131,22 +131,25 @@ uint64_t fake_read(const struct wire_read *read, uint64_t unused)
 }
 
 /*
- * The doubles' entries. Vector registers are saved, because a C library function may use them where the real runtime does
- * not; all other registers are preserved, rcx, rdx and the flags are changed on purpose where the convention allows.
+ * The doubles' entries. Vector registers are saved, because a C library function may use them where the real runtime
+ * does not; all other registers are preserved, rcx, rdx and the flags are changed on purpose where the convention
+ * allows.
  */
-#define FAKE_ENTRY(name)                                                                                               \
-	"	.globl	" #name "_entry\n" #name "_entry:\n"                                                                   \
-	"	push	%rbp\n	mov	%rsp, %rbp\n	push	%rcx\n	push	%rdx\n	push	%rsi\n	push	%rdi\n"           \
-	"	push	%r8\n	push	%r9\n	push	%r10\n	push	%r11\n"                                                   \
-	"	mov	%rax, %rdi\n	mov	%rdx, %rsi\n"                                                                       \
-	"	sub	$1024, %rsp\n	and	$-64, %rsp\n	fxsave	(%rsp)\n	cld\n"                                             \
-	"	call	" #name "\n"                                                                                             \
-	"	fxrstor	(%rsp)\n	lea	-64(%rbp), %rsp\n"                                                                     \
-	"	pop	%r11\n	pop	%r10\n	pop	%r9\n	pop	%r8\n	pop	%rdi\n	pop	%rsi\n	pop	%rdx\n"            \
-	"	pop	%rcx\n	pop	%rbp\n"                                                                                    \
+#define FAKE_ENTRY(name)                                                          \
+	"	.globl	" #name "_entry\n" #name "_entry:\n"                      \
+	"	push	%rbp\n	mov	%rsp, %rbp\n	push	%rcx\n	push	%rdx\n	push	%rsi\n	push	" \
+	"%rdi\n"                                                                  \
+	"	push	%r8\n	push	%r9\n	push	%r10\n	push	%r11\n"                          \
+	"	mov	%rax, %rdi\n	mov	%rdx, %rsi\n"                                      \
+	"	sub	$1024, %rsp\n	and	$-64, %rsp\n	fxsave	(%rsp)\n	cld\n"               \
+	"	call	" #name "\n"                                              \
+	"	fxrstor	(%rsp)\n	lea	-64(%rbp), %rsp\n"                                 \
+	"	pop	%r11\n	pop	%r10\n	pop	%r9\n	pop	%r8\n	pop	%rdi\n	pop	%rsi\n	"       \
+	"pop	%rdx\n"                                                              \
+	"	pop	%rcx\n	pop	%rbp\n"                                                  \
 	"	cmp	$-1, %rsp\n	ret\n"
 asm("	.text\n" FAKE_ENTRY(fake_ring_slow) FAKE_ENTRY(fake_cell_slow) FAKE_ENTRY(fake_pid) FAKE_ENTRY(fake_tid)
-	    FAKE_ENTRY(fake_read));
+	FAKE_ENTRY(fake_read));
 extern const char fake_ring_slow_entry[], fake_cell_slow_entry[], fake_pid_entry[], fake_tid_entry[], fake_read_entry[];
 
 static void *fake_map(size_t size)
@@ -188,7 +191,8 @@ static void fake_map_code(struct fake *f)
 	f->code_near = MAP_FAILED;
 	for (uintptr_t to = base_align_down((uintptr_t)fake_ring_slow_entry, BASE_PAGE); f->code_near == MAP_FAILED;) {
 		to -= 1UL << 20;
-		f->code_near = mmap((void *)to, FAKE_CODE, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
+		f->code_near =
+		    mmap((void *)to, FAKE_CODE, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
 	}
 	f->code_rx = f->code_far;
 	close(fd);
@@ -202,7 +206,10 @@ static bool fake_has_rdpid(void)
 	return c >> 22 & 1;
 }
 
-static struct wire_ring *fake_ring(struct fake *f, unsigned cpu) { return (struct wire_ring *)f->table[cpu]; }
+static struct wire_ring *fake_ring(struct fake *f, unsigned cpu)
+{
+	return (struct wire_ring *)f->table[cpu];
+}
 
 static struct wire_cells *fake_cells(struct fake *f, unsigned cpu)
 {
@@ -240,7 +247,10 @@ static void fake_init_memory(struct fake *f)
 	fake_runtime->fake = f;
 }
 
-static utap_addr fake_address(const void *pointer) { return (utap_addr)(uintptr_t)pointer; }
+static utap_addr fake_address(const void *pointer)
+{
+	return (utap_addr)(uintptr_t)pointer;
+}
 
 static void fake_init(struct fake *f)
 {
@@ -249,7 +259,7 @@ static void fake_init(struct fake *f)
 	memset(f, 0, sizeof(*f));
 	fake_init_memory(f);
 	asm volatile("mov %%fs:%c1, %0" : "=r"(tid) : "i"(FAKE_TID_OFFSET));
-	f->target = (struct bpf_target){
+	f->target = (struct bpf_target) {
 		.rseq_offset = __rseq_size ? (int32_t)__rseq_offset : 0,
 		.tid_offset = tid == (uint32_t)syscall(SYS_gettid) ? FAKE_TID_OFFSET : 0,
 		.has_rdpid = fake_has_rdpid(),
@@ -274,8 +284,9 @@ static void fake_init(struct fake *f)
 
 static struct isa_emitter fake_emitter(struct fake *f)
 {
-	return (struct isa_emitter){ .buffer = f->code_rw + f->code_used, .size = FAKE_CODE - f->code_used,
-				     .addr = fake_address(f->code_rx + f->code_used) };
+	return (struct isa_emitter) { .buffer = f->code_rw + f->code_used,
+				      .size = FAKE_CODE - f->code_used,
+				      .addr = fake_address(f->code_rx + f->code_used) };
 }
 
 /* Compile a program; the body's address. The emitter reports its extent. */
@@ -313,7 +324,8 @@ static inline utap_addr fake_compile_text(struct fake *f, const char *text, size
  * What patch/ builds around a body: red zone, rax, the id; then @displaced and a jump to @back (0: the displaced
  * instructions do not fall through).
  */
-static void *fake_trampoline(struct fake *f, utap_addr body, uint32_t id, const void *displaced, size_t size, utap_addr back)
+static void *fake_trampoline(struct fake *f, utap_addr body, uint32_t id, const void *displaced, size_t size,
+			     utap_addr back)
 {
 	struct isa_emitter e = fake_emitter(f);
 	void *entry = f->code_rx + f->code_used;
@@ -371,15 +383,19 @@ asm("	.section .tbss,\"awT\",@nobits\n	.balign 8\n"
     "	mov	0(%rdi), %rax\n	mov	8(%rdi), %rcx\n	mov	16(%rdi), %rdx\n	mov	24(%rdi), %rbx\n"
     "	mov	32(%rdi), %rsp\n	mov	40(%rdi), %rbp\n	mov	48(%rdi), %rsi\n"
     "	mov	64(%rdi), %r8\n	mov	72(%rdi), %r9\n	mov	80(%rdi), %r10\n	mov	88(%rdi), %r11\n"
-    "	mov	96(%rdi), %r12\n	mov	104(%rdi), %r13\n	mov	112(%rdi), %r14\n	mov	120(%rdi), %r15\n"
+    "	mov	96(%rdi), %r12\n	mov	104(%rdi), %r13\n	mov	112(%rdi), %r14\n	mov	"
+    "120(%rdi), %r15\n"
     "	mov	56(%rdi), %rdi\n"
     "	jmp	*%fs:fake_rax_now@tpoff\n"
     "fake_back:\n"
     "	mov	%rax, %fs:fake_rax_now@tpoff\n"
     "	mov	%fs:fake_machine_now@tpoff, %rax\n"
-    "	mov	%rcx, 144(%rax)\n	mov	%rdx, 152(%rax)\n	mov	%rbx, 160(%rax)\n	mov	%rsp, 168(%rax)\n"
-    "	mov	%rbp, 176(%rax)\n	mov	%rsi, 184(%rax)\n	mov	%rdi, 192(%rax)\n	mov	%r8, 200(%rax)\n"
-    "	mov	%r9, 208(%rax)\n	mov	%r10, 216(%rax)\n	mov	%r11, 224(%rax)\n	mov	%r12, 232(%rax)\n"
+    "	mov	%rcx, 144(%rax)\n	mov	%rdx, 152(%rax)\n	mov	%rbx, 160(%rax)\n	mov	%rsp, "
+    "168(%rax)\n"
+    "	mov	%rbp, 176(%rax)\n	mov	%rsi, 184(%rax)\n	mov	%rdi, 192(%rax)\n	mov	%r8, "
+    "200(%rax)\n"
+    "	mov	%r9, 208(%rax)\n	mov	%r10, 216(%rax)\n	mov	%r11, 224(%rax)\n	mov	%r12, "
+    "232(%rax)\n"
     "	mov	%r13, 240(%rax)\n	mov	%r14, 248(%rax)\n	mov	%r15, 256(%rax)\n"
     "	mov	272(%rax), %rsp\n"
     "	pushfq\n	popq	264(%rax)\n	cld\n"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Random probe programs that the checker accepts, and what each must record. Made from a stream of bytes: a seed's in the unit
- * test, the fuzzer's in the fuzz target. The same program, with its helpers replaced by what they return and the context as
- * plain memory, runs in the reference interpreter.
+ * Random probe programs that the checker accepts, and what each must record. Made from a stream of bytes: a seed's in
+ * the unit test, the fuzzer's in the fuzz target. The same program, with its helpers replaced by what they return and
+ * the context as plain memory, runs in the reference interpreter.
  */
 #ifndef TESTS_BPF_TRIALS_H
 #define TESTS_BPF_TRIALS_H
@@ -12,7 +12,7 @@
 
 #define TRIAL_INSNS 400
 #define TRIAL_ID 3
-#define TRIAL_WORDS 8                      /* words of the BPF stack, recorded by output or one by one */
+#define TRIAL_WORDS 8                             /* words of the BPF stack, recorded by output or one by one */
 #define TRIAL_RECORD (24 + 8 * (TRIAL_WORDS + 4)) /* with r8, r9 and two context loads */
 
 struct trial_bytes {
@@ -24,8 +24,8 @@ struct trial {
 	struct bpf_insn probe[TRIAL_INSNS];     /* as compiled */
 	struct bpf_insn reference[TRIAL_INSNS]; /* as interpreted: the same length up to the tail */
 	size_t count, prefix;
-	bool output;                            /* ends with RING_OUTPUT, else RESERVE to SUBMIT */
-	int16_t last[2];                        /* context offsets of the two loads between RESERVE and SUBMIT .. */
+	bool output;     /* ends with RING_OUTPUT, else RESERVE to SUBMIT */
+	int16_t last[2]; /* context offsets of the two loads between RESERVE and SUBMIT .. */
 	uint8_t last_opcode[2];
 };
 
@@ -47,7 +47,9 @@ static void trial_put2(struct trial *t, struct bpf_insn probe, struct bpf_insn r
 
 static void trial_put(struct trial *t, uint8_t opcode, unsigned dst, unsigned src, int offset, int32_t imm)
 {
-	struct bpf_insn insn = { .opcode = opcode, .dst = dst & 15, .src = src & 15, .offset = (int16_t)offset, .imm = imm };
+	struct bpf_insn insn = {
+		.opcode = opcode, .dst = dst & 15, .src = src & 15, .offset = (int16_t)offset, .imm = imm
+	};
 
 	trial_put2(t, insn, insn);
 }
@@ -55,7 +57,8 @@ static void trial_put(struct trial *t, uint8_t opcode, unsigned dst, unsigned sr
 /* A call, and the value that the reference has in r0 instead. */
 static void trial_call(struct trial *t, int32_t helper, int32_t result)
 {
-	trial_put2(t, (struct bpf_insn){ .opcode = 0x85, .imm = helper }, (struct bpf_insn){ .opcode = 0xb7, .imm = result });
+	trial_put2(t, (struct bpf_insn) { .opcode = 0x85, .imm = helper },
+		   (struct bpf_insn) { .opcode = 0xb7, .imm = result });
 }
 
 /* r0 to r5, r8 and r9 hold numbers; r7 is the context, r6 will be the record. */
@@ -111,9 +114,11 @@ static void trial_alu(struct trial *t, struct trial_bytes *b)
 	int offset = op == 3 || op == 9 ? trial_byte(b) & 1 : op == 11 && by_reg ? moves[trial_byte(b) & 3] : 0;
 
 	if (op == 13)
-		trial_put(t, (uint8_t)(0xd0 | class | (class == 4 && by_reg ? 8 : 0)), dst, 0, 0, 16 << trial_byte(b) % 3);
+		trial_put(t, (uint8_t)(0xd0 | class | (class == 4 && by_reg ? 8 : 0)), dst, 0, 0,
+			  16 << trial_byte(b) % 3);
 	else
-		trial_put(t, (uint8_t)(op << 4 | class | (by_reg ? 8 : 0)), dst, src, offset, by_reg || op == 8 ? 0 : trial_imm(b));
+		trial_put(t, (uint8_t)(op << 4 | class | (by_reg ? 8 : 0)), dst, src, offset,
+			  by_reg || op == 8 ? 0 : trial_imm(b));
 }
 
 static void trial_stack(struct trial *t, struct trial_bytes *b)
@@ -131,7 +136,8 @@ static void trial_stack(struct trial *t, struct trial_bytes *b)
 	else if (kind == 2)
 		trial_put(t, 0x63 | codes[size], 10, reg, at, 0);
 	else
-		trial_put(t, 0xc3 | codes[size & 1 ? 3 : 0], 10, reg, size & 1 ? at & ~7 : at & ~3, atomics[trial_byte(b) % 10]);
+		trial_put(t, 0xc3 | codes[size & 1 ? 3 : 0], 10, reg, size & 1 ? at & ~7 : at & ~3,
+			  atomics[trial_byte(b) % 10]);
 }
 
 /* Forward over what follows: the place is filled in when it is known to start an instruction. */
@@ -143,7 +149,8 @@ static void trial_branch(struct trial *t, struct trial_bytes *b, size_t *open)
 	unsigned dst = trial_reg(b);
 
 	*open = t->count;
-	trial_put(t, (uint8_t)(op << 4 | class | (by_reg ? 8 : 0)), dst, by_reg ? trial_reg(b) : 0, 0, by_reg ? 0 : trial_imm(b));
+	trial_put(t, (uint8_t)(op << 4 | class | (by_reg ? 8 : 0)), dst, by_reg ? trial_reg(b) : 0, 0,
+		  by_reg ? 0 : trial_imm(b));
 }
 
 static void trial_land(struct trial *t, size_t *open)
@@ -258,10 +265,11 @@ static void trial_make(struct trial *t, struct trial_bytes *b)
 	size_t at = t->prefix;
 
 	for (int i = 0; i < 2 && !t->output; i++)
-		t->reference[at++] = (struct bpf_insn){ .opcode = t->last_opcode[i], .dst = (uint8_t)(i + 1) & 15, .src = 7,
-							.offset = t->last[i] };
-	t->reference[at++] = (struct bpf_insn){ .opcode = 0xb7 };
-	t->reference[at] = (struct bpf_insn){ .opcode = 0x95 };
+		t->reference[at++] = (struct bpf_insn) {
+			.opcode = t->last_opcode[i], .dst = (uint8_t)(i + 1) & 15, .src = 7, .offset = t->last[i]
+		};
+	t->reference[at++] = (struct bpf_insn) { .opcode = 0xb7 };
+	t->reference[at] = (struct bpf_insn) { .opcode = 0x95 };
 }
 
 /* The context of a hit, as struct pt_regs has it. */
@@ -283,8 +291,9 @@ static void trial_context_of(const struct fake_machine *m, uint64_t *regs)
 static bool trial_expect(const struct trial *t, const struct fake_machine *m, uint64_t *words)
 {
 	uint64_t regs[ISA_REGS];
-	struct reference r = { .memory = (uint8_t *)regs, .memory_at = 0x10000, .memory_size = sizeof(regs),
-			       .stack_at = 0x20000 };
+	struct reference r = {
+		.memory = (uint8_t *)regs, .memory_at = 0x10000, .memory_size = sizeof(regs), .stack_at = 0x20000
+	};
 
 	trial_context_of(m, regs);
 	if (reference_run(&r, t->reference) != REFERENCE_DONE)

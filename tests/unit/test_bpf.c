@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* bpf: text and back, the checker's rules, standalone programs run. What probes do when they run is in test_bpf_exec.c. */
+/* bpf: text and back, the checker's rules, standalone programs run. What probes do when they run is in test_bpf_exec.c.
+ */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -30,18 +31,66 @@ static struct bpf_insn *assemble(const char *text, size_t *count)
 static void test_text_round_trip(void **state)
 {
 	static const char *const lines[] = {
-		"r1 = 5", "r1 = -5", "w1 = 5", "r1 = r2", "w1 = w2", "r1 += r2", "r10 += 8", "w3 -= w4", "r1 *= -1", "r1 /= r2",
-		"r1 s/= r2", "w1 s/= 3", "r1 %= 7", "r1 s%= 7", "w1 |= w2", "r1 &= 255", "r1 <<= 3", "r1 >>= r2",
-		"r1 s>>= 63", "w9 ^= w9", "r1 = -r1", "w1 = -w1", "r1 = (s8)r2", "r1 = (s16)r2", "r1 = (s32)r2",
-		"w1 = (s8)w2", "w1 = (s16)w2", "r0 = be16 r0", "r0 = le64 r0", "r4 = bswap32 r4",
-		"r1 = 0x123456789abcdef0 ll", "r1 = map 0", "r0 = *(u8 *)(r1 + 0)", "r0 = *(u64 *)(r10 - 8)",
-		"r0 = *(s32 *)(r1 + 32767)", "r0 = *(s8 *)(r1 - 32768)", "*(u16 *)(r1 + 2) = 7", "*(u64 *)(r10 - 8) = -1",
-		"*(u32 *)(r2 + 4) = r3", "lock *(u64 *)(r1 + 0) += r2", "lock *(u32 *)(r1 + 0) ^= w2",
-		"r2 = atomic64_fetch_add((u64 *)(r1 + 8), r2)", "w2 = atomic_fetch_or((u32 *)(r1 + 8), w2)",
-		"r2 = atomic64_xchg((u64 *)(r1 + 8), r2)", "r0 = atomic64_cmpxchg((u64 *)(r1 + 8), r0, r2)",
-		"w0 = atomic_cmpxchg((u32 *)(r1 + 8), w0, w2)", "goto +0", "goto -3", "gotol +70000", "if r1 == 5 goto +1",
-		"if r1 s< -5 goto -1", "if w1 >= w2 goto +9", "if r1 & 8 goto +2", "if r3 != r4 goto +1", "call 65537",
-		"call +3", "call -1", "exit", ".raw 0x00000000000000ff", ".raw 0xffffffff00000085",
+		"r1 = 5",
+		"r1 = -5",
+		"w1 = 5",
+		"r1 = r2",
+		"w1 = w2",
+		"r1 += r2",
+		"r10 += 8",
+		"w3 -= w4",
+		"r1 *= -1",
+		"r1 /= r2",
+		"r1 s/= r2",
+		"w1 s/= 3",
+		"r1 %= 7",
+		"r1 s%= 7",
+		"w1 |= w2",
+		"r1 &= 255",
+		"r1 <<= 3",
+		"r1 >>= r2",
+		"r1 s>>= 63",
+		"w9 ^= w9",
+		"r1 = -r1",
+		"w1 = -w1",
+		"r1 = (s8)r2",
+		"r1 = (s16)r2",
+		"r1 = (s32)r2",
+		"w1 = (s8)w2",
+		"w1 = (s16)w2",
+		"r0 = be16 r0",
+		"r0 = le64 r0",
+		"r4 = bswap32 r4",
+		"r1 = 0x123456789abcdef0 ll",
+		"r1 = map 0",
+		"r0 = *(u8 *)(r1 + 0)",
+		"r0 = *(u64 *)(r10 - 8)",
+		"r0 = *(s32 *)(r1 + 32767)",
+		"r0 = *(s8 *)(r1 - 32768)",
+		"*(u16 *)(r1 + 2) = 7",
+		"*(u64 *)(r10 - 8) = -1",
+		"*(u32 *)(r2 + 4) = r3",
+		"lock *(u64 *)(r1 + 0) += r2",
+		"lock *(u32 *)(r1 + 0) ^= w2",
+		"r2 = atomic64_fetch_add((u64 *)(r1 + 8), r2)",
+		"w2 = atomic_fetch_or((u32 *)(r1 + 8), w2)",
+		"r2 = atomic64_xchg((u64 *)(r1 + 8), r2)",
+		"r0 = atomic64_cmpxchg((u64 *)(r1 + 8), r0, r2)",
+		"w0 = atomic_cmpxchg((u32 *)(r1 + 8), w0, w2)",
+		"goto +0",
+		"goto -3",
+		"gotol +70000",
+		"if r1 == 5 goto +1",
+		"if r1 s< -5 goto -1",
+		"if w1 >= w2 goto +9",
+		"if r1 & 8 goto +2",
+		"if r3 != r4 goto +1",
+		"call 65537",
+		"call +3",
+		"call -1",
+		"exit",
+		".raw 0x00000000000000ff",
+		".raw 0xffffffff00000085",
 	};
 
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
@@ -121,9 +170,12 @@ static void test_text_errors(void **state)
 static void test_text_forms(void **state)
 {
 	size_t count, other;
-	_cleanup_free_ struct bpf_insn *a = assemble("  start:\n\tr1=5 ; comment\nif r1==5 goto start # x\n\n*(u8*)(r10)=0\r\n"
-						     "last: goto last", &count);
-	_cleanup_free_ struct bpf_insn *b = assemble("r1 = 0x5\nif r1 == 5 goto -2\n*(u8 *)(r10 + 0) = 0\ngoto -1", &other);
+	_cleanup_free_ struct bpf_insn *a =
+	    assemble("  start:\n\tr1=5 ; comment\nif r1==5 goto start # x\n\n*(u8*)(r10)=0\r\n"
+		     "last: goto last",
+		     &count);
+	_cleanup_free_ struct bpf_insn *b =
+	    assemble("r1 = 0x5\nif r1 == 5 goto -2\n*(u8 *)(r10 + 0) = 0\ngoto -1", &other);
 
 	assert_int_equal(count, other);
 	assert_memory_equal(a, b, count * sizeof(*a));
@@ -251,10 +303,12 @@ static void test_check_reservations(void **state)
 		{ OPEN "lock *(u64 *)(r6 + 0) += r7\n" SUBMIT, "only numbers are stored" },
 		{ OPEN "r1 = 1\nlock *(u64 *)(r6 + 0) += r1\n" SUBMIT, "stores go to the stack or to reserved memory" },
 		{ "r8 = 5\n" OPEN "r8 = 6\n*(u64 *)(r6 + 0) = r8\n" SUBMIT, NULL }, /* r8 is dead at the reservation */
-		{ "r8 = 5\n" OPEN "*(u64 *)(r6 + 0) = r8\nr8 = 6\n" SUBMIT, "r8 holds a value from before the reservation" },
+		{ "r8 = 5\n" OPEN "*(u64 *)(r6 + 0) = r8\nr8 = 6\n" SUBMIT,
+		  "r8 holds a value from before the reservation" },
 		{ OPEN "r1 = r6\nr1 += 8\nr2 = 0\ncall 132\nout: " EXIT, "must be the start of the reserved memory" },
 		{ OPEN "r1 = r6\nr2 = 1\ncall 132\nout: " EXIT, "r2 must be the constant 0" },
-		{ OPEN "r1 = r6\nr2 = 0\ncall 132\n*(u64 *)(r6 + 0) = 1\nout: " EXIT, "r6 is read before it is written" },
+		{ OPEN "r1 = r6\nr2 = 0\ncall 132\n*(u64 *)(r6 + 0) = 1\nout: " EXIT,
+		  "r6 is read before it is written" },
 		{ OPEN SUBMIT "", NULL },
 		{ "r1 = map 0\nr2 = 42\nr3 = 0\ncall 131\n" EXIT, "must be a multiple of 8" },
 		{ "r1 = map 0\nr2 = 16\nr3 = 0\ncall 131\n" EXIT, "constant from 24 to 2048" },
@@ -274,10 +328,10 @@ static void test_check_size(void **state)
 
 	assert_non_null(program);
 	for (size_t i = 0; i <= BPF_INSN_LIMIT; i++)
-		program[i] = (struct bpf_insn){ .opcode = 0xb7 };
+		program[i] = (struct bpf_insn) { .opcode = 0xb7 };
 	assert_int_equal(bpf_check(program, 0, BPF_STANDALONE, &err), -EINVAL);
 	assert_int_equal(bpf_check(program, BPF_INSN_LIMIT + 1, BPF_STANDALONE, &err), -EINVAL);
-	program[BPF_INSN_LIMIT - 1] = (struct bpf_insn){ .opcode = 0x95 };
+	program[BPF_INSN_LIMIT - 1] = (struct bpf_insn) { .opcode = 0x95 };
 	assert_int_equal(bpf_check(program, BPF_INSN_LIMIT, BPF_STANDALONE, &err), 0);
 	assert_int_equal(bpf_check(program, BPF_INSN_LIMIT, BPF_PROBE, &err), 0);
 	free(program);
@@ -331,12 +385,15 @@ static void test_run(void **state)
 		{ "r1 = 0x80\nw0 = (s8)w1\nexit", 0xffffff80 },
 		{ "*(u64 *)(r10 - 8) = -2\nr0 = *(s16 *)(r10 - 8)\nexit", (uint64_t)-2 },
 		{ "*(u32 *)(r10 - 8) = 5\nr0 = 5\nr1 = 9\nw0 = atomic_cmpxchg((u32 *)(r10 - 8), w0, w1)\n"
-		  "r2 = *(u32 *)(r10 - 8)\nr0 <<= 8\nr0 |= r2\nexit", 0x509 },
+		  "r2 = *(u32 *)(r10 - 8)\nr0 <<= 8\nr0 |= r2\nexit",
+		  0x509 },
 		{ "*(u64 *)(r10 - 8) = 6\nr1 = 3\nr1 = atomic64_fetch_and((u64 *)(r10 - 8), r1)\n"
-		  "r0 = *(u64 *)(r10 - 8)\nr0 <<= 8\nr0 |= r1\nexit", 0x206 },
+		  "r0 = *(u64 *)(r10 - 8)\nr0 <<= 8\nr0 |= r1\nexit",
+		  0x206 },
 		/* local calls keep r6 and r10, and give each frame its own stack */
 		{ "r6 = 5\n*(u64 *)(r10 - 8) = 7\nr1 = 1\ncall f\nr1 = *(u64 *)(r10 - 8)\nr0 += r1\nr0 += r6\nexit\n"
-		  "f: r6 = 100\n*(u64 *)(r10 - 8) = 1000\nr0 = r1\nexit", 13 },
+		  "f: r6 = 100\n*(u64 *)(r10 - 8) = 1000\nr0 = r1\nexit",
+		  13 },
 		{ "r0 = 0\nloop: r0 += 1\nif r0 < 1000 goto loop\nexit", 1000 },
 		{ "gotol over\nr0 = 1\nexit\nover: r0 = 2\nexit", 2 },
 	};
@@ -373,15 +430,17 @@ static void test_run_random(void **state)
 		for (uint8_t reg = 0; reg < 10; reg++) {
 			uint64_t r = next_random(&seed), value = r & 1 ? edges[(r >> 8) % 9] : next_random(&seed);
 
-			program[count++] = (struct bpf_insn){ .opcode = 0x18, .dst = reg, .imm = (int32_t)value };
-			program[count++] = (struct bpf_insn){ .imm = (int32_t)(value >> 32) };
+			program[count++] = (struct bpf_insn) { .opcode = 0x18, .dst = reg, .imm = (int32_t)value };
+			program[count++] = (struct bpf_insn) { .imm = (int32_t)(value >> 32) };
 		}
 		while (count < 40) {
 			uint64_t bytes = next_random(&seed);
 			struct bpf_insn insn = { .opcode = (uint8_t)((bytes & 0xf8) | (bytes >> 8 & 1 ? 7 : 4)),
-						 .dst = bytes >> 16 & 7, .src = bytes >> 24 & 7,
-						 .offset = (int16_t[]){ 0, 1, 8, 16, 32, 0, 0, 0 }[bytes >> 32 & 7],
-						 .imm = (int32_t[]){ 16, 32, 64, 0, -1, (int32_t)next_random(&seed) }[bytes >> 36 & 3] };
+						 .dst = bytes >> 16 & 7,
+						 .src = bytes >> 24 & 7,
+						 .offset = (int16_t[]) { 0, 1, 8, 16, 32, 0, 0, 0 }[bytes >> 32 & 7],
+						 .imm = (int32_t[]) { 16, 32, 64, 0, -1,
+								      (int32_t)next_random(&seed) }[bytes >> 36 & 3] };
 
 			insn.imm = insn.opcode & 8 && insn.opcode >> 4 != 0xd ? 0 : insn.imm;
 			insn.src = insn.opcode & 8 && insn.opcode >> 4 != 0xd ? insn.src : 0;
@@ -391,17 +450,17 @@ static void test_run_random(void **state)
 			struct bpf_insn probe[11] = { 0 };
 
 			for (uint8_t reg = 0; reg < 8; reg++)
-				probe[reg] = (struct bpf_insn){ .opcode = 0xb7, .dst = reg };
+				probe[reg] = (struct bpf_insn) { .opcode = 0xb7, .dst = reg };
 			probe[8] = insn;
 			probe[9] = alone[2];
 			if (bpf_check(probe, 10, BPF_STANDALONE, NULL) == 0)
 				program[count++] = insn;
 		}
 		for (uint8_t reg = 1; reg < 8; reg++) {
-			program[count++] = (struct bpf_insn){ .opcode = 0x27, .imm = 31 };
-			program[count++] = (struct bpf_insn){ .opcode = 0x0f, .src = reg };
+			program[count++] = (struct bpf_insn) { .opcode = 0x27, .imm = 31 };
+			program[count++] = (struct bpf_insn) { .opcode = 0x0f, .src = reg };
 		}
-		program[count++] = (struct bpf_insn){ .opcode = 0x95 };
+		program[count++] = (struct bpf_insn) { .opcode = 0x95 };
 
 		struct reference m = { 0 };
 
@@ -430,11 +489,16 @@ static void test_small_buffer(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_text_round_trip),  cmocka_unit_test(test_raw_round_trip),
-		cmocka_unit_test(test_text_errors),      cmocka_unit_test(test_text_forms),
-		cmocka_unit_test(test_check_standalone), cmocka_unit_test(test_check_probe),
-		cmocka_unit_test(test_check_reservations), cmocka_unit_test(test_check_size),
-		cmocka_unit_test(test_run),              cmocka_unit_test(test_run_random),
+		cmocka_unit_test(test_text_round_trip),
+		cmocka_unit_test(test_raw_round_trip),
+		cmocka_unit_test(test_text_errors),
+		cmocka_unit_test(test_text_forms),
+		cmocka_unit_test(test_check_standalone),
+		cmocka_unit_test(test_check_probe),
+		cmocka_unit_test(test_check_reservations),
+		cmocka_unit_test(test_check_size),
+		cmocka_unit_test(test_run),
+		cmocka_unit_test(test_run_random),
 		cmocka_unit_test(test_small_buffer),
 	};
 

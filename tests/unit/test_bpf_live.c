@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bpf: compiled probes under fire. Several threads hit a record and a counter while signals interrupt them, some handlers leave
- * with siglongjmp, children are forked and killed, and a reader empties the rings. Every hit carries its thread and number,
- * so that a record that is missing, doubled or torn is seen.
+ * bpf: compiled probes under fire. Several threads hit a record and a counter while signals interrupt them, some
+ * handlers leave with siglongjmp, children are forked and killed, and a reader empties the rings. Every hit carries its
+ * thread and number, so that a record that is missing, doubled or torn is seen.
  */
 #include <pthread.h>
 #include <setjmp.h>
@@ -27,10 +27,10 @@
 #define KICK_NS 20000
 
 static const char record_text[] =
-	"r7 = r1\nr1 = map 0\nr2 = 40\nr3 = 0\ncall 131\nr6 = r0\nif r6 == 0 goto out\nr1 = r7\ncall 174\n"
-	"*(u32 *)(r6 + 0) = r0\n*(u32 *)(r6 + 4) = 40\ncall 65536\n*(u64 *)(r6 + 8) = r0\ncall 14\n*(u64 *)(r6 + 16) = r0\n"
-	"r1 = *(u64 *)(r7 + 112)\n*(u64 *)(r6 + 24) = r1\nr1 = *(u64 *)(r7 + 104)\n*(u64 *)(r6 + 32) = r1\n"
-	"r1 = r6\nr2 = 0\ncall 132\nout: r0 = 0\nexit\n";
+    "r7 = r1\nr1 = map 0\nr2 = 40\nr3 = 0\ncall 131\nr6 = r0\nif r6 == 0 goto out\nr1 = r7\ncall 174\n"
+    "*(u32 *)(r6 + 0) = r0\n*(u32 *)(r6 + 4) = 40\ncall 65536\n*(u64 *)(r6 + 8) = r0\ncall 14\n*(u64 *)(r6 + 16) = r0\n"
+    "r1 = *(u64 *)(r7 + 112)\n*(u64 *)(r6 + 24) = r1\nr1 = *(u64 *)(r7 + 104)\n*(u64 *)(r6 + 32) = r1\n"
+    "r1 = r6\nr2 = 0\ncall 132\nout: r0 = 0\nexit\n";
 static const char count_text[] = "call 65537\nr0 = 0\nexit\n";
 
 enum hit_state { HIT_NEVER, HIT_BEGUN, HIT_DONE };
@@ -174,7 +174,8 @@ static uint64_t drain_cells(bool final, uint64_t *abandoned)
 			uint64_t none = 0;
 
 			if (__atomic_load_n(&cell->seq, __ATOMIC_ACQUIRE) == tail + 1) {
-				see((const struct wire_record *)cell->record, &none); /* cells may overtake each other */
+				see((const struct wire_record *)cell->record,
+				    &none); /* cells may overtake each other */
 				found++;
 			} else if (final) {
 				++*abandoned;
@@ -347,7 +348,8 @@ static void test_children(void **state)
 				for (uint64_t at = ring->tail; at < head; at += 40) {
 					const struct wire_record *r = (const void *)(data + (at & (FAKE_RING - 1)));
 
-					assert_int_equal(r->pid, ((const uint64_t *)(r + 1))[0] == THREADS ? getpid() : child);
+					assert_int_equal(r->pid,
+							 ((const uint64_t *)(r + 1))[0] == THREADS ? getpid() : child);
 					assert_int_equal(r->tid, r->pid);
 				}
 			}

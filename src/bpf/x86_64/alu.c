@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Arithmetic, atomics and branches. Where the machine and RFC 9669 differ, the RFC wins: division by zero gives 0, modulo
- * by zero leaves the value, the smallest number divided by -1 is itself.
+ * Arithmetic, atomics and branches. Where the machine and RFC 9669 differ, the RFC wins: division by zero gives 0,
+ * modulo by zero leaves the value, the smallest number divided by -1 is itself.
  */
 #include "bpf/x86_64/alu.h"
 
@@ -277,9 +277,9 @@ void bpf_x86_atomic(struct isa_emitter *e, struct x86_labels *l, const struct bp
 static enum x86_cond condition(const struct bpf_insn *insn)
 {
 	static const uint8_t table[] = {
-		[BPF_JUMP_EQ] = X86_E,   [BPF_JUMP_GT] = X86_A,   [BPF_JUMP_GE] = X86_AE, [BPF_JUMP_SET] = X86_NE,
-		[BPF_JUMP_NE] = X86_NE,  [BPF_JUMP_SGT] = X86_G,  [BPF_JUMP_SGE] = X86_GE, [BPF_JUMP_LT] = X86_B,
-		[BPF_JUMP_LE] = X86_BE,  [BPF_JUMP_SLT] = X86_L,  [BPF_JUMP_SLE] = X86_LE,
+		[BPF_JUMP_EQ] = X86_E,  [BPF_JUMP_GT] = X86_A,  [BPF_JUMP_GE] = X86_AE,  [BPF_JUMP_SET] = X86_NE,
+		[BPF_JUMP_NE] = X86_NE, [BPF_JUMP_SGT] = X86_G, [BPF_JUMP_SGE] = X86_GE, [BPF_JUMP_LT] = X86_B,
+		[BPF_JUMP_LE] = X86_BE, [BPF_JUMP_SLT] = X86_L, [BPF_JUMP_SLE] = X86_LE,
 	};
 
 	return table[bpf_code(insn)];

@@ -129,7 +129,7 @@ void x86_store_imm(struct isa_emitter *e, struct x86_mem mem, int32_t value, uns
 	if (size == 1)
 		isa_emit_u8(e, (uint8_t)value);
 	else if (size == 2)
-		isa_emit_bytes(e, &(uint16_t){ (uint16_t)value }, 2);
+		isa_emit_bytes(e, &(uint16_t) { (uint16_t)value }, 2);
 	else
 		isa_emit_u32(e, (uint32_t)value);
 }
@@ -190,7 +190,10 @@ void x86_alu_store_imm(struct isa_emitter *e, enum x86_alu op, bool wide, struct
 		isa_emit_u32(e, (uint32_t)value);
 }
 
-void x86_test(struct isa_emitter *e, bool wide, enum x86_reg a, enum x86_reg b) { form_reg(e, 0x85, wide, b, a); }
+void x86_test(struct isa_emitter *e, bool wide, enum x86_reg a, enum x86_reg b)
+{
+	form_reg(e, 0x85, wide, b, a);
+}
 
 void x86_test_imm(struct isa_emitter *e, bool wide, enum x86_reg reg, int32_t value)
 {
@@ -249,8 +252,14 @@ void x86_cmov(struct isa_emitter *e, enum x86_cond cond, bool wide, enum x86_reg
 	form_reg(e, ESCAPE | 0x40 | cond, wide, dst, src);
 }
 
-void x86_lock(struct isa_emitter *e) { isa_emit_u8(e, 0xf0); }
-void x86_inc(struct isa_emitter *e, struct x86_mem mem) { form_mem(e, 0xff, true, false, 0, mem); }
+void x86_lock(struct isa_emitter *e)
+{
+	isa_emit_u8(e, 0xf0);
+}
+void x86_inc(struct isa_emitter *e, struct x86_mem mem)
+{
+	form_mem(e, 0xff, true, false, 0, mem);
+}
 
 void x86_xadd(struct isa_emitter *e, bool wide, struct x86_mem mem, enum x86_reg reg)
 {
@@ -279,11 +288,20 @@ void x86_pop(struct isa_emitter *e, enum x86_reg reg)
 	isa_emit_u8(e, (uint8_t)(0x58 + (reg & 7)));
 }
 
-void x86_save_flags(struct isa_emitter *e) { isa_emit_bytes(e, "\x9f\x0f\x90\xc0", 4); }
+void x86_save_flags(struct isa_emitter *e)
+{
+	isa_emit_bytes(e, "\x9f\x0f\x90\xc0", 4);
+}
 
 /* 1 + 127 overflows a signed byte, 0 + 127 does not: that restores OF; sahf restores the other five. */
-void x86_restore_flags(struct isa_emitter *e) { isa_emit_bytes(e, "\x04\x7f\x9e", 3); }
-void x86_rdtsc(struct isa_emitter *e) { isa_emit_bytes(e, "\x0f\x31", 2); }
+void x86_restore_flags(struct isa_emitter *e)
+{
+	isa_emit_bytes(e, "\x04\x7f\x9e", 3);
+}
+void x86_rdtsc(struct isa_emitter *e)
+{
+	isa_emit_bytes(e, "\x0f\x31", 2);
+}
 
 void x86_rdpid(struct isa_emitter *e, enum x86_reg reg)
 {
@@ -291,9 +309,23 @@ void x86_rdpid(struct isa_emitter *e, enum x86_reg reg)
 	form_reg(e, ESCAPE | 0xc7, false, 7, reg);
 }
 
-void x86_lsl(struct isa_emitter *e, enum x86_reg dst, enum x86_reg src) { form_reg(e, ESCAPE | 0x03, false, dst, src); }
-void x86_pushf(struct isa_emitter *e) { isa_emit_u8(e, 0x9c); }
-void x86_popf(struct isa_emitter *e) { isa_emit_u8(e, 0x9d); }
-void x86_cld(struct isa_emitter *e) { isa_emit_u8(e, 0xfc); }
-void x86_ret(struct isa_emitter *e) { isa_emit_u8(e, 0xc3); }
-
+void x86_lsl(struct isa_emitter *e, enum x86_reg dst, enum x86_reg src)
+{
+	form_reg(e, ESCAPE | 0x03, false, dst, src);
+}
+void x86_pushf(struct isa_emitter *e)
+{
+	isa_emit_u8(e, 0x9c);
+}
+void x86_popf(struct isa_emitter *e)
+{
+	isa_emit_u8(e, 0x9d);
+}
+void x86_cld(struct isa_emitter *e)
+{
+	isa_emit_u8(e, 0xfc);
+}
+void x86_ret(struct isa_emitter *e)
+{
+	isa_emit_u8(e, 0xc3);
+}

@@ -10,8 +10,22 @@
 #include "isa/isa.h"
 
 enum x86_reg {
-	X86_AX, X86_CX, X86_DX, X86_BX, X86_SP, X86_BP, X86_SI, X86_DI,
-	X86_R8, X86_R9, X86_R10, X86_R11, X86_R12, X86_R13, X86_R14, X86_R15,
+	X86_AX,
+	X86_CX,
+	X86_DX,
+	X86_BX,
+	X86_SP,
+	X86_BP,
+	X86_SI,
+	X86_DI,
+	X86_R8,
+	X86_R9,
+	X86_R10,
+	X86_R11,
+	X86_R12,
+	X86_R13,
+	X86_R14,
+	X86_R15,
 	X86_REGS,
 	X86_NONE = 255,
 };
@@ -26,17 +40,18 @@ struct x86_mem {
 
 static inline struct x86_mem x86_at(enum x86_reg base, int32_t disp)
 {
-	return (struct x86_mem){ .base = (uint8_t)base, .index = X86_NONE, .disp = disp };
+	return (struct x86_mem) { .base = (uint8_t)base, .index = X86_NONE, .disp = disp };
 }
 
 static inline struct x86_mem x86_at_index(enum x86_reg base, enum x86_reg index, unsigned shift, int32_t disp)
 {
-	return (struct x86_mem){ .base = (uint8_t)base, .index = (uint8_t)index, .shift = (uint8_t)shift, .disp = disp };
+	return (
+	    struct x86_mem) { .base = (uint8_t)base, .index = (uint8_t)index, .shift = (uint8_t)shift, .disp = disp };
 }
 
 static inline struct x86_mem x86_fs(int32_t disp)
 {
-	return (struct x86_mem){ .base = X86_NONE, .index = X86_NONE, .disp = disp };
+	return (struct x86_mem) { .base = X86_NONE, .index = X86_NONE, .disp = disp };
 }
 
 static inline struct x86_mem x86_plus(struct x86_mem mem, int32_t bytes)
@@ -53,7 +68,18 @@ enum x86_shift { X86_ROL, X86_ROR, X86_SHL = 4, X86_SHR, X86_SAR = 7 };
 enum x86_unary { X86_NOT = 2, X86_NEG, X86_MUL, X86_IMUL, X86_DIV, X86_IDIV };
 /* Conditions, as the low four bits of jcc, setcc and cmovcc. */
 enum x86_cond {
-	X86_B = 2, X86_AE, X86_E, X86_NE, X86_BE, X86_A, X86_S, X86_NS, X86_L = 12, X86_GE, X86_LE, X86_G,
+	X86_B = 2,
+	X86_AE,
+	X86_E,
+	X86_NE,
+	X86_BE,
+	X86_A,
+	X86_S,
+	X86_NS,
+	X86_L = 12,
+	X86_GE,
+	X86_LE,
+	X86_G,
 };
 
 /* @wide: 64-bit; else 32-bit, which clears the upper half of a destination. */

@@ -7,8 +7,14 @@
 #define READ_BYTES 32 /* struct wire_read and 8 bytes for a word */
 static_assert(sizeof(struct wire_read) + 8 == READ_BYTES, "wire_read");
 
-static int32_t read_bytes(const struct probe_gen *g) { return g->plan.read ? READ_BYTES : 0; }
-static int32_t tid_bytes(const struct probe_gen *g) { return g->plan.tid ? 8 : 0; }
+static int32_t read_bytes(const struct probe_gen *g)
+{
+	return g->plan.read ? READ_BYTES : 0;
+}
+static int32_t tid_bytes(const struct probe_gen *g)
+{
+	return g->plan.tid ? 8 : 0;
+}
 
 static int32_t frame_bytes(const struct probe_gen *g)
 {
@@ -39,8 +45,9 @@ void probe_prologue(struct probe_gen *g)
 
 /*
  * The kernel reads the descriptor that a thread's rseq_cs names whenever it interrupts the thread, also long after the
- * section (a thread that sleeps in a system call keeps it), and kills the process when it finds none there. So the pointer is
- * taken back: it is set only while the thread's ip or a return address is in the body, and code that no thread is in can go.
+ * section (a thread that sleeps in a system call keeps it), and kills the process when it finds none there. So the
+ * pointer is taken back: it is set only while the thread's ip or a return address is in the body, and code that no
+ * thread is in can go.
  */
 void probe_epilogue(struct probe_gen *g)
 {
@@ -130,8 +137,14 @@ void probe_runtime(struct probe_gen *g, enum wire_runtime_entry entry)
 	x86_popf(g->e);
 }
 
-size_t probe_label(struct probe_gen *g) { return x86_label(&g->labels); }
-void probe_here(struct probe_gen *g, size_t label) { x86_label_here(&g->labels, g->e, label); }
+size_t probe_label(struct probe_gen *g)
+{
+	return x86_label(&g->labels);
+}
+void probe_here(struct probe_gen *g, size_t label)
+{
+	x86_label_here(&g->labels, g->e, label);
+}
 
 void probe_add_stub(struct probe_gen *g, struct probe_stub stub)
 {
@@ -144,8 +157,8 @@ void probe_add_stub(struct probe_gen *g, struct probe_stub stub)
 void probe_add_descriptor(struct probe_gen *g, struct probe_descriptor descriptor)
 {
 	if (!g->error)
-		g->error = base_grow(&g->descriptors, &g->descriptors_cap, g->descriptors_used + 1,
-				     sizeof(*g->descriptors));
+		g->error =
+		    base_grow(&g->descriptors, &g->descriptors_cap, g->descriptors_used + 1, sizeof(*g->descriptors));
 	if (!g->error)
 		g->descriptors[g->descriptors_used++] = descriptor;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * BPF_STANDALONE -> a System V function. Every BPF register has one machine register for the whole program. The function
- * saves the caller's registers, makes the first frame and calls the program like a local call, so that every exit is a ret.
+ * BPF_STANDALONE -> a System V function. Every BPF register has one machine register for the whole program. The
+ * function saves the caller's registers, makes the first frame and calls the program like a local call, so that every
+ * exit is a ret.
  *
  * A frame is BPF_STACK bytes below what r10 says; a local call saves r6 to r10 around itself.
  */
@@ -29,7 +30,10 @@ static void frame_enter(struct function *f)
 	x86_lea(f->e, X86_SP, x86_at(X86_SP, -BPF_STACK));
 }
 
-static void frame_leave(struct function *f) { x86_lea(f->e, X86_SP, x86_at(X86_SP, BPF_STACK)); }
+static void frame_leave(struct function *f)
+{
+	x86_lea(f->e, X86_SP, x86_at(X86_SP, BPF_STACK));
+}
 
 static void call(struct function *f, size_t label)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Helpers that only look: time, pid and tid, cpu, memory. Between RESERVE and SUBMIT nothing here makes a system call: what
- * might need one is asked for before (probe_know_pid(), the tid's slot), once, whatever the answer.
+ * Helpers that only look: time, pid and tid, cpu, memory. Between RESERVE and SUBMIT nothing here makes a system call:
+ * what might need one is asked for before (probe_know_pid(), the tid's slot), once, whatever the answer.
  */
 #include <errno.h>
 
@@ -84,8 +84,9 @@ static void cpu(struct probe_gen *g)
 	if (!g->target->rseq_offset) {
 		probe_load_cpu(g, home);
 	} else {
-		struct probe_stub stub = { .emit = emit_cpu_slow, .label = probe_label(g), .back = probe_label(g),
-					   .home = (uint8_t)home };
+		struct probe_stub stub = {
+			.emit = emit_cpu_slow, .label = probe_label(g), .back = probe_label(g), .home = (uint8_t)home
+		};
 
 		x86_load(g->e, home, x86_fs(g->target->rseq_offset + PROBE_RSEQ_CPU_ID), 4);
 		x86_test(g->e, false, home, home);
@@ -101,12 +102,12 @@ static void time_helper(struct probe_gen *g)
 	probe_use_ax(g);
 	probe_use(g, X86_DX);
 	x86_rdtsc(g->e);
-	g->value[0] = (struct probe_value){ .kind = PROBE_TIME };
+	g->value[0] = (struct probe_value) { .kind = PROBE_TIME };
 }
 
 static void pid_tgid(struct probe_gen *g)
 {
-	g->value[0] = (struct probe_value){ .kind = PROBE_PID_TGID };
+	g->value[0] = (struct probe_value) { .kind = PROBE_PID_TGID };
 	if (g->mode == PROBE_OUTSIDE) /* may need system calls: here and now */
 		probe_materialise(g, 0);
 }
@@ -175,8 +176,11 @@ static void stack_word(struct probe_gen *g)
 {
 	int32_t disp = (int32_t)(8 * g->states[g->at].reg[1].value);
 	enum x86_reg home = probe_home(g, 0);
-	struct probe_stub stub = { .emit = emit_stack_word_slow, .label = probe_label(g), .back = probe_label(g),
-				   .disp = disp, .home = (uint8_t)home };
+	struct probe_stub stub = { .emit = emit_stack_word_slow,
+				   .label = probe_label(g),
+				   .back = probe_label(g),
+				   .disp = disp,
+				   .home = (uint8_t)home };
 
 	probe_use_ax(g);
 	probe_use_flags(g);
@@ -207,7 +211,7 @@ void probe_helper(struct probe_gen *g, const struct bpf_insn *insn)
 		time_helper(g);
 		break;
 	case BPF_HELPER_COOKIE:
-		g->value[0] = (struct probe_value){ .kind = PROBE_COOKIE };
+		g->value[0] = (struct probe_value) { .kind = PROBE_COOKIE };
 		break;
 	case BPF_HELPER_COUNT:
 		probe_count(g);
@@ -230,5 +234,5 @@ void probe_helper(struct probe_gen *g, const struct bpf_insn *insn)
 		break;
 	}
 	for (unsigned i = 1; i <= 5; i++)
-		g->value[i] = (struct probe_value){ .kind = PROBE_NOTHING };
+		g->value[i] = (struct probe_value) { .kind = PROBE_NOTHING };
 }

@@ -35,15 +35,19 @@ void x86_label_here(struct x86_labels *l, struct isa_emitter *e, size_t label)
 		l->place[label] = e->used;
 }
 
-size_t x86_label_place(const struct x86_labels *l, size_t label) { return label < l->count ? l->place[label] : SIZE_MAX; }
+size_t x86_label_place(const struct x86_labels *l, size_t label)
+{
+	return label < l->count ? l->place[label] : SIZE_MAX;
+}
 
 static void refer(struct isa_emitter *e, struct x86_labels *l, size_t label, bool is_short)
 {
 	if (!l->error)
-		l->error = base_grow(&l->references, &l->references_cap, l->references_used + 1, sizeof(*l->references));
+		l->error =
+		    base_grow(&l->references, &l->references_cap, l->references_used + 1, sizeof(*l->references));
 	if (!l->error)
 		l->references[l->references_used++] =
-			(struct x86_reference){ .at = e->used, .label = label, .is_short = is_short };
+		    (struct x86_reference) { .at = e->used, .label = label, .is_short = is_short };
 	if (is_short)
 		isa_emit_u8(e, 0);
 	else

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The walk over a probe's program. Instructions outside of reservations are emitted in order; a RESERVE emits everything up
- * to its SUBMIT behind it, in one piece, and queues the same instructions in their cell version, and those that run
- * when there was no memory, for after the main path.
+ * The walk over a probe's program. Instructions outside of reservations are emitted in order; a RESERVE emits
+ * everything up to its SUBMIT behind it, in one piece, and queues the same instructions in their cell version, and
+ * those that run when there was no memory, for after the main path.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -44,7 +44,10 @@ static void begin(struct probe_gen *g, size_t at)
 	g->falls_to = at + bpf_length(&g->program[at]);
 }
 
-static bool fits_imm(int64_t value, bool wide) { return wide ? value == (int32_t)value : true; }
+static bool fits_imm(int64_t value, bool wide)
+{
+	return wide ? value == (int32_t)value : true;
+}
 
 /* The immediate form where the second operand is a known constant that fits. */
 static struct bpf_insn with_imm(const struct probe_gen *g, const struct bpf_insn *insn, bool wide)
@@ -122,7 +125,7 @@ static bool lazy_alu(struct probe_gen *g, const struct bpf_insn *insn)
 		src = g->value[insn->src];
 	if (src.kind == PROBE_CONSTANT && (move || dst->kind == PROBE_CONSTANT) &&
 	    bpf_insn_fold(insn, (uint64_t)dst->imm, (uint64_t)src.imm, &result)) {
-		g->value[insn->dst] = (struct probe_value){ .kind = PROBE_CONSTANT, .imm = (int64_t)result };
+		g->value[insn->dst] = (struct probe_value) { .kind = PROBE_CONSTANT, .imm = (int64_t)result };
 		return true;
 	}
 	return move ? lazy_move(g, insn, src) : lazy_sum(g, insn, src);
@@ -258,9 +261,9 @@ static void emit_jump(struct probe_gen *g, const struct bpf_insn *insn)
 static void emit_wide_load(struct probe_gen *g, const struct bpf_insn *insn)
 {
 	if (insn->src == BPF_LD_MAP)
-		g->value[insn->dst] = (struct probe_value){ .kind = PROBE_RING };
+		g->value[insn->dst] = (struct probe_value) { .kind = PROBE_RING };
 	else
-		g->value[insn->dst] = (struct probe_value){ .kind = PROBE_CONSTANT, .imm = (int64_t)bpf_imm64(insn) };
+		g->value[insn->dst] = (struct probe_value) { .kind = PROBE_CONSTANT, .imm = (int64_t)bpf_imm64(insn) };
 }
 
 static void emit_insn(struct probe_gen *g, size_t at)
@@ -346,7 +349,7 @@ static void reset(struct probe_gen *g, size_t used)
 	g->mode = PROBE_OUTSIDE;
 	g->falls_to = 0;
 	for (unsigned i = 0; i < BPF_REGS; i++)
-		g->value[i] = (struct probe_value){ .kind = PROBE_NOTHING };
+		g->value[i] = (struct probe_value) { .kind = PROBE_NOTHING };
 	g->value[1].kind = PROBE_CTX;
 	g->value[BPF_FP].kind = PROBE_FRAME;
 }
@@ -375,8 +378,8 @@ static bool plan_holds(struct probe_gen *g)
 
 	new.saved |= old.saved;
 	g->plan = new;
-	return new.saved == old.saved && new.flags == old.flags && new.id == old.id && new.stack == old.stack &&
-	       new.tid == old.tid && new.read == old.read && new.section == old.section;
+	return new.saved == old.saved &&new.flags == old.flags &&new.id == old.id &&new.stack == old.stack &&new.tid ==
+	       old.tid &&new.read == old.read &&new.section == old.section;
 }
 
 static int compile(struct probe_gen *g)
@@ -405,21 +408,28 @@ static void probe_gen_deinit(struct probe_gen *g)
 	free(g->descriptors);
 }
 
-static bool is_power_of_two(uint64_t value) { return value && !(value & (value - 1)); }
+static bool is_power_of_two(uint64_t value)
+{
+	return value && !(value & (value - 1));
+}
 
 static int check_target(const struct bpf_target *t, struct utap_error *err)
 {
 	uint64_t limit = INT32_MAX / 2; /* displacements, and sums of two of them */
 
 	if (!is_power_of_two(t->ring_size) || t->ring_size < WIRE_PAGE || t->ring_size > limit)
-		return base_error(err, -EINVAL, UTAP_ERROR_REFUSED, "a ring of %llu bytes: it must be a power of two from a page "
-				  "to 512 MiB", (unsigned long long)t->ring_size);
-	if (t->cells && (!is_power_of_two(t->cells) || !is_power_of_two(t->cell_size) || t->cells > limit ||
-			 t->cell_size > limit))
-		return base_error(err, -EINVAL, UTAP_ERROR_REFUSED, "%llu cells of %llu bytes: both must be powers of two",
-				  (unsigned long long)t->cells, (unsigned long long)t->cell_size);
+		return base_error(err, -EINVAL, UTAP_ERROR_REFUSED,
+				  "a ring of %llu bytes: it must be a power of two from a page "
+				  "to 512 MiB",
+				  (unsigned long long)t->ring_size);
+	if (t->cells &&
+	    (!is_power_of_two(t->cells) || !is_power_of_two(t->cell_size) || t->cells > limit || t->cell_size > limit))
+		return base_error(err, -EINVAL, UTAP_ERROR_REFUSED,
+				  "%llu cells of %llu bytes: both must be powers of two", (unsigned long long)t->cells,
+				  (unsigned long long)t->cell_size);
 	if (t->counters_at > limit || t->shared_at > limit || t->cells_at > limit || t->cpus == 0 || t->cpus > limit)
-		return base_error(err, -EINVAL, UTAP_ERROR_REFUSED, "the parts of a block are more than 1 GiB apart, or there "
+		return base_error(err, -EINVAL, UTAP_ERROR_REFUSED,
+				  "the parts of a block are more than 1 GiB apart, or there "
 				  "is no cpu");
 	return 0;
 }
@@ -431,9 +441,11 @@ static int generate(struct probe_gen *g, struct utap_error *err)
 
 	if (r < 0) {
 		g->e->used = used;
-		return base_error(err, r, UTAP_ERROR_SYSTEM, "compiling a probe's program of %zu instructions: %s", g->count,
-				  r == -ENOSPC ? "the code buffer is too small"
-					       : r == -ERANGE ? "a displacement does not reach" : "failed");
+		return base_error(err, r, UTAP_ERROR_SYSTEM, "compiling a probe's program of %zu instructions: %s",
+				  g->count,
+				  r == -ENOSPC   ? "the code buffer is too small"
+				  : r == -ERANGE ? "a displacement does not reach"
+						 : "failed");
 	}
 	return 0;
 }
@@ -455,7 +467,9 @@ int bpf_compile_probe(const struct bpf_insn *program, size_t count, const struct
 	if ((r = bpf_check_probe(program, count, states, live, err)) < 0)
 		return r;
 
-	struct probe_gen g = { .program = program, .count = count, .states = states, .live = live, .target = target, .e = e };
+	struct probe_gen g = {
+		.program = program, .count = count, .states = states, .live = live, .target = target, .e = e
+	};
 
 	for (unsigned i = 0; i < BPF_REGS; i++)
 		g.home[i] = X86_NONE;

@@ -6,11 +6,11 @@
  * machine code where it is used, so a context load that is only stored again is one mov from the live register. Where
  * ways meet, every live number is in its home register and every pointer is what the checker says (flow.h).
  *
- * The program is emitted several times into the same place until nothing changes: the first pass finds out which machine
- * registers the code scratches, the next one knows where the prologue saved them.
+ * The program is emitted several times into the same place until nothing changes: the first pass finds out which
+ * machine registers the code scratches, the next one knows where the prologue saved them.
  *
- * Machine registers: rax, rcx, rdx scratch; rbx the record, r11 the ring (in the cell version: the sequence number), the
- * others are homes, in an order that leaves argument registers and rbp for last.
+ * Machine registers: rax, rcx, rdx scratch; rbx the record, r11 the ring (in the cell version: the sequence number),
+ * the others are homes, in an order that leaves argument registers and rbp for last.
  *
  * Stack, from high to low, after 144 bytes that the trampoline took:
  *     id, if needed       8
@@ -46,7 +46,7 @@ enum probe_kind {
 	PROBE_CONTEXT,  /* the low .size bytes of the probed place's register .reg, extended */
 	PROBE_COOKIE,   /* the id, or-ed with .imm, whose low half is 0 */
 	PROBE_PID_TGID,
-	PROBE_TIME,     /* in edx:eax, not yet put together; at most one register */
+	PROBE_TIME, /* in edx:eax, not yet put together; at most one register */
 };
 
 struct probe_value {
@@ -73,9 +73,9 @@ struct probe_plan {
 
 /** One reservation: a RESERVE up to its SUBMIT, or a RING_OUTPUT. */
 struct probe_region {
-	size_t at;        /* its call */
-	size_t last;      /* the last instruction inside */
-	int32_t size;     /* bytes of the record */
+	size_t at;    /* its call */
+	size_t last;  /* the last instruction inside */
+	int32_t size; /* bytes of the record */
 	bool uses_pid;
 	size_t retry, start, end, abort, descriptor; /* labels */
 	size_t cell, gone, done;                     /* gone: no memory; done: RING_OUTPUT only */
@@ -129,12 +129,12 @@ struct probe_gen {
 /* frame.c: the stack, the runtime, the parts after the code */
 void probe_prologue(struct probe_gen *g);
 void probe_epilogue(struct probe_gen *g);
-struct x86_mem probe_frame_mem(struct probe_gen *g, int64_t offset);  /* r10 + offset */
-struct x86_mem probe_read_mem(struct probe_gen *g, int32_t offset);   /* struct wire_read, and 8 bytes more */
+struct x86_mem probe_frame_mem(struct probe_gen *g, int64_t offset); /* r10 + offset */
+struct x86_mem probe_read_mem(struct probe_gen *g, int32_t offset);  /* struct wire_read, and 8 bytes more */
 struct x86_mem probe_tid_mem(struct probe_gen *g);
 struct x86_mem probe_id_mem(struct probe_gen *g);
 struct x86_mem probe_flags_mem(struct probe_gen *g);
-struct x86_mem probe_rsp_mem(struct probe_gen *g, int32_t offset);    /* the probed place's rsp + offset */
+struct x86_mem probe_rsp_mem(struct probe_gen *g, int32_t offset); /* the probed place's rsp + offset */
 struct x86_mem probe_saved_mem(struct probe_gen *g, enum x86_reg reg);
 void probe_runtime(struct probe_gen *g, enum wire_runtime_entry entry);
 size_t probe_label(struct probe_gen *g);
@@ -148,21 +148,21 @@ void probe_use(struct probe_gen *g, enum x86_reg reg); /* it will be scratched: 
 void probe_use_ax(struct probe_gen *g);
 void probe_use_flags(struct probe_gen *g);
 enum x86_reg probe_home(struct probe_gen *g, unsigned reg);
-void probe_set_home(struct probe_gen *g, unsigned reg);          /* the home was written */
+void probe_set_home(struct probe_gen *g, unsigned reg); /* the home was written */
 void probe_materialise(struct probe_gen *g, unsigned reg);
-enum x86_reg probe_read(struct probe_gen *g, unsigned reg);      /* a machine register to read it from */
+enum x86_reg probe_read(struct probe_gen *g, unsigned reg); /* a machine register to read it from */
 void probe_flush_time(struct probe_gen *g);
 void probe_load_id(struct probe_gen *g, enum x86_reg dst);
 void probe_load_context(struct probe_gen *g, const struct bpf_insn *insn);
 void probe_store(struct probe_gen *g, struct x86_mem mem, unsigned reg, unsigned size);
 void probe_store_constant(struct probe_gen *g, struct x86_mem mem, int64_t value, unsigned size);
-void probe_settle(struct probe_gen *g, size_t to);               /* make ready for the label of @to */
-void probe_assume(struct probe_gen *g, size_t at);               /* what values are at the label of @at */
+void probe_settle(struct probe_gen *g, size_t to); /* make ready for the label of @to */
+void probe_assume(struct probe_gen *g, size_t at); /* what values are at the label of @at */
 
 /* helper.c: helpers outside ring.c */
-void probe_know_pid(struct probe_gen *g);  /* before a reservation: have the pid cached; scratches rax */
-void probe_load_pid(struct probe_gen *g);  /* into eax */
-void probe_load_tid(struct probe_gen *g);  /* into eax */
+void probe_know_pid(struct probe_gen *g); /* before a reservation: have the pid cached; scratches rax */
+void probe_load_pid(struct probe_gen *g); /* into eax */
+void probe_load_tid(struct probe_gen *g); /* into eax */
 void probe_load_cpu(struct probe_gen *g, enum x86_reg dst); /* without rseq, bounded; scratches rdx and flags */
 void probe_helper(struct probe_gen *g, const struct bpf_insn *insn);
 

@@ -3,9 +3,9 @@
  * Counters and records, each in two versions.
  *
  * rseq: the section is armed by storing its descriptor's address in the thread's struct rseq; the store is the last
- * instruction before start_ip, so that an interruption on either side of it starts again. The one store that publishes is
- * the last instruction before the end. Whatever interrupts in between makes the kernel go to the abort handler, which
- * jumps back to the arming: the interrupted record never existed. Code outside must not lie between start and
+ * instruction before start_ip, so that an interruption on either side of it starts again. The one store that publishes
+ * is the last instruction before the end. Whatever interrupts in between makes the kernel go to the abort handler,
+ * which jumps back to the arming: the interrupted record never existed. Code outside must not lie between start and
  * end, since it would be restarted too.
  *
  * cells (threads without rseq): a cell is reserved with a bounded compare-and-exchange loop, its sequence word is
@@ -17,7 +17,10 @@
 
 #include "bpf/x86_64/probe.h"
 
-struct probe_region *probe_region(struct probe_gen *g) { return &g->regions[g->region]; }
+struct probe_region *probe_region(struct probe_gen *g)
+{
+	return &g->regions[g->region];
+}
 
 /* The signature, as the displacement of an instruction that traps, then the way back. */
 static void emit_abort(struct probe_gen *g, const struct probe_stub *stub)
@@ -115,9 +118,9 @@ static void count_rseq(struct probe_gen *g)
 	increment(g);
 	probe_here(g, end);
 	probe_add_stub(g, slow);
-	probe_add_stub(g, (struct probe_stub){ .emit = emit_abort, .label = abort, .back = retry });
-	probe_add_descriptor(g, (struct probe_descriptor){ .label = descriptor, .start = start, .end = end,
-							   .abort = abort });
+	probe_add_stub(g, (struct probe_stub) { .emit = emit_abort, .label = abort, .back = retry });
+	probe_add_descriptor(
+	    g, (struct probe_descriptor) { .label = descriptor, .start = start, .end = end, .abort = abort });
 }
 
 void probe_count(struct probe_gen *g)
@@ -135,7 +138,7 @@ void probe_count(struct probe_gen *g)
 			count_shared(g);
 	}
 	g->id_in_ax = true;
-	g->value[0] = (struct probe_value){ .kind = PROBE_CONSTANT };
+	g->value[0] = (struct probe_value) { .kind = PROBE_CONSTANT };
 }
 
 /* rax = @arg, rdx = id << 32 | @size, then the runtime; its answer is tested. */
@@ -243,10 +246,11 @@ static void reserve_ring(struct probe_gen *g)
 	x86_jump_if(g->e, &g->labels, X86_A, slow.label);
 	x86_alu_imm(g->e, X86_AND, false, X86_AX, (int32_t)(g->target->ring_size - 1));
 	x86_lea(g->e, PROBE_RECORD, x86_at_index(PROBE_BLOCK, X86_AX, 0, WIRE_PAGE));
-	probe_add_stub(g, (struct probe_stub){ .emit = emit_abort, .label = region->abort, .back = region->retry });
+	probe_add_stub(g, (struct probe_stub) { .emit = emit_abort, .label = region->abort, .back = region->retry });
 	probe_add_stub(g, slow);
-	probe_add_descriptor(g, (struct probe_descriptor){ .label = region->descriptor, .start = region->start,
-							   .end = region->end, .abort = region->abort });
+	probe_add_descriptor(
+	    g, (struct probe_descriptor) {
+		   .label = region->descriptor, .start = region->start, .end = region->end, .abort = region->abort });
 }
 
 static void publish_ring(struct probe_gen *g)
@@ -288,13 +292,19 @@ static bool open_region(struct probe_gen *g, int32_t size)
 	if (g->error)
 		return false;
 	g->region = g->regions_used++;
-	*probe_region(g) = (struct probe_region){
+	*probe_region(g) = (struct probe_region) {
 		.at = g->at,
 		.last = region_last(g, g->at),
 		.size = size,
 		.uses_pid = region_uses_pid(g, g->at),
-		.retry = probe_label(g), .start = probe_label(g), .end = probe_label(g), .abort = probe_label(g),
-		.descriptor = probe_label(g), .cell = probe_label(g), .gone = probe_label(g), .done = probe_label(g),
+		.retry = probe_label(g),
+		.start = probe_label(g),
+		.end = probe_label(g),
+		.abort = probe_label(g),
+		.descriptor = probe_label(g),
+		.cell = probe_label(g),
+		.gone = probe_label(g),
+		.done = probe_label(g),
 	};
 	if (probe_region(g)->uses_pid)
 		probe_know_pid(g);
@@ -331,7 +341,7 @@ static void emit_gone(struct probe_gen *g, const struct probe_stub *stub)
 {
 	enter(g, stub->region, PROBE_OUTSIDE);
 	probe_here(g, stub->label);
-	g->value[0] = (struct probe_value){ .kind = PROBE_CONSTANT };
+	g->value[0] = (struct probe_value) { .kind = PROBE_CONSTANT };
 	probe_emit_gone(g);
 }
 
@@ -343,17 +353,18 @@ void probe_reserve(struct probe_gen *g)
 	size_t index = g->region;
 	struct probe_region *region = probe_region(g);
 
-	g->value[0] = (struct probe_value){ .kind = PROBE_RESERVED };
+	g->value[0] = (struct probe_value) { .kind = PROBE_RESERVED };
 	for (unsigned i = 1; i <= 5; i++)
-		g->value[i] = (struct probe_value){ .kind = PROBE_NOTHING };
+		g->value[i] = (struct probe_value) { .kind = PROBE_NOTHING };
 	for (unsigned i = 0; i < BPF_REGS; i++)
 		region->value[i] = g->value[i];
-	probe_add_stub(g, (struct probe_stub){ .emit = emit_gone, .label = region->gone, .region = index });
+	probe_add_stub(g, (struct probe_stub) { .emit = emit_gone, .label = region->gone, .region = index });
 	if (!g->target->rseq_offset) {
 		g->mode = PROBE_CELL;
 		reserve_cell(g);
 	} else {
-		probe_add_stub(g, (struct probe_stub){ .emit = emit_cell_version, .label = region->cell, .region = index });
+		probe_add_stub(
+		    g, (struct probe_stub) { .emit = emit_cell_version, .label = region->cell, .region = index });
 		g->mode = PROBE_RSEQ;
 		reserve_ring(g);
 	}
@@ -378,13 +389,13 @@ static void publish_early(struct probe_gen *g)
 	probe_here(g, start);
 	publish_ring(g);
 	probe_here(g, end);
-	probe_add_descriptor(g, (struct probe_descriptor){ .label = descriptor, .start = start, .end = end,
-							   .abort = probe_region(g)->abort });
+	probe_add_descriptor(g, (struct probe_descriptor) {
+				    .label = descriptor, .start = start, .end = end, .abort = probe_region(g)->abort });
 }
 
 void probe_close(struct probe_gen *g, bool submit)
 {
-	g->value[0] = (struct probe_value){ .kind = PROBE_NOTHING };
+	g->value[0] = (struct probe_value) { .kind = PROBE_NOTHING };
 	probe_settle(g, g->at + 1);
 	if (g->mode == PROBE_CELL) {
 		if (!submit)
@@ -432,10 +443,10 @@ void probe_output(struct probe_gen *g)
 
 	const struct probe_region *region = probe_region(g);
 
-	probe_add_stub(g, (struct probe_stub){ .emit = emit_output_gone, .label = region->gone, .region = g->region });
+	probe_add_stub(g, (struct probe_stub) { .emit = emit_output_gone, .label = region->gone, .region = g->region });
 	if (g->target->rseq_offset) {
-		probe_add_stub(g, (struct probe_stub){ .emit = emit_output_cell, .label = region->cell,
-						       .region = g->region });
+		probe_add_stub(
+		    g, (struct probe_stub) { .emit = emit_output_cell, .label = region->cell, .region = g->region });
 		reserve_ring(g);
 		copy_output(g, g->at);
 		publish_ring(g);

@@ -15,11 +15,11 @@
 static enum x86_reg machine_of(enum isa_reg reg)
 {
 	static const uint8_t table[ISA_REGS] = {
-		[ISA_R15] = X86_R15,      [ISA_R14] = X86_R14, [ISA_R13] = X86_R13, [ISA_R12] = X86_R12,
-		[ISA_BP] = X86_BP,        [ISA_BX] = X86_BX,   [ISA_R11] = X86_R11, [ISA_R10] = X86_R10,
-		[ISA_R9] = X86_R9,        [ISA_R8] = X86_R8,   [ISA_AX] = X86_AX,   [ISA_CX] = X86_CX,
-		[ISA_DX] = X86_DX,        [ISA_SI] = X86_SI,   [ISA_DI] = X86_DI,   [ISA_ORIG_AX] = X86_NONE,
-		[ISA_IP] = X86_NONE,      [ISA_CS] = X86_NONE, [ISA_FLAGS] = X86_NONE, [ISA_SP] = X86_NONE,
+		[ISA_R15] = X86_R15, [ISA_R14] = X86_R14, [ISA_R13] = X86_R13,    [ISA_R12] = X86_R12,
+		[ISA_BP] = X86_BP,   [ISA_BX] = X86_BX,   [ISA_R11] = X86_R11,    [ISA_R10] = X86_R10,
+		[ISA_R9] = X86_R9,   [ISA_R8] = X86_R8,   [ISA_AX] = X86_AX,      [ISA_CX] = X86_CX,
+		[ISA_DX] = X86_DX,   [ISA_SI] = X86_SI,   [ISA_DI] = X86_DI,      [ISA_ORIG_AX] = X86_NONE,
+		[ISA_IP] = X86_NONE, [ISA_CS] = X86_NONE, [ISA_FLAGS] = X86_NONE, [ISA_SP] = X86_NONE,
 		[ISA_SS] = X86_NONE,
 	};
 
@@ -27,9 +27,15 @@ static enum x86_reg machine_of(enum isa_reg reg)
 }
 
 /* Is the probed place's value no longer (rax) or not always in the register itself? */
-static bool is_saved(const struct probe_gen *g, enum x86_reg reg) { return reg == X86_AX || g->plan.saved >> reg & 1; }
+static bool is_saved(const struct probe_gen *g, enum x86_reg reg)
+{
+	return reg == X86_AX || g->plan.saved >> reg & 1;
+}
 
-void probe_use_flags(struct probe_gen *g) { g->found.flags = true; }
+void probe_use_flags(struct probe_gen *g)
+{
+	g->found.flags = true;
+}
 
 void probe_flush_time(struct probe_gen *g)
 {
@@ -64,7 +70,7 @@ enum x86_reg probe_home(struct probe_gen *g, unsigned reg)
 
 void probe_set_home(struct probe_gen *g, unsigned reg)
 {
-	g->value[reg] = (struct probe_value){ .kind = PROBE_HOME };
+	g->value[reg] = (struct probe_value) { .kind = PROBE_HOME };
 }
 
 void probe_load_id(struct probe_gen *g, enum x86_reg dst)
@@ -238,15 +244,14 @@ void probe_load_context(struct probe_gen *g, const struct bpf_insn *insn)
 	uint64_t value;
 
 	if (context_constant(reg, &value))
-		g->value[insn->dst] = (struct probe_value){ .kind = PROBE_CONSTANT,
-							    .imm = cut(value >> shift, size, is_signed) };
+		g->value[insn->dst] =
+		    (struct probe_value) { .kind = PROBE_CONSTANT, .imm = cut(value >> shift, size, is_signed) };
 	else if (shift)
 		load_part(g, insn, reg, shift);
 	else
-		g->value[insn->dst] = (struct probe_value){ .kind = PROBE_CONTEXT,
-							    .reg = (uint8_t)reg,
-							    .size = (uint8_t)size,
-							    .is_signed = is_signed };
+		g->value[insn->dst] = (struct probe_value) {
+			.kind = PROBE_CONTEXT, .reg = (uint8_t)reg, .size = (uint8_t)size, .is_signed = is_signed
+		};
 }
 
 void probe_store_constant(struct probe_gen *g, struct x86_mem mem, int64_t value, unsigned size)
@@ -348,20 +353,20 @@ static struct probe_value assumed(const struct bpf_reg *reg)
 {
 	switch (reg->type) {
 	case BPF_SCALAR:
-		return (struct probe_value){ .kind = PROBE_HOME };
+		return (struct probe_value) { .kind = PROBE_HOME };
 	case BPF_CTX:
-		return (struct probe_value){ .kind = PROBE_CTX };
+		return (struct probe_value) { .kind = PROBE_CTX };
 	case BPF_RING:
-		return (struct probe_value){ .kind = PROBE_RING };
+		return (struct probe_value) { .kind = PROBE_RING };
 	case BPF_FRAME:
-		return (struct probe_value){ .kind = PROBE_FRAME, .imm = reg->value };
+		return (struct probe_value) { .kind = PROBE_FRAME, .imm = reg->value };
 	case BPF_RESERVED:
 	case BPF_RESERVED_OR_NULL:
-		return (struct probe_value){ .kind = PROBE_RESERVED, .imm = reg->value };
+		return (struct probe_value) { .kind = PROBE_RESERVED, .imm = reg->value };
 	case BPF_UNSET:
 		break;
 	}
-	return (struct probe_value){ .kind = PROBE_NOTHING };
+	return (struct probe_value) { .kind = PROBE_NOTHING };
 }
 
 void probe_assume(struct probe_gen *g, size_t at)
@@ -370,6 +375,6 @@ void probe_assume(struct probe_gen *g, size_t at)
 	for (unsigned i = 0; i < BPF_REGS; i++) {
 		bool live = i == BPF_FP || g->live[at] >> i & 1;
 
-		g->value[i] = live ? assumed(&g->states[at].reg[i]) : (struct probe_value){ .kind = PROBE_NOTHING };
+		g->value[i] = live ? assumed(&g->states[at].reg[i]) : (struct probe_value) { .kind = PROBE_NOTHING };
 	}
 }
