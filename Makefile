@@ -17,6 +17,7 @@ $(BUILD)/build.ninja:
 	@rm -f $(BUILD).log
 
 demo: all
+	@scripts/deps.sh demo
 	@scripts/demo.sh $(BUILD)
 
 test:

@@ -1,16 +1,17 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Make sure that what a step needs is installed. Usage: deps.sh build|test ...
+# Make sure that what a step needs is installed. Usage: deps.sh build|demo|test ...
 # As root (or with sudo that asks nothing) it installs with apt; otherwise it prints the one command to run.
 set -eu
 
-build='gcc libc6-dev make meson ninja-build pkg-config binutils libzydis-dev libelf-dev libdw-dev liblzma-dev libiberty-dev uthash-dev libcmocka-dev'
+build='gcc libc6-dev make meson ninja-build pkg-config binutils libzydis-dev liblzma-dev libiberty-dev uthash-dev libcmocka-dev'
 test='clang libclang-rt-14-dev gdb linux-perf strace binutils xz-utils python3 sqlite3 perl openssl redis-server g++ musl-tools nodejs bc procps util-linux'
 
 wanted=
 for group in "$@"; do
 	case $group in
 	build) wanted="$wanted $build" ;;
+	demo) wanted="$wanted linux-perf" ;;
 	test) wanted="$wanted $test" ;;
 	*) echo "deps.sh: unknown group $group" >&2; exit 2 ;;
 	esac

@@ -126,6 +126,17 @@ static bool is_libc(const struct process_map *map)
 	return name && (!strncmp(name, "/libc.", 6) || !strncmp(name, "/libc-", 6) || !strncmp(name, "/ld-musl", 8));
 }
 
+/* A loaded file has its segments side by side; text alone is a copy that a dead utap was preparing, and may be unmapped. */
+static bool stands_alone(const struct process_maps *maps, size_t i)
+{
+	const struct process_map *map = &maps->map[i];
+	const struct process_map *before = i ? map - 1 : NULL;
+	const struct process_map *after = i + 1 < maps->count ? map + 1 : NULL;
+
+	return map->inode && !(before && before->inode == map->inode && before->end == map->start) &&
+	       !(after && after->inode == map->inode && after->start == map->end);
+}
+
 static int find_code(struct engine_loan *loan, const struct process_maps *maps)
 {
 	_cleanup_free_ uint8_t *buffer = malloc(SCAN_CHUNK);
@@ -139,7 +150,7 @@ static int find_code(struct engine_loan *loan, const struct process_maps *maps)
 
 			if (!strcmp(map->path, "[vdso]"))
 				vdso = map;
-			if (map->execute && map->read && is_libc(map) == (pass == 0) && !strstr(map->path, WIRE_NAME))
+			if (map->execute && map->read && is_libc(map) == (pass == 0) && !stands_alone(maps, i))
 				scan_map(loan, map, buffer);
 		}
 	if (loan->syscall_ret && loan->restorer)
