@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -115,6 +116,15 @@ static void print_row(const struct report_row *row)
 	printf("%-58s %14s %12s  %-7s %s\n", row->name, measured, target, status_text[row->status], row->note);
 }
 
+/* Numbers of a machine that did other things meanwhile are worth less. */
+static void print_machine(void)
+{
+	double load[1] = { 0 };
+
+	if (getloadavg(load, 1) == 1)
+		printf("\n%ld CPUs, load average %.2f (the benchmark alone: about 2)\n", sysconf(_SC_NPROCESSORS_ONLN), load[0]);
+}
+
 void report_print(const struct report *report)
 {
 	size_t missed = 0, absent = 0;
@@ -129,6 +139,7 @@ void report_print(const struct report *report)
 		missed += row->status == REPORT_MISSED || row->status == REPORT_FAILED;
 		absent += row->status == REPORT_SKIPPED;
 	}
+	print_machine();
 	if (missed)
 		printf("\n%zu MISSED", missed);
 	else

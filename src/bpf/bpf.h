@@ -70,12 +70,14 @@ enum bpf_kind {
  *
  * Both kinds: known opcodes with reserved fields zero (RFC 9669), jumps inside the program and not into the middle of a
  * 16-byte load, no fall off the end, r10 not written, only initialised registers read.
+ * BPF_STANDALONE also: no recursion, at most 8 nested frames of BPF_STACK bytes, each with its own r10.
  * BPF_PROBE also: no backward jump, stack accesses inside BPF_PROBE_STACK, context read only at constant offsets that name a
- * register (u8..u64 within one register), memory stores only to the stack or between RING_RESERVE and RING_SUBMIT
+ * register (u8..u64 within one register; not ISA_IP, since one program serves many places), memory stores only to the stack or between RING_RESERVE and RING_SUBMIT
  * to the reserved bytes (constant offsets inside the reserved size), a reservation tested against 0 before use and always
  * submitted or discarded, no direct loads from other memory (READ_USER is the way), helper arguments of the right kind. Between
  * RESERVE and SUBMIT the code is restartable: no register that was live at RESERVE is written, no helper
- * but TIME, PID_TGID, CPU, COOKIE is called, no atomic operation, no stack store.
+ * but TIME, PID_TGID, CPU, COOKIE is called, no atomic operation, no stack store. Records are multiples of 8 bytes, from 24
+ * (struct wire_record) to WIRE_RECORD_MAX, those of RING_OUTPUT to BPF_PROBE_STACK.
  *
  * Return: 0; -EINVAL with "instruction N: ..." in @err; -ENOMEM.
  */
@@ -104,11 +106,14 @@ struct bpf_target {
  *
  * Entry: by `call`, with eax = the probe's id (zero-extended), the probed place's rax at 8(%rsp), its rsp = %rsp + 144, everything else as at
  * the probed place, flags included. The code returns with `ret`; it preserves every register (but rax) and the flags, uses less than
- * 256 bytes of stack (the 144 included), no vector register, and touches no memory but its own, the rings and, in STACK_WORD, the
- * page that rsp points into.
+ * 256 bytes of stack (the 144 included; a counter 160, a record 184; a program that uses nearly all registers up to 272, the BPF
+ * stack adds 64, reading memory 32, a call of the runtime 16 and what the runtime needs), no vector register, and touches
+ * no memory but its own, the rings and, in STACK_WORD, the page that rsp points into.
  *
  * Records and counters are committed by one store inside an rseq critical section where target->rseq_offset is set and the
  * thread is registered (cpu_id >= 0), else through locked cells and counters. The descriptors (32-byte aligned) are emitted with the code.
+ * The thread's rseq_cs names one only while its ip or a return address is inside the body: then nobody must unmap or overwrite it
+ * (the kernel would kill the process), afterwards it may go. A discarded cell is published with the first 8 bytes 0.
  *
  * Return: 0; -ENOSPC, -ERANGE from the emitter; -EINVAL for a program bpf_check() would refuse; -ENOMEM.
  * Source: the kernel's rseq ABI (include/uapi/linux/rseq.h); RFC 9669.

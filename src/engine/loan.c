@@ -31,6 +31,7 @@
 #define SCRATCH 4096
 #define STACK_ROOM (FRAME_ROOM + SCRATCH + 1024) /* needed below the stack pointer, in its mapping */
 #define CALL_TIMEOUT_MS 30000
+#define PASSED_OVER 4 /* threads in timed waits that are passed over at first */
 #define SCAN_CHUNK (1U << 20)
 #define ALL_SIGNALS (~0ULL)
 
@@ -259,14 +260,27 @@ static int borrow_stopped(struct engine_loan *loan, const struct process_maps *m
 
 static bool can_stop(char state) { return strchr("RST", state) != NULL; }
 
+/*
+ * A thread taken out of a timed wait cannot be brought back into the rest of it by a signal frame: should we die, it would wait anew, or,
+ * taken out for a second time, see EINTR. So others are tried first, a few of them.
+ */
+static bool is_in_timed_wait(pid_t tid)
+{
+	struct user_regs_struct regs;
+
+	return !thread_regs(tid, &regs) && (int64_t)regs.orig_rax >= 0 && (int64_t)regs.rax == -516; /* ERESTART_RESTARTBLOCK */
+}
+
 static int borrow_any(struct engine_loan *loan, const struct process_maps *maps, bool suspend_seccomp)
 {
 	_cleanup_free_ pid_t *tids = NULL;
 	long count = process_threads(loan->pid, &tids);
 	int error = count < 0 ? (int)count : -ENOTSUP;
+	long passed_over = 0;
 
-	for (long i = 0; i < count; i++) {
+	for (long n = 0; n < count + passed_over; n++) {
 		struct process_status status;
+		long i = n < count ? n : n - count;
 
 		if (process_status_read(tids[i], &status) || !can_stop(status.state))
 			continue;
@@ -277,7 +291,12 @@ static int borrow_any(struct engine_loan *loan, const struct process_maps *maps,
 		if (error)
 			return error;
 		loan->tid = tids[i];
-		error = borrow_stopped(loan, maps);
+		if (n < count && passed_over < PASSED_OVER && is_in_timed_wait(tids[i])) {
+			passed_over = i + 1;
+			error = -ENOTSUP;
+		} else {
+			error = borrow_stopped(loan, maps);
+		}
 		if (!error)
 			return 0;
 		thread_detach(tids[i]);

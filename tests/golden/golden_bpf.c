@@ -41,9 +41,9 @@ static const struct bpf_target target = {
 
 static void print_program(FILE *out, const struct bpf_insn *program, size_t count)
 {
-	char *text;
+	char *text = NULL;
 
-	if (bpf_disassemble(program, count, &text) < 0)
+	if (bpf_disassemble(program, count, &text) < 0 || !text)
 		return;
 
 	const char *line = text;

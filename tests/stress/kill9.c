@@ -3,8 +3,8 @@
  * utap is killed with SIGKILL at random instants of attach, tracing and detach. Each time the target must go on with correct results,
  * and `utap detach` must bring back its text, mappings and descriptors.
  *
- * Usage: kill9 UTAP TARGET [ROUNDS [SEED]]; or with the environment: UTAP_KILLS, UTAP_SEED. TARGET: a program that prints its pid,
- * ends on SIGTERM and says EXIT-SUCCESS when all its results were right (tests/programs/worker).
+ * Usage: kill9 UTAP ROUNDS TARGET [ARG]. ROUNDS 0: what UTAP_KILLS says, else 100; UTAP_SEED repeats a run. TARGET: a program that prints
+ * its pid, ends on SIGTERM and says EXIT-SUCCESS when all its results were right (tests/programs).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +20,7 @@
 #include "intact.h"
 
 #define MAX_ARGS 24
+#define KINDS 4
 
 static uint64_t now_us(void)
 {
@@ -88,31 +89,47 @@ static void show(const char *path)
 		fclose(file);
 }
 
-/* The kinds of run that are killed. @file: an output file. */
-static void make_args(unsigned kind, char *utap, char *pid, char *file, char **argv)
-{
-	static char stat[] = "stat", record[] = "record", e[] = "-e", p[] = "-p", d[] = "-d", o[] = "-o";
-	static char handle[] = "handle_request n=%si:u64", hash[] = "worker_hash", many[] = "libc:*mem*", all[] = "worker:*";
-	static char strdup_[] = "libc:strdup", soon[] = "0.004";
-	char *const kinds[4][MAX_ARGS] = {
-		{ utap, stat, e, hash, e, strdup_, p, pid, d, soon },
-		{ utap, record, e, handle, e, hash, p, pid, d, soon, o, file },
-		{ utap, stat, e, many, e, all, p, pid, d, soon },
-		{ utap, record, e, all, p, pid, d, soon, o, file },
-	};
-
-	memcpy(argv, kinds[kind % 4], sizeof(kinds[0]));
-}
-
 struct state {
 	char *utap;
+	char probe[64], all[64]; /* one function of the target; all of them */
+	enum intact_how how;
 	char pid_text[16];
 	pid_t target;
 	struct intact before;
 	char log[64], file[64];
-	uint64_t longest_us[4]; /* of each kind, undisturbed */
-	unsigned killed, finished, cleaned;
+	uint64_t longest_us[KINDS]; /* of each kind, undisturbed */
+	unsigned killed, finished, killed_detach;
 };
+
+/* The kinds of run that are killed. */
+static void make_args(struct state *s, unsigned kind, char **argv)
+{
+	static char stat[] = "stat", record[] = "record", e[] = "-e", p[] = "-p", d[] = "-d", o[] = "-o";
+	static char libc_many[] = "libc:*mem*", libc_strdup[] = "libc:strdup", soon[] = "0.004";
+	bool has_libc = strstr(s->before.files, "/libc.so") != NULL;
+	char *many = has_libc ? libc_many : s->all, *strdup_ = has_libc ? libc_strdup : s->probe;
+	char *const kinds[KINDS][MAX_ARGS] = {
+		{ s->utap, stat, e, s->probe, e, strdup_, p, s->pid_text, d, soon },
+		{ s->utap, record, e, s->probe, p, s->pid_text, d, soon, o, s->file },
+		{ s->utap, stat, e, many, e, s->all, p, s->pid_text, d, soon },
+		{ s->utap, record, e, s->all, p, s->pid_text, d, soon, o, s->file },
+	};
+
+	memcpy(argv, kinds[kind % KINDS], sizeof(kinds[0]));
+}
+
+/* utap detach is killed, too, now and then. */
+static void kill_detach(struct state *s, uint64_t delay_us)
+{
+	char detach[] = "detach", p[] = "-p";
+	char *argv[] = { s->utap, detach, p, s->pid_text, NULL };
+	pid_t pid = start(argv, s->log);
+
+	if (wait_for(pid, delay_us) == -1) {
+		kill_and_reap(pid);
+		s->killed_detach++;
+	}
+}
 
 /* utap detach; repeated when a thread was still inside a trampoline. */
 static bool clean(struct state *s)
@@ -137,7 +154,7 @@ static bool clean(struct state *s)
 			free(why);
 			return false;
 		}
-		good = intact_check(s->target, &s->before, INTACT_ALL, sink);
+		good = intact_check(s->target, &s->before, s->how, sink);
 		fclose(sink);
 		if (good || i == 4)
 			fputs(why, stdout);
@@ -150,13 +167,13 @@ static bool clean(struct state *s)
 	return false;
 }
 
-static bool round_of(struct state *s, unsigned kind, uint64_t delay_us)
+static bool round_of(struct state *s, unsigned kind, uint64_t delay_us, uint64_t detach_delay_us)
 {
 	char *argv[MAX_ARGS];
 	pid_t pid;
 	int status;
 
-	make_args(kind, s->utap, s->pid_text, s->file, argv);
+	make_args(s, kind, argv);
 	pid = start(argv, s->log);
 	status = wait_for(pid, delay_us);
 	if (status == -1) {
@@ -173,17 +190,19 @@ static bool round_of(struct state *s, unsigned kind, uint64_t delay_us)
 		printf("the target is gone\n");
 		return false;
 	}
+	if (detach_delay_us)
+		kill_detach(s, detach_delay_us);
 	return clean(s);
 }
 
 /* How long a run takes when nobody kills it: delays are drawn from that. */
 static bool measure(struct state *s)
 {
-	for (unsigned kind = 0; kind < 4; kind++)
+	for (unsigned kind = 0; kind < KINDS; kind++)
 		for (int i = 0; i < 3; i++) {
 			uint64_t started = now_us();
 
-			if (!round_of(s, kind, 30000000))
+			if (!round_of(s, kind, 30000000, 0))
 				return false;
 			if (now_us() - started > s->longest_us[kind])
 				s->longest_us[kind] = now_us() - started;
@@ -191,11 +210,15 @@ static bool measure(struct state *s)
 	return true;
 }
 
-static bool start_target(struct state *s, char *program, const char *output)
+static bool start_target(struct state *s, char *program, char *arg, const char *output)
 {
-	char *argv[] = { program, NULL };
+	char *argv[] = { program, arg, NULL };
+	bool worker = strstr(program, "worker") != NULL;
 	FILE *file;
 
+	snprintf(s->probe, sizeof(s->probe), worker ? "handle_request n=%%si:u64" : "probed_step n=%%di:s64");
+	snprintf(s->all, sizeof(s->all), "%s:*", strrchr(program, '/') ? strrchr(program, '/') + 1 : program);
+	s->how = worker ? INTACT_ALL : INTACT_FILES;
 	s->target = start(argv, output);
 	for (int i = 0; i < 100 && !s->pid_text[0]; i++) {
 		usleep(20000);
@@ -232,43 +255,60 @@ static bool end_target(const struct state *s, const char *output)
 	return good && !status;
 }
 
+static bool run(struct state *s, unsigned rounds, uint64_t seed)
+{
+	bool good = measure(s);
+
+	for (unsigned i = 0; good && i < rounds; i++) {
+		unsigned kind = (unsigned)random_next(&seed);
+		uint64_t delay = random_next(&seed) % s->longest_us[kind % KINDS];
+		uint64_t detach_delay = random_next(&seed) % 3 ? 0 : random_next(&seed) % 15000;
+
+		good = round_of(s, kind, delay, detach_delay);
+		if (!good)
+			printf("round %u, kind %u, killed after %llu us, detach after %llu us\n", i, kind % KINDS,
+			       (unsigned long long)delay, (unsigned long long)detach_delay);
+	}
+	printf("killed %u times, ended before %u times; detach killed %u times\n", s->killed, s->finished, s->killed_detach);
+	return good;
+}
+
+static void remove_files(struct state *s, const char *output)
+{
+	char old[80];
+
+	snprintf(old, sizeof(old), "%s.old", s->file);
+	unlink(output);
+	unlink(s->log);
+	unlink(s->file);
+	unlink(old);
+}
+
 int main(int argc, char **argv)
 {
-	const char *rounds_text = argc > 3 ? argv[3] : getenv("UTAP_KILLS");
-	const char *seed_text = argc > 4 ? argv[4] : getenv("UTAP_SEED");
-	unsigned rounds = rounds_text ? (unsigned)atoi(rounds_text) : 100;
+	unsigned rounds = argc > 2 ? (unsigned)atoi(argv[2]) : 0;
+	const char *seed_text = getenv("UTAP_SEED");
 	uint64_t seed = seed_text ? strtoull(seed_text, NULL, 0) : now_us() * 2654435761u | 1;
-	struct state s = { .utap = argc > 2 ? argv[1] : NULL };
+	struct state s = { .utap = argc > 3 ? argv[1] : NULL };
 	char output[64];
 	bool good;
 
-	if (argc < 3) {
-		fprintf(stderr, "usage: kill9 UTAP TARGET [ROUNDS [SEED]]\n");
+	if (argc < 4) {
+		fprintf(stderr, "usage: kill9 UTAP ROUNDS TARGET [ARG]\n");
 		return 2;
 	}
+	if (!rounds)
+		rounds = getenv("UTAP_KILLS") ? (unsigned)atoi(getenv("UTAP_KILLS")) : 100;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	printf("seed %#llx\n", (unsigned long long)seed);
 	snprintf(output, sizeof(output), "kill9.%d.out", getpid());
 	snprintf(s.log, sizeof(s.log), "kill9.%d.log", getpid());
 	snprintf(s.file, sizeof(s.file), "kill9.%d.data", getpid());
-	good = start_target(&s, argv[2], output) && measure(&s);
-	for (unsigned i = 0; good && i < rounds; i++) {
-		unsigned kind = (unsigned)random_next(&seed);
-		uint64_t delay = random_next(&seed) % s.longest_us[kind % 4];
-
-		good = round_of(&s, kind, delay);
-		if (!good)
-			printf("round %u, kind %u, killed after %llu us\n", i, kind % 4, (unsigned long long)delay);
-	}
-	printf("killed %u times, ended before %u times\n", s.killed, s.finished);
+	good = start_target(&s, argv[3], argc > 4 ? argv[4] : NULL, output) && run(&s, rounds, seed);
 	if (s.target > 0)
 		good = end_target(&s, output) && good;
 	intact_free(&s.before);
-	unlink(output);
-	unlink(s.log);
-	unlink(s.file);
-	strcat(s.file, ".old");
-	unlink(s.file);
+	remove_files(&s, output);
 	if (good)
 		puts("EXIT-SUCCESS");
 	return good ? 0 : 1;
