@@ -121,9 +121,9 @@ static void note_report(struct cli *cli, const struct session_report *report)
 	if (cli->options.verbose)
 		cli_note(cli,
 			 "%zu place%s restored in %.1f ms, a thread stopped for at most %.1f ms of it; %" PRIu64
-			 " bytes of text compared with the files: equal",
+			 " bytes of text compared with the files%s",
 			 report->sites, report->sites == 1 ? "" : "s", (double)report->detach_ns / 1e6,
-			 (double)report->stopped_ns / 1e6, report->text_checked);
+			 (double)report->stopped_ns / 1e6, report->text_checked, report->text_foreign ? "" : ": equal");
 	if (report->kept)
 		cli_note(
 		    cli,

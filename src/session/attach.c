@@ -257,6 +257,14 @@ static void back_out(struct attaching *a)
 		base_log(BASE_LOG_WARN, "memory of ours stays in process %d", a->process->pid);
 }
 
+static int nothing_probed(const struct session *session, struct utap_error *err)
+{
+	if (session->refused == 1)
+		return base_error(err, -ENOTSUP, UTAP_ERROR_REFUSED, "cannot probe %.240s: %.240s", session->first_place,
+				  session->first_refusal);
+	return base_error(err, -ENOTSUP, UTAP_ERROR_REFUSED, "none of %u places could be probed", session->refused);
+}
+
 static long attach_target(struct attaching *a, struct utap_error *err)
 {
 	struct patch_options options;
@@ -268,8 +276,7 @@ static long attach_target(struct attaching *a, struct utap_error *err)
 	if (error)
 		return error;
 	if (!a->nsites)
-		return base_error(err, -ENOTSUP, UTAP_ERROR_REFUSED, "no place could be probed: %s",
-				  a->session->first_refusal);
+		return nothing_probed(a->session, err);
 	session_progress(a->session, "patching", 0, a->nsites);
 	options = geometry(a->session);
 	error = patch_target_setup(a->target, &options, a->sites, a->nsites, err);
@@ -279,14 +286,14 @@ static long attach_target(struct attaching *a, struct utap_error *err)
 		error = patch_target_apply(a->target, a->sites, a->nsites, (uint32_t)a->session->nspecs, emit_body, a, err);
 	applied = error ? 0 : count_applied(a);
 	if (!error && !applied)
-		error = base_error(err, -ENOTSUP, UTAP_ERROR_REFUSED, "no place could be probed: %s",
-				   a->session->first_refusal);
+		error = nothing_probed(a->session, err);
 	if (!error && keep_sites(a))
 		error = base_error_system(err, -ENOMEM, "cannot keep the list of places");
 	if (error) {
 		back_out(a);
 		return error;
 	}
+	session_flush_refusal(a->session);
 	return (long)applied;
 }
 

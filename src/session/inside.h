@@ -75,7 +75,9 @@ struct session {
 	struct trace_reader *reader;
 	uint64_t polled_ns;
 	uint32_t refused;                 /* places, in all attaches */
+	char first_place[1400];
 	char first_refusal[400];
+	bool first_waits;                 /* not reported yet */
 };
 
 /** session_file_of() - the file behind a mapping, opened at the first call; 0 or negative errno */
@@ -112,5 +114,6 @@ int session_run_to_start(pid_t pid, struct utap_error *err) BASE_MUST_CHECK;
 
 void session_progress(const struct session *session, const char *what, size_t done, size_t total);
 void session_refuse(struct session *session, const char *place, const char *why);
+void session_flush_refusal(struct session *session);
 
 #endif

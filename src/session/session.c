@@ -78,12 +78,30 @@ void session_progress(const struct session *session, const char *what, size_t do
 		session->options.progress(session->options.progress_arg, what, done, total);
 }
 
-void session_refuse(struct session *session, const char *place, const char *why)
+static void report_refusal(const struct session *session, const char *place, const char *why)
 {
-	if (!session->refused++)
-		snprintf(session->first_refusal, sizeof(session->first_refusal), "%s", why);
 	if (session->options.refused)
 		session->options.refused(session->options.refused_arg, place, why);
+}
+
+/* The first waits: should it stay the only one and nothing be probed, it is told once, as the error. */
+void session_refuse(struct session *session, const char *place, const char *why)
+{
+	if (!session->refused++) {
+		snprintf(session->first_place, sizeof(session->first_place), "%s", place);
+		snprintf(session->first_refusal, sizeof(session->first_refusal), "%s", why);
+		session->first_waits = true;
+		return;
+	}
+	session_flush_refusal(session);
+	report_refusal(session, place, why);
+}
+
+void session_flush_refusal(struct session *session)
+{
+	if (session->first_waits)
+		report_refusal(session, session->first_place, session->first_refusal);
+	session->first_waits = false;
 }
 
 /* ---- probes ---- */

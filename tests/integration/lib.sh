@@ -103,8 +103,12 @@ expect_error()
 	[ "$(grep -c '^utap: ' stderr)" -le "${3:-1}" ] || problem "not one sentence: $(cat stderr)"
 }
 
-# Hits of an event in the JSON of `utap stat --json`.
-hits() { sed -n -e 's/.*"event":"'"$1"'"[^}]*"hits":\([0-9]*\).*/\1/p' stdout; }
+# Hits of the events that a pattern matches, in the JSON of `utap stat --json`; nothing when there is none.
+hits()
+{
+	tr '}' '\n' < stdout | sed -n -e 's/.*"event":"\('"$1"'\)".*"hits":\([0-9]*\).*/\2/p' |
+		awk '{ sum += $1 } END { if (NR) printf "%d", sum }'
+}
 expect_hits() { [ "$(hits "$1")" -gt "${2:-0}" ] 2> /dev/null || problem "$1 was hit '$(hits "$1")' times: $(head -c 300 stderr)"; }
 
 # as_before [all|files]: mappings, text, descriptors of the target

@@ -27,7 +27,8 @@ for shape in worker worker-nopie worker-static worker-static-pie worker-musl; do
 	begin "target $shape"
 	if [ -x "$programs/$shape" ]; then
 		target "$programs/$shape"
-		both handle_request 'handle_request n=%si:u64' worker_hash
+		# Of a static program with its heap close by, not each of the three can be probed at each place of the heap.
+		both 'handle_request\|worker_[a-z]*' 'handle_request n=%si:u64' worker_hash worker_lookup
 		finish
 	else
 		skip "it was not built (musl-tools is not installed)"

@@ -158,6 +158,17 @@ struct place *places_at(struct places *places, const char *path, uint64_t offset
 	return NULL;
 }
 
+void places_function(const struct places *places, const struct place *place, char *text, size_t size)
+{
+	struct object *object = places->files[place->file].object;
+	const struct object_symbol *symbol = NULL;
+	uint64_t vaddr;
+
+	if (!object_offset_to_vaddr(object, place->offset, &vaddr))
+		symbol = object_symbol_at(object, vaddr);
+	snprintf(text, size, "%s", symbol && symbol->vaddr == vaddr ? symbol->name : "");
+}
+
 void places_name(const struct places *places, const struct place *place, char *text, size_t size)
 {
 	const struct places_file *file = &places->files[place->file];

@@ -8,6 +8,7 @@
 
 #define PLACES_FILES 2
 #define PLACES_RUNS 3 /* of the kernel, at most */
+#define PLACES_NAME 256
 
 struct place_count { /* as struct uprobes_counter */
 	uint64_t count;
@@ -20,6 +21,7 @@ struct place {
 	bool hot;       /* left out of the kernel's runs: see --budget */
 	bool unsure;    /* two runs of the kernel differ in the count */
 	bool unsure_sum;
+	bool excused;   /* differs for a known reason */
 	bool no_kernel; /* it cannot have a uprobe: uprobes_cannot() */
 	enum patch_layer layer;
 	uint32_t id;    /* of utap's session */
@@ -61,6 +63,9 @@ struct place *places_at(struct places *places, const char *path, uint64_t offset
 
 /** places_name() - "libc.so.6:malloc" or "gzip:0x1230", for messages */
 void places_name(const struct places *places, const struct place *place, char *text, size_t size);
+
+/** places_function() - the name of the function that begins there, "" when it has none */
+void places_function(const struct places *places, const struct place *place, char *text, size_t size);
 
 /** places_code() - up to @size bytes there; how many */
 size_t places_code(const struct places *places, const struct place *place, uint8_t *to, size_t size);
