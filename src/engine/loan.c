@@ -31,6 +31,7 @@
 #define SCRATCH 4096
 #define STACK_ROOM (FRAME_ROOM + SCRATCH + 1024) /* needed below the stack pointer, in its mapping */
 #define CALL_TIMEOUT_MS 30000
+#define ROUNDS 3      /* over all threads */
 #define PASSED_OVER 4 /* threads in timed waits that are passed over at first */
 #define SCAN_CHUNK (1U << 20)
 #define ALL_SIGNALS (~0ULL)
@@ -271,35 +272,48 @@ static bool is_in_timed_wait(pid_t tid)
 	return !thread_regs(tid, &regs) && (int64_t)regs.orig_rax >= 0 && (int64_t)regs.rax == -516; /* ERESTART_RESTARTBLOCK */
 }
 
+/* 0; -EAGAIN it was passed over; others */
+static int borrow_thread(struct engine_loan *loan, const struct process_maps *maps, pid_t tid, bool suspend_seccomp,
+			 bool may_pass_over)
+{
+	struct process_status status;
+	int error;
+
+	if (process_status_read(tid, &status) || !can_stop(status.state))
+		return -ENOTSUP;
+	loan->since = base_now_ns();
+	error = thread_seize(tid, suspend_seccomp);
+	if (error)
+		return error;
+	loan->tid = tid;
+	error = may_pass_over && is_in_timed_wait(tid) ? -EAGAIN : borrow_stopped(loan, maps);
+	if (error)
+		thread_detach(tid);
+	return error;
+}
+
+/* A thread that is just ending cannot be had either, with -ESRCH or -EPERM: then another, and once all went, the same again. */
 static int borrow_any(struct engine_loan *loan, const struct process_maps *maps, bool suspend_seccomp)
 {
-	_cleanup_free_ pid_t *tids = NULL;
-	long count = process_threads(loan->pid, &tids);
-	int error = count < 0 ? (int)count : -ENOTSUP;
-	long passed_over = 0;
+	int error = -ENOTSUP;
 
-	for (long n = 0; n < count + passed_over; n++) {
-		struct process_status status;
-		long i = n < count ? n : n - count;
+	for (int round = 0; round < ROUNDS; round++) {
+		_cleanup_free_ pid_t *tids = NULL;
+		long count = process_threads(loan->pid, &tids);
+		long passed_over = 0;
 
-		if (process_status_read(tids[i], &status) || !can_stop(status.state))
-			continue;
-		loan->since = base_now_ns();
-		error = thread_seize(tids[i], suspend_seccomp);
-		if (error == -ESRCH)
-			continue;
-		if (error)
-			return error;
-		loan->tid = tids[i];
-		if (n < count && passed_over < PASSED_OVER && is_in_timed_wait(tids[i])) {
-			passed_over = i + 1;
-			error = -ENOTSUP;
-		} else {
-			error = borrow_stopped(loan, maps);
+		if (count < 0)
+			return (int)count;
+		for (long i = 0; i < count; i++) {
+			int result = borrow_thread(loan, maps, tids[i], suspend_seccomp, !round && passed_over < PASSED_OVER);
+
+			if (!result || (result != -ESRCH && result != -EPERM && result != -EAGAIN && result != -ENOTSUP))
+				return result;
+			passed_over += result == -EAGAIN;
+			error = result == -EAGAIN ? error : result;
 		}
-		if (!error)
-			return 0;
-		thread_detach(tids[i]);
+		if (!passed_over)
+			nanosleep(&(struct timespec){ .tv_nsec = 500000 }, NULL);
 	}
 	return error;
 }
@@ -314,11 +328,15 @@ static bool is_ours(pid_t pid)
 
 static int lend_error(pid_t pid, int code, bool seccomp, struct utap_error *err)
 {
+	struct process_status status;
+
 	if (seccomp && (code == -EPERM || code == -EINVAL))
 		return base_error(err, -ENOTSUP, UTAP_ERROR_REFUSED,
 				  "process %d is confined by seccomp, and suspending its filter needs root "
 				  "(CAP_SYS_ADMIN) and a kernel with CONFIG_CHECKPOINT_RESTORE; run utap as root",
 				  pid);
+	if (code == -ENOTSUP && !process_status_read(pid, &status) && status.tracer)
+		return process_explain(pid, -EPERM, err);
 	if (code == -ENOTSUP)
 		return base_error(err, code, UTAP_ERROR_REFUSED,
 				  "no thread of process %d can be borrowed: each is in an uninterruptible wait or has less than "

@@ -156,11 +156,12 @@ static int compare_changes(const void *a, const void *b)
 static int switch_text(struct applying *a, struct utap_error *err)
 {
 	_cleanup_free_ struct patch_run *runs = NULL;
-	long nruns = patch_runs(a->target, a->target->journal, a->target->sites, &runs);
+	long nruns;
 
+	qsort(a->changes, a->nchanges, sizeof(*a->changes), compare_changes);
+	nruns = patch_runs(a->target, a->changes, a->nchanges, &runs);
 	if (nruns < 0)
 		return base_error_system(err, (int)nruns, "cannot plan the change of text");
-	qsort(a->changes, a->nchanges, sizeof(*a->changes), compare_changes);
 	return patch_text_switch(a->target, runs, (size_t)nruns, a->changes, a->nchanges, err);
 }
 

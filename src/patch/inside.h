@@ -91,9 +91,6 @@ struct patch_run {
 	bool staged;     /* they are mapped there */
 	bool locked;     /* the text was locked in memory */
 };
-/** patch_runs() - the stretches that cover the addresses [addr, addr + length) given by sites; sorted; @ret heap */
-long patch_runs(struct patch_target *target, const struct wire_site *sites, size_t count, struct patch_run **ret);
-
 /** Bytes to be written into text. */
 struct patch_change {
 	utap_addr addr;
@@ -101,6 +98,9 @@ struct patch_change {
 	uint8_t old[ISA_INSN_MAX];   /* what must stand there just before */
 	uint8_t bytes[ISA_INSN_MAX];
 };
+/** patch_runs() - the stretches that cover @changes; sorted; @ret heap; count or negative errno */
+long patch_runs(struct patch_target *target, const struct patch_change *changes, size_t count, struct patch_run **ret);
+
 /**
  * patch_text_switch() - replace pages so that @changes (sorted by address) are in the text; the only writer of text
  * Return: 0; -EPERM sealed; -EBUSY text changed under us; -ENOMEM mappings exhausted; -ESRCH.
@@ -120,6 +120,12 @@ void patch_send_home(const struct patch_target *target);
 
 /** patch_target_sharers() - processes that run in the very address space of @target (vfork); heap array, count or negative errno */
 long patch_target_sharers(const struct patch_target *target, pid_t **ret) BASE_MUST_CHECK;
+
+/**
+ * patch_text_mend() - text that equals its file again, but is split into several mappings, becomes one mapping of the file again
+ * Nothing is lost when it cannot be done (the file is out of reach, pages are locked): the mappings stay split.
+ */
+void patch_text_mend(struct patch_target *target);
 
 /** patch_note_stop() - remember the longest stop */
 static inline void patch_note_stop(struct patch_target *target, uint64_t ns)

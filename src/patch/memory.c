@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -494,14 +495,29 @@ static void find_facts(struct patch_target *target, const struct engine_loan *lo
 	}
 }
 
+/* Programs read the time with rdtsc: where that is forbidden (PR_SET_TSC, strict seccomp) it would end the target. */
+static int check_clock(struct patch_target *target, struct engine_loan *loan)
+{
+	utap_addr at = engine_loan_scratch(loan);
+	int64_t result;
+	int mode = 0;
+	int error = call(loan, SYS_prctl, &result, PR_GET_TSC, at, 0, 0, 0, 0);
+
+	if (!error)
+		error = process_read(target->mem, at, &mode, sizeof(mode));
+	return error ? error : mode == PR_TSC_SIGSEGV ? -ENOTSUP : 0;
+}
+
 static int set_up(struct patch_target *target, struct engine_loan *loan, struct patch_site *sites, size_t count)
 {
 	uint32_t pid = (uint32_t)target->pid;
 	struct process_status status;
 	int64_t fd = -1;
 	int64_t result;
-	int error = make_file(target, loan, &fd);
+	int error = check_clock(target, loan);
 
+	if (!error)
+		error = make_file(target, loan, &fd);
 	if (!error)
 		error = open_ours(target, engine_loan_tid(loan), fd);
 	if (!error && !process_status_read(target->pid, &status) && status.seccomp)
@@ -524,6 +540,10 @@ static int setup_error(const struct patch_target *target, int code, struct utap_
 {
 	if (code == -ESRCH)
 		return base_error(err, -ESRCH, UTAP_ERROR_GONE, "process %d exited during the attach", target->pid);
+	if (code == -ENOTSUP)
+		return base_error(err, code, UTAP_ERROR_REFUSED,
+				  "process %d may not read the processor's clock (strict seccomp, or PR_SET_TSC), which probes need",
+				  target->pid);
 	if (code == -EMFILE || code == -ENFILE)
 		return base_error(err, code, UTAP_ERROR_SYSTEM,
 				  "process %d has no free file descriptor, and one is needed for a moment; raise its limit "

@@ -9,6 +9,7 @@
  *   fill:    through /proc/PID/mem; pages that nothing changes stay file pages
  *   switch:  mremap(stage -> text, MREMAP_FIXED)
  *   undo:    the same move, without a way back: what is left at the text's place are the file's pages
+ *   mend:    a segment that equals its file again, but is in pieces, is mapped anew as a whole
  *
  * A stretch with private pages (somebody else's changes would vanish while it is moved), a locked one, and kernels that cannot move
  * file mappings (before 5.13) are staged by mapping the file anew: mmap(PROT_READ | PROT_EXEC, MAP_PRIVATE, file, offset).
@@ -44,13 +45,13 @@ static int compare_addr(const void *a, const void *b)
 }
 
 /* Both pages of a change that straddles two. */
-static size_t list_pages(const struct wire_site *sites, size_t count, utap_addr *pages)
+static size_t list_pages(const struct patch_change *changes, size_t count, utap_addr *pages)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < count; i++) {
-		utap_addr first = base_align_down(sites[i].addr, BASE_PAGE);
-		utap_addr last = base_align_down(sites[i].addr + sites[i].changed - 1, BASE_PAGE);
+		utap_addr first = base_align_down(changes[i].addr, BASE_PAGE);
+		utap_addr last = base_align_down(changes[i].addr + changes[i].length - 1, BASE_PAGE);
 
 		pages[n++] = first;
 		if (last != first)
@@ -81,7 +82,7 @@ static void merge_runs_of_mapping(struct patch_run *runs, size_t *count)
 	*count = kept;
 }
 
-long patch_runs(struct patch_target *target, const struct wire_site *sites, size_t count, struct patch_run **ret)
+long patch_runs(struct patch_target *target, const struct patch_change *changes, size_t count, struct patch_run **ret)
 {
 	_cleanup_free_ utap_addr *pages = malloc((2 * count + 1) * sizeof(*pages));
 	struct patch_run *runs = calloc(2 * count + 1, sizeof(*runs));
@@ -92,7 +93,7 @@ long patch_runs(struct patch_target *target, const struct wire_site *sites, size
 		free(runs);
 		return -ENOMEM;
 	}
-	npages = list_pages(sites, count, pages);
+	npages = list_pages(changes, count, pages);
 	for (size_t i = 0; i < npages; i++) {
 		struct patch_run *last = n ? &runs[n - 1] : NULL;
 		const struct process_map *map = last && pages[i] < last->map->end ? last->map :
@@ -442,26 +443,6 @@ static int switch_stages(struct switching *s)
 	return error;
 }
 
-/*
- * Undone stretches are ordinary file pages again, but still mappings of their own: the kernel merges neighbours only when their flags
- * change. Change a flag that means nothing here (the read-ahead hint) and change it back.
- */
-static void merge_mappings(struct switching *s)
-{
-	_cleanup_free_ struct wire_call *calls = calloc(2 * s->nruns + 1, sizeof(*calls));
-	size_t n = 0;
-	size_t made;
-
-	for (int advice = MADV_RANDOM; calls && advice >= MADV_NORMAL; advice--)
-		for (size_t i = 0; i < s->nruns; i++)
-			if (s->runs[i].pristine)
-				calls[n++] = (struct wire_call){ .number = SYS_madvise,
-								 .args = { s->runs[i].start, s->runs[i].size, (uint64_t)advice } };
-	if (n && patch_calls(s->target, s->loan, calls, n, &made))
-		base_log(BASE_LOG_DEBUG, "mappings of process %d stay split", s->target->pid);
-}
-static_assert(MADV_RANDOM == MADV_NORMAL + 1, "two kinds of advice in a row");
-
 /* New pages do not inherit mlock(). Not being able to lock them again is no reason to fail: the limit may be lower now. */
 static void lock_again(struct switching *s)
 {
@@ -531,8 +512,6 @@ int patch_text_switch(struct patch_target *target, struct patch_run *runs, size_
 		error = fill_stages(&s);
 	if (!error)
 		error = switch_stages(&s);
-	if (!error)
-		merge_mappings(&s);
 	lock_again(&s);
 	drop_stages(&s);
 	patch_note_stop(target, engine_return(s.loan));
@@ -542,4 +521,69 @@ int patch_text_switch(struct patch_target *target, struct patch_run *runs, size_
 		return error;
 	}
 	return error ? switch_error(target, error, where, err) : 0;
+}
+
+/* ---- mending ---- */
+
+/* The mappings that show a segment must be nothing but pieces of it, and their bytes the file's. */
+static bool is_mendable(struct patch_target *target, const struct patch_module *module, utap_addr start, utap_addr end,
+			uint64_t offset)
+{
+	uint8_t page[BASE_PAGE];
+	size_t pieces = 0;
+
+	for (utap_addr at = start; at < end; pieces++) {
+		const struct process_map *map = process_maps_at(&target->maps, at);
+
+		if (!map || map->inode != module->inode || !map->execute || map->write || map->shared ||
+		    map->offset + (at - map->start) != offset + (at - start))
+			return false;
+		at = map->end;
+	}
+	for (utap_addr at = start; pieces > 1 && at < end; at += BASE_PAGE) {
+		struct patch_run run = { .module = (struct patch_module *)(uintptr_t)module };
+
+		if (process_read(target->mem, at, page, sizeof(page)) || !equals_file(&run, at, page))
+			return false;
+	}
+	return pieces > 1 && !process_is_locked(target->pid, start);
+}
+
+static void mend_segment(struct patch_target *target, struct patch_module *module, utap_addr start, utap_addr end,
+			 uint64_t offset)
+{
+	uint64_t args[6] = { start, end - start, RX, MAP_PRIVATE | MAP_FIXED, 0, offset };
+	struct engine_loan *loan;
+	int64_t result;
+	int64_t fd;
+
+	if (engine_lend(target->pid, target->mem, &loan, NULL))
+		return;
+	if (!patch_open_file(target, loan, module, &fd, NULL)) {
+		args[4] = (uint64_t)fd;
+		if (engine_call(loan, SYS_mmap, args, &result) || result < 0)
+			base_log(BASE_LOG_DEBUG, "the text of %s stays in several mappings", module->path);
+		patch_close_file(loan, fd);
+	}
+	patch_note_stop(target, engine_return(loan));
+}
+
+void patch_text_mend(struct patch_target *target)
+{
+	if (patch_target_refresh(target, NULL))
+		return;
+	for (size_t i = 0; i < target->nmodules; i++) {
+		const struct object_segment *segments;
+		struct patch_module *module = target->modules[i];
+		size_t count = object_segments(module->object, &segments);
+
+		for (size_t j = 0; j < count; j++) {
+			utap_addr start = base_align_down(segments[j].vaddr, BASE_PAGE) + module->bias;
+			utap_addr end = base_align_up(segments[j].vaddr + segments[j].file_size, BASE_PAGE) + module->bias;
+			uint64_t offset = base_align_down(segments[j].offset, BASE_PAGE);
+
+			if (segments[j].execute && !segments[j].write && is_mendable(target, module, start, end, offset))
+				mend_segment(target, module, start, end, offset);
+		}
+	}
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Taking probes out. Text first: bytes that are still ours go back to the file's, whatever else changed in the page stays; pages that
- * equal the file again are mapped from it. Then memory, once no thread can be inside it: none has its instruction pointer
- * there, none has a signal frame on its stack that would return there, twice in a row.
+ * Taking probes out. First the places: bytes that are still ours go back to the file's, whatever else changed in the page stays. Then, once
+ * no thread can be inside our code (none has its instruction pointer there, none has a signal frame on its stack that would return
+ * there, twice in a row), the islands in padding: a thread may have taken the short jump to one and not yet the jump on it. Then memory.
  *
  * Any word on a stack that looks like one of our addresses would be too careful: trampolines leave their return addresses behind below the
  * stack pointer, where later frames with uninitialised buffers keep them, and pools at low addresses look like small numbers.
@@ -74,11 +74,14 @@ static bool becomes_pristine(const struct patch_target *target, const struct pat
 	return file && !memcmp(live, file, available < run->size ? available : run->size);
 }
 
-static size_t collect_changes(const struct patch_target *target, struct patch_change *changes, struct patch_report *report)
+static size_t collect_changes(const struct patch_target *target, bool islands, struct patch_change *changes,
+			      struct patch_report *report)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < target->sites; i++) {
+		if ((target->journal[i].kind == WIRE_SITE_ISLAND) != islands)
+			continue;
 		switch (look_at(target, &target->journal[i], &changes[n])) {
 		case SITE_OURS:
 			n++;
@@ -157,46 +160,16 @@ static void disarm(struct patch_target *target)
 				base_log(BASE_LOG_WARN, "cannot disarm a program in process %d", target->pid);
 }
 
-int patch_target_undo(struct patch_target *target, struct patch_report *report, struct utap_error *err)
-{
-	_cleanup_free_ struct patch_change *changes = calloc(target->sites + 1, sizeof(*changes));
-	_cleanup_free_ struct patch_run *runs = NULL;
-	size_t count;
-	long nruns;
-	int error;
-
-	if (!changes)
-		return base_error_system(err, -ENOMEM, "cannot undo");
-	if (target->adopted)
-		patch_send_home(target);
-	error = patch_target_refresh(target, err);
-	if (error)
-		return error;
-	count = collect_changes(target, changes, report);
-	if (count) {
-		nruns = patch_runs(target, target->journal, target->sites, &runs);
-		if (nruns < 0)
-			return base_error_system(err, (int)nruns, "cannot undo");
-		judge_runs(target, runs, (size_t)nruns, changes, count);
-		error = patch_text_switch(target, runs, (size_t)nruns, changes, count, err);
-		if (error)
-			return error;
-	}
-	if (report->kept)
-		disarm(target);
-	if (!patch_target_refresh(target, NULL))
-		check_text(target, report);
-	if (target->stopped_ns > report->stopped_ns)
-		report->stopped_ns = target->stopped_ns;
-	return 0;
-}
-
-/* ---- memory ---- */
+/* ---- who is inside ---- */
 
 static bool is_ours(const struct patch_target *target, utap_addr addr)
 {
 	for (size_t i = 0; i < target->npools; i++)
 		if (addr - target->pools[i].addr < target->pools[i].size)
+			return true;
+	for (size_t i = 0; i < target->sites; i++)
+		if (target->journal[i].kind == WIRE_SITE_ISLAND &&
+		    addr - target->journal[i].addr < target->journal[i].changed)
 			return true;
 	return space_find(&target->space, addr) != NULL;
 }
@@ -309,6 +282,65 @@ static int wait_until_idle(struct patch_target *target)
 	return clean < 2 ? -EAGAIN : 0;
 }
 
+/* ---- text, in order ---- */
+
+static int undo_pass(struct patch_target *target, bool islands, struct patch_report *report, struct utap_error *err)
+{
+	_cleanup_free_ struct patch_change *changes = calloc(target->sites + 1, sizeof(*changes));
+	_cleanup_free_ struct patch_run *runs = NULL;
+	size_t count;
+	long nruns;
+	int error = patch_target_refresh(target, err);
+
+	if (error)
+		return error;
+	if (!changes)
+		return base_error_system(err, -ENOMEM, "cannot undo");
+	count = collect_changes(target, islands, changes, report);
+	if (!count)
+		return 0;
+	nruns = patch_runs(target, changes, count, &runs);
+	if (nruns < 0)
+		return base_error_system(err, (int)nruns, "cannot undo");
+	judge_runs(target, runs, (size_t)nruns, changes, count);
+	return patch_text_switch(target, runs, (size_t)nruns, changes, count, err);
+}
+
+static bool has_islands(const struct patch_target *target)
+{
+	for (size_t i = 0; i < target->sites; i++)
+		if (target->journal[i].kind == WIRE_SITE_ISLAND)
+			return true;
+	return false;
+}
+
+int patch_target_undo(struct patch_target *target, struct patch_report *report, struct utap_error *err)
+{
+	int error = undo_pass(target, false, report, err);
+
+	if (!error && report->kept)
+		disarm(target);
+	else if (!error && has_islands(target)) {
+		error = wait_until_idle(target);
+		if (!error)
+			error = undo_pass(target, true, report, err);
+		else if (error == -EAGAIN) /* the islands stay, and what they lead to; release() will see the same */
+			error = 0;
+		else
+			error = process_explain(target->pid, error, err);
+	}
+	if (error)
+		return error;
+	patch_text_mend(target);
+	if (!patch_target_refresh(target, NULL))
+		check_text(target, report);
+	if (target->stopped_ns > report->stopped_ns)
+		report->stopped_ns = target->stopped_ns;
+	return 0;
+}
+
+/* ---- memory ---- */
+
 static struct wire_call unmap_call(utap_addr addr, uint64_t size)
 {
 	return (struct wire_call){ .number = SYS_munmap, .args = { addr, size } };
@@ -347,11 +379,22 @@ static int unmap_all(struct patch_target *target, struct engine_loan *loan)
 	return 0;
 }
 
+static bool islands_left(const struct patch_target *target)
+{
+	struct patch_change change;
+
+	for (size_t i = 0; i < target->sites; i++)
+		if (target->journal[i].kind == WIRE_SITE_ISLAND &&
+		    look_at(target, &target->journal[i], &change) == SITE_OURS)
+			return true;
+	return false;
+}
+
 int patch_target_release(struct patch_target *target, struct patch_report *report, struct utap_error *err)
 {
 	struct engine_loan *loan;
 	uint64_t memory, ring, stopped;
-	int error = report->kept ? -EAGAIN : wait_until_idle(target);
+	int error = report->kept || islands_left(target) ? -EAGAIN : wait_until_idle(target);
 
 	patch_target_cost(target, &memory, &ring, &stopped);
 	if (error == -EAGAIN) {

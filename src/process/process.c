@@ -275,6 +275,11 @@ int process_explain(pid_t pid, int code, struct utap_error *err)
 				  "process %d is already traced by pid %d (%s); detach that tracer first", pid,
 				  status.tracer, tracer);
 	}
+	if (code == -ESRCH)
+		return base_error(err, -ECHILD, UTAP_ERROR_GONE,
+				  "process %d has no memory to look at: it is a kernel thread, or just exiting or executing another "
+				  "program",
+				  pid);
 	if (code != -EPERM && code != -EACCES)
 		return base_error_system(err, code, "cannot access process %d", pid);
 	user_name(status.uid, owner, sizeof(owner));

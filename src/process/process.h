@@ -99,7 +99,7 @@ int process_auxv(pid_t pid, uint64_t type, uint64_t *ret) BASE_MUST_CHECK;
 
 /**
  * process_explain() - why a ptrace-like access to @pid failed with @code, as one sentence with what to do
- * Fills @err; returns a negative errno (-ESRCH, -EPERM, -EBUSY).
+ * Fills @err; returns a negative errno (-ESRCH, -ECHILD, -EPERM, -EBUSY).
  */
 int process_explain(pid_t pid, int code, struct utap_error *err);
 

@@ -347,8 +347,11 @@ long session_attach(struct session *session, pid_t pid, struct utap_error *err)
 		return base_error_system(err, (int)result, "cannot attach to process %d", pid);
 	result = patch_target_open(pid, &a.process->target, err);
 	a.target = a.process->target;
-	if (!result)
+	if (!result) {
 		result = attach_target(&a, err);
+		if (result < 0 && process_has_ended(pid)) /* whatever was said: that is the reason */
+			result = base_error(err, -ECHILD, UTAP_ERROR_GONE, "process %d exited during the attach", pid);
+	}
 	free(a.matches);
 	a.process->sites = a.sites;
 	a.process->nsites = a.nsites;

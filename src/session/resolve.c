@@ -167,11 +167,13 @@ static int match_symbols(struct session *session, struct session_match match, co
 		}
 		match.vaddr += spec->offset;
 		match.symbol_offset = spec->offset;
-		if (object_vaddr_to_offset(match.file->object, match.vaddr, &offset))
-			continue; /* a symbol outside the file's bytes */
-		match.map = map_of_offset(patch_target_maps(target), first, offset);
-		if (!match.map)
+		match.map = object_vaddr_to_offset(match.file->object, match.vaddr, &offset) ?
+				    NULL :
+				    map_of_offset(patch_target_maps(target), first, offset);
+		if (!match.map) {
+			session_refuse(session, found[i]->name, "the place is not in the file's code");
 			continue;
+		}
 		error = add_match(matches, count, cap, &match);
 		if (error)
 			return error;
