@@ -99,6 +99,12 @@ struct bpf_target {
 	uint64_t cells;
 	uint64_t cell_size;
 	utap_addr runtime[8]; /* target addresses by enum wire_runtime_entry */
+	/*
+	 * What ends the code instead of `ret`, for a body that is part of its trampoline; NULL: `ret`. May be called several times for one
+	 * place, the last time counts. rsp is then what it was at the entry, and a word lies where the return address would.
+	 */
+	void (*finish)(void *arg, struct isa_emitter *e);
+	void *finish_arg;
 };
 
 /**

@@ -279,7 +279,11 @@ static int borrow_thread(struct engine_loan *loan, const struct process_maps *ma
 	struct process_status status;
 	int error;
 
-	if (process_status_read(tid, &status) || !can_stop(status.state))
+	if (process_status_read(tid, &status))
+		return -ESRCH;
+	if (status.tracer)
+		return -EBUSY;
+	if (!can_stop(status.state))
 		return -ENOTSUP;
 	loan->since = base_now_ns();
 	error = thread_seize(tid, suspend_seccomp);
@@ -328,15 +332,11 @@ static bool is_ours(pid_t pid)
 
 static int lend_error(pid_t pid, int code, bool seccomp, struct utap_error *err)
 {
-	struct process_status status;
-
 	if (seccomp && (code == -EPERM || code == -EINVAL))
 		return base_error(err, -ENOTSUP, UTAP_ERROR_REFUSED,
 				  "process %d is confined by seccomp, and suspending its filter needs root "
 				  "(CAP_SYS_ADMIN) and a kernel with CONFIG_CHECKPOINT_RESTORE; run utap as root",
 				  pid);
-	if (code == -ENOTSUP && !process_status_read(pid, &status) && status.tracer)
-		return process_explain(pid, -EPERM, err);
 	if (code == -ENOTSUP)
 		return base_error(err, code, UTAP_ERROR_REFUSED,
 				  "no thread of process %d can be borrowed: each is in an uninterruptible wait or has less than "

@@ -11,12 +11,16 @@
 
 #define STUB_ALIGN 16
 #define BODY_ALIGN 64
+#define CACHE_LINE 64
+#define WHOLE_ALIGN 32        /* the rseq descriptor in it wants that */
+#define WHOLE_BYTES (24 << 10) /* trampolines include their bodies while all of them together take no more */
 
 struct applying {
 	struct patch_target *target;
 	uint32_t programs;
 	patch_body_fn *body;
 	void *arg;
+	bool whole;                   /* trampolines include their bodies */
 	struct patch_change *changes; /* two a site at most: an island in padding, and the place itself */
 	size_t nchanges;
 };
@@ -46,7 +50,7 @@ static int body_of(struct applying *a, struct patch_pool *pool, uint32_t program
 	}
 	if (!pool->bodies[program]) {
 		e = pool_emitter(a->target, pool, BODY_ALIGN);
-		error = a->body(a->arg, program, &e, err);
+		error = a->body(a->arg, program, NULL, &e, err);
 		if (!error)
 			error = e.error;
 		if (error)
@@ -117,32 +121,80 @@ static void drop_site(struct patch_site *site, int code)
 					      "the trampolines' memory is full";
 }
 
-static int make_site(struct applying *a, struct patch_site *site, struct utap_error *err)
+/* A trampoline that fits into a cache line does not straddle two: cold code pays for each line. */
+static void keep_in_line(struct patch_pool *pool, uint64_t size)
 {
-	struct patch_pool *pool = patch_pool_for(a->target, site->module);
-	struct isa_emitter e;
+	uint64_t at = (pool->addr + pool->used) & (CACHE_LINE - 1);
+
+	if (size <= CACHE_LINE && at + size > CACHE_LINE)
+		pool->used += CACHE_LINE - at;
+}
+
+static int emit_stub(struct applying *a, struct patch_pool *pool, struct patch_site *site, struct isa_emitter *e,
+		     struct utap_error *err)
+{
 	utap_addr body;
 	int error;
 
-	if (!pool) {
-		drop_site(site, -ERANGE);
-		return 0;
+	if (a->whole) {
+		*e = pool_emitter(a->target, pool, WHOLE_ALIGN);
+		return patch_stub_emit_whole(site, a->body, a->arg, e, err);
 	}
 	error = body_of(a, pool, site->program, &body, err);
 	if (error)
 		return error;
-	e = pool_emitter(a->target, pool, STUB_ALIGN);
-	site->stub_offset = (uint32_t)(pool->offset + pool->used);
-	error = patch_stub_emit(site, body, &e);
+	*e = pool_emitter(a->target, pool, STUB_ALIGN);
+	error = patch_stub_emit(site, body, e);
+	if (!error && ((e->addr & (CACHE_LINE - 1)) + e->used > CACHE_LINE)) {
+		keep_in_line(pool, e->used);
+		*e = pool_emitter(a->target, pool, STUB_ALIGN);
+		error = patch_stub_emit(site, body, e);
+	}
+	return error;
+}
+
+static int make_site(struct applying *a, struct patch_site *site, struct utap_error *err)
+{
+	struct patch_pool *pool = patch_pool_for(a->target, site->module);
+	struct utap_error reason = { 0 };
+	struct isa_emitter e = { 0 };
+	int error = pool ? emit_stub(a, pool, site, &e, &reason) : -ERANGE;
+
+	if (error && reason.code) { /* the program, not the place */
+		if (err)
+			*err = reason;
+		return error;
+	}
 	if (error) {
 		drop_site(site, error);
 		return 0;
 	}
+	site->stub_offset = (uint32_t)(pool->offset + (site->stub - pool->addr));
 	pool->used += e.used;
 	if (site->layer == PATCH_L4)
 		emit_island(a->target, site);
 	error = record_site(a, site);
 	return error == -ENOSPC ? base_error_system(err, error, "the journal is full") : error;
+}
+
+/* How much the bodies would take if each trampoline had its own: compiled once each into a scrap of memory. */
+static bool bodies_are_small(struct applying *a, const struct patch_site *sites, size_t count)
+{
+	uint64_t size = 0;
+
+	if (count * 64 > WHOLE_BYTES)
+		return false;
+	for (size_t i = 0; i < count && size <= WHOLE_BYTES; i++) {
+		uint8_t scrap[4096];
+		struct isa_emitter e = { .buffer = scrap, .size = sizeof(scrap), .addr = a->target->pools[0].addr };
+
+		if (sites[i].layer == PATCH_REFUSED)
+			continue;
+		if (a->body(a->arg, sites[i].program, NULL, &e, NULL))
+			return false;
+		size += e.used + 2 * CACHE_LINE;
+	}
+	return size <= WHOLE_BYTES;
 }
 
 static int compare_changes(const void *a, const void *b)
@@ -173,6 +225,7 @@ int patch_target_apply(struct patch_target *target, struct patch_site *sites, si
 	int error = changes ? 0 : -ENOMEM;
 
 	a.changes = changes;
+	a.whole = bodies_are_small(&a, sites, count);
 	target->programs = programs;
 	for (size_t i = 0; !error && i < count; i++)
 		if (sites[i].layer != PATCH_REFUSED)

@@ -63,6 +63,10 @@ struct patch_pool *patch_pool_for(struct patch_target *target, const struct patc
 /** patch_stub_emit() - the trampoline of @site at the emitter's place; sets site->stub*, site->bytes, site->changed */
 int patch_stub_emit(struct patch_site *site, utap_addr body, struct isa_emitter *e) BASE_MUST_CHECK;
 
+/** patch_stub_emit_whole() - likewise, with the body in it: two taken branches less a hit, some 150 bytes more */
+int patch_stub_emit_whole(struct patch_site *site, patch_body_fn *body, void *arg, struct isa_emitter *e,
+			  struct utap_error *err) BASE_MUST_CHECK;
+
 /** patch_journal_add() - describe a change before it is made */
 int patch_journal_add(struct patch_target *target, utap_addr addr, enum wire_site_kind kind, uint32_t stub,
 		      const uint8_t *bytes, unsigned changed) BASE_MUST_CHECK;

@@ -21,8 +21,8 @@
 #include "patch/inside.h"
 
 #define CODE_SIZE (256ULL << 20)     /* of the memory file; only what is used takes memory */
-#define POOL_EXTRA (64ULL << 10)     /* room in a pool besides trampolines: runtime, programs */
-#define POOL_PER_SITE 112
+#define POOL_EXTRA (96ULL << 10)     /* room in a pool besides: the runtime, bodies that are part of trampolines */
+#define POOL_PER_SITE 128
 #define POOL_SKEW 0x2a7b000ULL         /* branch predictors see little of an address: code at the same low bits collides */
 #define MAX_ISLANDS 65536
 #define FAR_FROM_LIBRARIES (16ULL << 30) /* where new mappings of the program will not come soon */
@@ -121,10 +121,10 @@ static size_t sites_in(const struct patch_site *sites, size_t count, const struc
 	return n;
 }
 
-static int add_pool(struct patch_target *target, utap_addr low, utap_addr high, size_t sites)
+static int add_pool(struct patch_target *target, utap_addr low, utap_addr high, size_t sites, uint64_t body_room)
 {
 	struct patch_pool *pool = &target->pools[target->npools];
-	uint64_t size = base_align_up(sites * POOL_PER_SITE + POOL_EXTRA, BASE_PAGE);
+	uint64_t size = base_align_up(sites * POOL_PER_SITE + POOL_EXTRA + body_room, BASE_PAGE);
 	utap_addr first = high > POOL_REACH ? high - POOL_REACH : 0;
 	utap_addr near = low > POOL_REACH / 2 ? low - POOL_REACH / 2 + POOL_SKEW : high + POOL_REACH / 2 + POOL_SKEW;
 	int error;
@@ -142,7 +142,7 @@ static int add_pool(struct patch_target *target, utap_addr low, utap_addr high, 
 	return 0;
 }
 
-static int choose_pools(struct patch_target *target, const struct patch_site *sites, size_t count)
+static int choose_pools(struct patch_target *target, const struct patch_site *sites, size_t count, uint64_t body_room)
 {
 	_cleanup_free_ struct patch_module **modules = calloc(target->nmodules + 1, sizeof(*modules));
 	size_t used = 0;
@@ -163,7 +163,7 @@ static int choose_pools(struct patch_target *target, const struct patch_site *si
 			high = modules[i]->high + modules[i]->bias;
 			wanted += sites_in(sites, count, modules[i]);
 		}
-		error = add_pool(target, low, high, wanted);
+		error = add_pool(target, low, high, wanted, body_room);
 		if (error)
 			return error;
 	}
@@ -567,7 +567,7 @@ int patch_target_setup(struct patch_target *target, const struct patch_options *
 	lay_out(&target->geometry, options, count);
 	error = choose_data(target);
 	if (!error)
-		error = choose_pools(target, sites, count);
+		error = choose_pools(target, sites, count, options->body_room);
 	if (!error)
 		error = place_island_pages(target);
 	if (error)

@@ -17,6 +17,9 @@
  * branches by their last byte: 7 ns a hit (docs/decisions/0005). So what starts under the jump is copied too. Nobody else can probe those
  * instructions: the jump depends on their bytes.
  *
+ * Where there are few places the body is part of the trampoline: a second push stands for the return address, what follows the call
+ * here stands where the body would return, and its slow paths come behind.
+ *
  * No flag is touched here; the body keeps what it uses. `call` and `ret` pair up, so return prediction and shadow stacks stay in step.
  */
 #include <errno.h>
@@ -29,11 +32,19 @@ static const uint8_t code_enter_call[] = { 0x48, 0x8d, 0x64, 0x24, 0x88, 0x50, 0
 static const uint8_t code_leave[] = { 0x58, 0x48, 0x8d, 0xa4, 0x24, 0x80, 0x00, 0x00, 0x00 };
 static const uint8_t code_leave_call[] = { 0x58, 0x48, 0x8d, 0x64, 0x24, 0x78 };
 
-static void emit_enter(const struct patch_site *site, utap_addr body, struct isa_emitter *e)
+#define LEA_AND_PUSH 6 /* bytes of code_enter before the mov */
+#define PUSH_RAX 0x50
+#define POP_RAX 0x58
+#define MOV_EAX 0xb8
+
+static void emit_enter(const struct patch_site *site, struct isa_emitter *e)
 {
 	isa_emit_bytes(e, site->by_call ? code_enter_call : code_enter, sizeof(code_enter));
 	isa_emit_u32(e, site->id);
-	isa_emit_call(e, body);
+}
+
+static void emit_leave(const struct patch_site *site, struct isa_emitter *e)
+{
 	if (site->by_call)
 		isa_emit_bytes(e, code_leave_call, sizeof(code_leave_call));
 	else
@@ -112,22 +123,72 @@ static utap_addr emit_followers(const struct patch_site *site, struct isa_emitte
 	return next;
 }
 
-int patch_stub_emit(struct patch_site *site, utap_addr body, struct isa_emitter *e)
+/* The displaced instruction and what has to go with it, and the way back. */
+static int emit_displaced(struct patch_site *site, struct isa_emitter *e)
 {
 	bool falls_through = true;
 	utap_addr next;
-	int error;
+	int error = isa_relocate(&site->insn, site->by_call ? ISA_BY_CALL : ISA_BY_JUMP, e, &falls_through, &site->why);
 
-	site->stub = isa_emit_here(e);
-	emit_enter(site, body, e);
-	error = isa_relocate(&site->insn, site->by_call ? ISA_BY_CALL : ISA_BY_JUMP, e, &falls_through, &site->why);
 	if (error)
 		return error;
 	next = emit_followers(site, e, &falls_through);
 	if (falls_through)
 		isa_emit_jump(e, next);
+	return e->error;
+}
+
+static int finish_site(struct patch_site *site, const struct isa_emitter *e)
+{
 	if (e->error)
 		return e->error;
 	site->stub_size = (uint32_t)(isa_emit_here(e) - site->stub);
 	return encode_site(site);
+}
+
+int patch_stub_emit(struct patch_site *site, utap_addr body, struct isa_emitter *e)
+{
+	int error;
+
+	site->stub = isa_emit_here(e);
+	emit_enter(site, e);
+	isa_emit_call(e, body);
+	emit_leave(site, e);
+	error = emit_displaced(site, e);
+	return error ? error : finish_site(site, e);
+}
+
+struct whole {
+	struct patch_site *site;
+	int error;
+};
+
+static void emit_tail(void *arg, struct isa_emitter *e)
+{
+	struct whole *whole = arg;
+
+	isa_emit_u8(e, POP_RAX); /* the word in place of a return address */
+	emit_leave(whole->site, e);
+	whole->error = emit_displaced(whole->site, e);
+}
+
+int patch_stub_emit_whole(struct patch_site *site, patch_body_fn *body, void *arg, struct isa_emitter *e,
+			  struct utap_error *err)
+{
+	struct whole whole = { .site = site };
+	struct patch_tail tail = { .emit = emit_tail, .arg = &whole };
+	struct isa_emitter rest;
+	int error;
+
+	site->stub = isa_emit_here(e);
+	isa_emit_bytes(e, site->by_call ? code_enter_call : code_enter, LEA_AND_PUSH);
+	isa_emit_u8(e, PUSH_RAX);
+	isa_emit_u8(e, MOV_EAX);
+	isa_emit_u32(e, site->id);
+	rest = (struct isa_emitter){ .buffer = e->buffer + e->used, .size = e->size - e->used, .addr = isa_emit_here(e) };
+	error = e->error ? e->error : body(arg, site->program, &tail, &rest, err);
+	e->used += rest.used;
+	if (!error)
+		error = whole.error;
+	return error ? error : finish_site(site, e);
 }

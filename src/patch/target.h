@@ -59,6 +59,7 @@ struct patch_options {
 	uint64_t ring_size;      /* a CPU, power of two, at least a page */
 	uint64_t cell_size;      /* power of two, at least the largest record + 8 */
 	uint64_t cells;          /* power of two */
+	uint64_t body_room;      /* bytes that the bodies of all programs may take */
 };
 
 /**
@@ -126,11 +127,18 @@ void patch_target_facts(const struct patch_target *target, struct patch_facts *r
 const struct wire_control *patch_target_geometry(const struct patch_target *target); /* our own copy */
 int patch_target_memory_fd(const struct patch_target *target);
 
+/** Code that follows a body, in place of its `ret`. */
+struct patch_tail {
+	void (*emit)(void *arg, struct isa_emitter *e);
+	void *arg;
+};
+
 /**
- * A program's body: called once for each program and pool (patch/ does not know what a program is). Emits position-dependent code
- * for e->addr; returns 0 or a negative errno.
+ * A program's body (patch/ does not know what a program is). Emits position-dependent code for e->addr, once for each program and pool; or, with a
+ * @tail, once for each site, as a part of its trampoline. Returns 0 or a negative errno.
  */
-typedef int patch_body_fn(void *arg, uint32_t program, struct isa_emitter *e, struct utap_error *err);
+typedef int patch_body_fn(void *arg, uint32_t program, const struct patch_tail *tail, struct isa_emitter *e,
+			  struct utap_error *err);
 
 /**
  * patch_target_apply() - write the trampolines, then switch the text

@@ -53,6 +53,17 @@ static uint64_t largest_record(const struct session *session)
 	return largest;
 }
 
+/* Generously: the code of a program is emitted twice (rseq and cells), an instruction takes 20 bytes or so. */
+static uint64_t body_room(const struct session *session)
+{
+	uint64_t room = 0;
+
+	for (size_t i = 0; i < session->nspecs; i++)
+		if (session->programs[i].same == i)
+			room += 1024 + 64 * session->programs[i].count;
+	return room;
+}
+
 static struct patch_options geometry(const struct session *session)
 {
 	bool record = session->options.action == PROBE_RECORD;
@@ -64,6 +75,7 @@ static struct patch_options geometry(const struct session *session)
 		.ring_size = record ? power_of_two(ring < RING_MAX ? ring : RING_MAX, 4096) : 4096,
 		.cell_size = power_of_two(largest_record(session) + sizeof(struct wire_cell), 64),
 		.cells = record ? power_of_two(ring / 64 < CELLS ? CELLS : ring / 64, CELLS) : 64,
+		.body_room = body_room(session),
 	};
 }
 
@@ -130,7 +142,9 @@ static int plan_match(struct attaching *a, const struct session_match *match, st
 		return 0; /* an earlier probe is there: one is enough */
 	if (error)
 		return base_error_system(err, error, "cannot add a probe");
-	*site = (struct patch_site){ .id = id, .program = match->spec, .module = module, .vaddr = match->vaddr };
+	*site = (struct patch_site){ .id = id, 
+				      .program = a->session->programs[match->spec].same,
+				      .module = module, .vaddr = match->vaddr };
 	patch_target_plan(a->target, site);
 	if (site->layer == PATCH_REFUSED)
 		refuse_match(a, match, module, site->why);
@@ -171,7 +185,8 @@ static int plan_all(struct attaching *a, struct utap_error *err)
 
 /* ---- code ---- */
 
-static int emit_body(void *arg, uint32_t program, struct isa_emitter *e, struct utap_error *err)
+static int emit_body(void *arg, uint32_t program, const struct patch_tail *tail, struct isa_emitter *e,
+		     struct utap_error *err)
 {
 	struct attaching *a = arg;
 	const struct session_program *source = &a->session->programs[program];
@@ -194,6 +209,8 @@ static int emit_body(void *arg, uint32_t program, struct isa_emitter *e, struct 
 		.cells_at = geometry->cells_at,
 		.cells = geometry->cells,
 		.cell_size = geometry->cell_size,
+		.finish = tail ? tail->emit : NULL,
+		.finish_arg = tail ? tail->arg : NULL,
 	};
 	for (int i = 0; i < RT_ENTRIES; i++)
 		target.runtime[i] = facts.runtime[i];

@@ -38,6 +38,7 @@ struct session_name {
 struct session_program {
 	struct bpf_insn *insns;
 	size_t count;
+	uint32_t same;          /* number of the first spec with the very same program: one body serves all */
 	struct trace_arg *args; /* of the spec */
 	uint64_t *offsets;      /* of session_add_places(), instead of the spec's own */
 	size_t noffsets;

@@ -128,6 +128,15 @@ static struct trace_arg *trace_args(const struct probe_spec *spec)
 	return args;
 }
 
+static uint32_t same_program(const struct session *session, const struct session_program *program)
+{
+	for (uint32_t i = 0; i < session->nspecs; i++)
+		if (session->programs[i].same == i && session->programs[i].count == program->count &&
+		    !memcmp(session->programs[i].insns, program->insns, program->count * sizeof(*program->insns)))
+			return i;
+	return (uint32_t)session->nspecs;
+}
+
 int session_add(struct session *session, const struct probe_spec *spec, struct utap_error *err)
 {
 	size_t n = session->nspecs;
@@ -148,6 +157,7 @@ int session_add(struct session *session, const struct probe_spec *spec, struct u
 		free(program.insns);
 		return error;
 	}
+	program.same = same_program(session, &program);
 	session->specs[n] = *spec;
 	session->programs[n] = program;
 	session->nspecs++;

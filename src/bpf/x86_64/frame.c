@@ -64,7 +64,10 @@ void probe_epilogue(struct probe_gen *g)
 			x86_pop(g->e, reg);
 	if (g->plan.id)
 		x86_pop(g->e, X86_AX);
-	x86_ret(g->e);
+	if (g->target->finish)
+		g->target->finish(g->target->finish_arg, g->e);
+	else
+		x86_ret(g->e);
 }
 
 struct x86_mem probe_frame_mem(struct probe_gen *g, int64_t offset)
