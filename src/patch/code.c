@@ -263,10 +263,13 @@ static bool is_dead(const struct patch_code *code, uint64_t from, uint64_t to)
 	return bytes && available >= to - from && isa_is_padding(bytes, to - from);
 }
 
-uint64_t patch_code_padding(const struct patch_code *code, uint64_t from, uint64_t to, unsigned size,
+static uint64_t distance(uint64_t a, uint64_t b) { return a > b ? a - b : b - a; }
+
+uint64_t patch_code_padding(const struct patch_code *code, uint64_t near, uint64_t from, uint64_t to, unsigned size,
 			    bool (*taken)(const void *arg, uint64_t vaddr, unsigned size), const void *arg)
 {
 	size_t next = range_above(code, from);
+	uint64_t best = 0;
 
 	/* Gaps lie before ranges[next], ranges[next + 1] .. */
 	for (; next > 0 && next < code->nranges && code->ranges[next - 1].end <= to; next++) {
@@ -276,10 +279,10 @@ uint64_t patch_code_padding(const struct patch_code *code, uint64_t from, uint64
 		if (gap >= end || end - gap > PADDING_MAX || end - gap < size || !is_dead(code, gap, end))
 			continue;
 		for (uint64_t at = gap < from ? from : gap; at <= to && at + size <= end; at++)
-			if (!taken || !taken(arg, at, size))
-				return at;
+			if ((!best || distance(at, near) < distance(best, near)) && (!taken || !taken(arg, at, size)))
+				best = at;
 	}
-	return 0;
+	return best;
 }
 
 static bool overlaps(const struct object_range *range, uint64_t vaddr, unsigned length)

@@ -36,12 +36,12 @@ uint64_t patch_code_start_before(const struct patch_code *code, uint64_t vaddr);
 uint64_t patch_code_start_after(const struct patch_code *code, uint64_t vaddr);
 
 /**
- * patch_code_padding() - dead space of at least @size bytes that starts in [from, to]: between two frame entries, at most 64
- * bytes in all, nop, int3 or zero, nothing leads there
+ * patch_code_padding() - dead space of at least @size bytes that starts in [from, to], as near to @near as there is: between two
+ * frame entries, at most 64 bytes in all, nop, int3 or zero, nothing leads there
  * @taken: asks whether a byte is in use already (may be NULL)
  * Return: its vaddr, or 0.
  */
-uint64_t patch_code_padding(const struct patch_code *code, uint64_t from, uint64_t to, unsigned size,
+uint64_t patch_code_padding(const struct patch_code *code, uint64_t near, uint64_t from, uint64_t to, unsigned size,
 			    bool (*taken)(const void *arg, uint64_t vaddr, unsigned size), const void *arg);
 
 /** Must this place not be touched for what it is (rseq section, signal restorer ..)? NULL, or the reason */

@@ -101,7 +101,7 @@ static bool plan_l3(const struct patch_target *target, struct patch_site *site, 
 
 	if (site->insn.length < 2)
 		return false;
-	island = patch_code_padding(module->code, from, vaddr + 2 + 127, 5, padding_taken, module);
+	island = patch_code_padding(module->code, vaddr, from, vaddr + 2 + 127, 5, padding_taken, module);
 	if (!island || !is_as_in_file(target, module, island, 5))
 		return false;
 	site->layer = PATCH_L3;

@@ -53,14 +53,17 @@ static uint64_t largest_record(const struct session *session)
 	return largest;
 }
 
-/* Generously: the code of a program is emitted twice (rseq and cells), an instruction takes 20 bytes or so. */
+/*
+ * Generously: the code of a program is emitted twice (rseq and cells), an instruction takes 20 bytes or so, and there may be
+ * a version for session_runs_early().
+ */
 static uint64_t body_room(const struct session *session)
 {
 	uint64_t room = 0;
 
 	for (size_t i = 0; i < session->nspecs; i++)
 		if (session->programs[i].same == i)
-			room += 1024 + 64 * session->programs[i].count;
+			room += 2048 + 96 * session->programs[i].count;
 	return room;
 }
 
@@ -142,9 +145,14 @@ static int plan_match(struct attaching *a, const struct session_match *match, st
 		return 0; /* an earlier probe is there: one is enough */
 	if (error)
 		return base_error_system(err, error, "cannot add a probe");
-	*site = (struct patch_site){ .id = id, 
-				      .program = a->session->programs[match->spec].same,
-				      .module = module, .vaddr = match->vaddr };
+	*site = (struct patch_site){
+		.id = id,
+		.program = a->session->programs[match->spec].same,
+		.module = module,
+		.vaddr = match->vaddr,
+	};
+	if (session_runs_early(match))
+		site->program += (uint32_t)a->session->nspecs;
 	patch_target_plan(a->target, site);
 	if (site->layer == PATCH_REFUSED)
 		refuse_match(a, match, module, site->why);
@@ -189,14 +197,16 @@ static int emit_body(void *arg, uint32_t program, const struct patch_tail *tail,
 		     struct utap_error *err)
 {
 	struct attaching *a = arg;
-	const struct session_program *source = &a->session->programs[program];
+	uint32_t specs = (uint32_t)a->session->nspecs;
+	bool early = program >= specs;
+	const struct session_program *source = &a->session->programs[early ? program - specs : program];
 	const struct wire_control *geometry = patch_target_geometry(a->target);
 	struct patch_facts facts;
 	struct bpf_target target;
 
 	patch_target_facts(a->target, &facts);
 	target = (struct bpf_target){
-		.rseq_offset = facts.rseq_offset,
+		.rseq_offset = early ? 0 : facts.rseq_offset,
 		.tid_offset = facts.tid_offset,
 		.has_rdpid = isa_has_rdpid(),
 		.cpus = geometry->cpus,
@@ -300,7 +310,7 @@ static long attach_target(struct attaching *a, struct utap_error *err)
 	if (!error)
 		error = map_memory(a, err);
 	if (!error)
-		error = patch_target_apply(a->target, a->sites, a->nsites, (uint32_t)a->session->nspecs, emit_body, a, err);
+		error = patch_target_apply(a->target, a->sites, a->nsites, 2 * (uint32_t)a->session->nspecs, emit_body, a, err);
 	applied = error ? 0 : count_applied(a);
 	if (!error && !applied)
 		error = nothing_probed(a->session, err);

@@ -110,6 +110,9 @@ int session_resolve_ifunc(struct session *session, struct patch_target *target, 
 /** session_id_of() - the id of a place, a new one when it has none; -EEXIST when an earlier spec probes it already */
 int session_id_of(struct session *session, const struct session_match *match, utap_addr addr, uint32_t *ret) BASE_MUST_CHECK;
 
+/** session_runs_early() - may the place be reached by a thread whose rseq area is not registered yet? Its records go to cells. */
+bool session_runs_early(const struct session_match *match);
+
 /** session_run_to_start() - let a program that engine_spawn() stopped run until its libraries are in place, no constructor run yet */
 int session_run_to_start(pid_t pid, struct utap_error *err) BASE_MUST_CHECK;
 
