@@ -3,6 +3,8 @@
 #ifndef PATCH_INSIDE_H
 #define PATCH_INSIDE_H
 
+#include <fcntl.h>
+
 #include "engine/engine.h"
 #include "patch/space.h"
 #include "patch/target.h"
@@ -113,6 +115,8 @@ int patch_text_switch(struct patch_target *target, struct patch_run *runs, size_
 		      const struct patch_change *changes, size_t nchanges, struct utap_error *err) BASE_MUST_CHECK;
 
 /* What a utap that was killed left half-done (leftover.c). */
+/* The two flags in the middle mean nothing when a plain file is read: by them a descriptor forgotten in a target is known to be ours. */
+#define PATCH_OPEN_FLAGS (O_RDONLY | O_APPEND | O_NONBLOCK | O_CLOEXEC)
 /** patch_note_stages() - where pages are being prepared, for whoever has to clean up; size 0: nowhere any more */
 void patch_note_stages(struct patch_target *target, utap_addr addr, uint64_t size);
 /** patch_has_leftovers() - is there memory of ours, or a descriptor of it, without a description? */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a utap that was killed had just begun with: a lent thread on its way home, memory mapped but not described yet, pages being
- * prepared, its descriptor of the memory file. Text is never in doubt here: it is switched only when all is described.
+ * prepared, descriptors. Text is never in doubt here: it is switched only when all is described.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -81,6 +81,36 @@ static bool is_memory_fd(const struct patch_target *target, const char *path)
 	       (!target->memory_inode || status.st_ino == target->memory_inode);
 }
 
+static bool maps_file(const struct patch_target *target, uint64_t inode)
+{
+	for (size_t i = 0; i < target->maps.count; i++)
+		if (target->maps.map[i].execute && target->maps.map[i].inode == inode)
+			return true;
+	return false;
+}
+
+/* A program or library, opened to be mapped anew. */
+static bool is_module_fd(const struct patch_target *target, const char *path, unsigned long fd)
+{
+	_cleanup_free_ char *text = NULL;
+	struct stat status;
+	char directory[64], info[96];
+	const char *flags;
+
+	process_proc_path(target->pid, "fdinfo", directory, sizeof(directory));
+	snprintf(info, sizeof(info), "%s/%lu", directory, fd);
+	if (stat(path, &status) || !S_ISREG(status.st_mode) || !maps_file(target, status.st_ino) ||
+	    base_file_read(info, &text, NULL))
+		return false;
+	flags = strstr(text, "flags:");
+	return flags && (strtoul(flags + 6, NULL, 8) & ~0100000UL) == PATCH_OPEN_FLAGS; /* but O_LARGEFILE */
+}
+
+static bool is_ours(const struct patch_target *target, const char *path, unsigned long fd)
+{
+	return is_memory_fd(target, path) || is_module_fd(target, path, fd);
+}
+
 /** @return how many there are; with a loan they are closed */
 static size_t close_descriptors(const struct patch_target *target, struct engine_loan *loan)
 {
@@ -96,7 +126,7 @@ static size_t close_descriptors(const struct patch_target *target, struct engine
 		int64_t result;
 
 		snprintf(path, sizeof(path), "%s/%s", directory, entry->d_name);
-		if (!isdigit((unsigned char)entry->d_name[0]) || !is_memory_fd(target, path))
+		if (!isdigit((unsigned char)entry->d_name[0]) || !is_ours(target, path, args[0]))
 			continue;
 		found++;
 		if (loan && engine_call(loan, SYS_close, args, &result))

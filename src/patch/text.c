@@ -129,7 +129,7 @@ static bool is_same_file(pid_t pid, pid_t tid, int64_t fd, const struct patch_mo
 static int try_open(struct patch_target *target, struct engine_loan *loan, const char *path, int64_t *fd)
 {
 	utap_addr name = engine_loan_scratch(loan);
-	uint64_t args[6] = { (uint64_t)AT_FDCWD, name, O_RDONLY | O_CLOEXEC, 0, 0, 0 };
+	uint64_t args[6] = { (uint64_t)AT_FDCWD, name, PATCH_OPEN_FLAGS, 0, 0, 0 };
 	int error = strlen(path) + 1 > BASE_PAGE ? -ENAMETOOLONG :
 						   process_write(target->mem, name, path, strlen(path) + 1);
 

@@ -316,8 +316,11 @@ static bool has_islands(const struct patch_target *target)
 
 int patch_target_undo(struct patch_target *target, struct patch_report *report, struct utap_error *err)
 {
-	int error = undo_pass(target, false, report, err);
+	int error;
 
+	if (target->adopted)
+		patch_send_home(target);
+	error = undo_pass(target, false, report, err);
 	if (!error && report->kept)
 		disarm(target);
 	else if (!error && has_islands(target)) {

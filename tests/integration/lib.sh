@@ -35,7 +35,7 @@ trap tidy EXIT
 begin()
 {
 	name=$1$who problems=0 skipped_why=
-	rm -f "$work"/*
+	rm -rf "${work:?}"/*
 }
 
 problem()
@@ -93,7 +93,8 @@ run()
 	[ "$code" -lt 124 ] || problem "utap $*: ended by signal or timeout ($code): $(head -3 stderr)"
 }
 
-expect_code() { [ "$code" = "$1" ] || problem "exit code $code, want $1: $(head -2 stderr)"; }
+# shellcheck disable=SC2053 # a pattern
+expect_code() { [[ $code == $1 ]] || problem "exit code $code, want $1: $(head -2 stderr)"; }
 
 # A failure is one sentence on stderr that says this, and the exit code is that.
 expect_error()

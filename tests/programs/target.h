@@ -39,6 +39,7 @@ __attribute__((unused)) static void target_start(void)
 {
 	struct sigaction action = { .sa_handler = target_on_term, .sa_flags = SA_RESTART };
 
+	sigfillset(&action.sa_mask); /* or a handler that jumps away could take it along */
 	sigaction(SIGTERM, &action, NULL);
 	printf("%d\n", getpid());
 	fflush(stdout);

@@ -28,6 +28,7 @@ static FILE *open_proc(pid_t pid, const char *name)
 
 static bool parse(const char *text, struct line *line)
 {
+	size_t length;
 	int at = 0;
 
 	if (sscanf(text, "%" SCNxPTR "-%" SCNxPTR " %7s %" SCNx64 " %15s %" SCNu64 " %n", &line->start, &line->end, line->perms,
@@ -35,6 +36,9 @@ static bool parse(const char *text, struct line *line)
 		return false;
 	snprintf(line->path, sizeof(line->path), "%s", text + at);
 	line->path[strcspn(line->path, "\n")] = '\0';
+	length = strlen(line->path);
+	if (length > 10 && strcmp(line->path, "/memfd:utap (deleted)") && !strcmp(line->path + length - 10, " (deleted)"))
+		line->path[length - 10] = '\0'; /* a program that was replaced is no change of the process */
 	return true;
 }
 

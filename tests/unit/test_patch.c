@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * patch/ without a process: room for islands, facts about code, and plans for whole files, of which what is promised must hold: no byte has
+ * two owners, and each jump lands where it was planned.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "patch/code.h"
+#include "patch/inside.h"
+
+static struct process_map taken[] = { { .start = 0x500000, .end = 0x600000, .path = "/x" } };
+static const struct process_maps maps = { .map = taken, .count = 1 };
+
+static void test_islands(void **state)
+{
+	struct space space = { .limit = 4 };
+	utap_addr a, b, c;
+
+	(void)state;
+	assert_int_equal(space_place(&space, &maps, 0x400123, 0x400123, &a), 0); /* no choice */
+	assert_int_equal(a, 0x400123);
+	assert_int_equal(space_place(&space, &maps, 0x400124, 0x400124, &b), -ENOSPC); /* overlaps it */
+	assert_int_equal(space_place(&space, &maps, 0x400000, 0x400fff, &b), 0);	    /* the same page */
+	assert_true(b + SPACE_ISLAND <= 0x400123 || b >= 0x400123 + SPACE_ISLAND);
+	assert_int_equal(space.count, 1);
+	assert_int_equal(space_place(&space, &maps, 0x500000, 0x5fffff, &c), -ENOSPC); /* mapped */
+	assert_int_equal(space_place(&space, &maps, 0x700800, 0x700800, &c), 0);
+	assert_int_equal(space.count, 2);
+	assert_int_equal(space.npages, 1); /* another page of the target, the same page of memory */
+	assert_int_equal(space_place(&space, &maps, 0x800123, 0x800123, &c), 0);
+	assert_int_equal(space.npages, 2); /* the same offset needs another one */
+	assert_int_equal(space_place(&space, &maps, 0x900000 + 4090, 0x900000 + 4095, &c), -ENOSPC); /* would straddle */
+	assert_int_equal(space_place(&space, &maps, 0xa00000, 0xa00000, &c), 0);
+	assert_int_equal(space_place(&space, &maps, 0xb00000, 0xb00000, &c), -ENOSPC); /* the limit */
+	assert_int_equal(space_place(&space, &maps, 0, 0x100, &c), -ENOSPC);
+	assert_int_equal(space_place(&space, &maps, UINT64_MAX - 100, UINT64_MAX, &c), -ENOSPC);
+	space_deinit(&space);
+}
+
+static void test_islands_never_overlap(void **state)
+{
+	struct space space = { .limit = 4000 };
+	utap_addr *found = calloc(3000, sizeof(*found));
+	size_t n = 0;
+
+	(void)state;
+	assert_non_null(found);
+	for (int i = 0; i < 3000; i++) {
+		utap_addr lo = 0x1000000 + (utap_addr)(random() % (1 << 24));
+		utap_addr hi = lo + (i % 3 == 0 ? 0 : i % 3 == 1 ? 255 : 65535);
+		utap_addr at;
+
+		if (space_place(&space, &maps, lo, hi, &at))
+			continue;
+		assert_true(at >= lo && at <= hi);
+		assert_true((at & 4095) + SPACE_ISLAND <= 4096);
+		assert_non_null(space_find(&space, at));
+		found[n++] = at;
+	}
+	assert_true(n > 2000);
+	for (size_t i = 0; i < n; i++)
+		for (size_t j = 0; j < i; j++) {
+			uint32_t p = space_find(&space, found[i])->page, q = space_find(&space, found[j])->page;
+			int64_t apart = (int64_t)(found[i] & 4095) - (int64_t)(found[j] & 4095);
+
+			assert_true(p != q || apart >= SPACE_ISLAND || apart <= -SPACE_ISLAND);
+		}
+	free(found);
+	space_deinit(&space);
+}
+
+/* ---- plans for whole files ---- */
+
+struct file {
+	struct object *object;
+	struct patch_code *code;
+	struct patch_target *target;
+	struct patch_module *module;
+	struct process_map map;
+};
+
+static bool file_open(struct file *file, const char *path)
+{
+	if (object_open(path, &file->object, NULL)) {
+		print_message("SKIP: %s cannot be read\n", path);
+		return false;
+	}
+	assert_int_equal(patch_code_create(file->object, false, &file->code, NULL), 0);
+	assert_int_equal(patch_target_imagine(file->object, &file->target, &file->map), 0);
+	assert_int_equal(patch_target_module(file->target, &file->map, file->code, &file->module), 0);
+	return true;
+}
+
+static void file_close(struct file *file)
+{
+	patch_target_close(file->target);
+	patch_code_destroy(file->code);
+	object_close(file->object);
+}
+
+/* Each byte of text: 0 nobody's, 1 changed, 2 depended on. */
+static void claim(uint8_t *owner, uint64_t at, unsigned count, uint8_t kind)
+{
+	for (uint64_t i = at; i < at + count; i++) {
+		assert_true(!owner[i] || (kind == 2 && owner[i] == 2));
+		owner[i] = kind;
+	}
+}
+
+static void check_site(struct file *file, const struct patch_site *site, uint8_t *owner)
+{
+	uint64_t vaddr = site->addr - file->module->bias;
+	uint64_t at = vaddr - file->module->low;
+	unsigned length = site->insn.length;
+	uint8_t bytes[ISA_INSN_MAX + 8];
+	size_t available;
+	const uint8_t *text = object_code(file->object, vaddr, &available);
+	int32_t rel;
+
+	assert_true(patch_code_is_start(file->code, vaddr));
+	assert_false(patch_code_has_inner_target(file->code, vaddr, length));
+	claim(owner, at, length, 1);
+	switch (site->layer) {
+	case PATCH_L1:
+		assert_true(length >= 5);
+		break;
+	case PATCH_L3:
+		assert_true(length >= 2);
+		assert_in_range(site->island - (site->addr + 2) + 128, 0, 255);
+		assert_false(patch_code_is_known(file->code, site->island - file->module->bias));
+		claim(owner, site->island - file->module->bias - file->module->low, 5, 1);
+		break;
+	case PATCH_L4:
+		claim(owner, at + length, site->prefixes + 5 - length, 2);
+		memcpy(bytes, text, sizeof(bytes) < available ? sizeof(bytes) : available);
+		assert_int_equal(isa_pun_encode(&site->insn, text + length, site->prefixes, site->island, bytes), 0);
+		assert_memory_equal(bytes + length, text + length, 4); /* what follows stays */
+		assert_int_equal(bytes[site->prefixes], 0xe9);
+		memcpy(&rel, bytes + site->prefixes + 1, sizeof(rel));
+		assert_int_equal(site->addr + site->prefixes + 5 + (uint64_t)(int64_t)rel, site->island);
+		break;
+	case PATCH_REFUSED:
+		fail();
+	}
+}
+
+/* Plan each @step-th instruction start of every function (1: all, 0: entries only). */
+static void plan_file(const char *path, unsigned step, double least)
+{
+	struct file file;
+	const struct object_range *ranges;
+	size_t count;
+	uint8_t *owner;
+	unsigned long planned = 0, refused = 0;
+
+	if (!file_open(&file, path))
+		return;
+	owner = calloc(file.module->high - file.module->low + 64, 1);
+	assert_non_null(owner);
+	assert_int_equal(object_ranges(file.object, &ranges, &count, NULL), 0);
+	for (size_t i = 0; i < count; i++) {
+		uint64_t at = ranges[i].start;
+
+		for (unsigned n = 0; at && at < ranges[i].end; n++, at = step ? patch_code_start_after(file.code, at) : 0) {
+			struct patch_site site = { .module = file.module, .vaddr = at };
+
+			if (step > 1 && n % step)
+				continue;
+			patch_target_plan(file.target, &site);
+			if (site.layer == PATCH_REFUSED) {
+				assert_non_null(site.why);
+				refused++;
+				continue;
+			}
+			planned++;
+			check_site(&file, &site, owner);
+		}
+	}
+	print_message("%s: %lu planned, %lu refused\n", path, planned, refused);
+	assert_true((double)planned >= least * (double)(planned + refused));
+	free(owner);
+	file_close(&file);
+}
+
+static void test_entries_of_libc(void **state)
+{
+	(void)state;
+	plan_file("/lib/x86_64-linux-gnu/libc.so.6", 0, 0.9);
+}
+
+static void test_many_instructions_of_libc(void **state)
+{
+	(void)state;
+	plan_file("/lib/x86_64-linux-gnu/libc.so.6", 6, 0.7);
+}
+
+static void test_all_instructions_of_ourselves(void **state)
+{
+	(void)state;
+	plan_file("/proc/self/exe", 1, 0.3); /* neighbours compete for bytes */
+}
+
+static void test_refusals(void **state)
+{
+	struct file file;
+	const struct object_range *ranges;
+	size_t count;
+	struct patch_site twice;
+
+	(void)state;
+	assert_true(file_open(&file, "/proc/self/exe"));
+	assert_int_equal(object_ranges(file.object, &ranges, &count, NULL), 0);
+	for (size_t i = 0; i < count; i++) {
+		uint64_t second = patch_code_start_after(file.code, ranges[i].start);
+		struct patch_site site = { .module = file.module, .vaddr = ranges[i].start + 1 };
+
+		if (second == ranges[i].start + 1 || second >= ranges[i].end)
+			continue;
+		patch_target_plan(file.target, &site);
+		assert_int_equal(site.layer, PATCH_REFUSED);
+		assert_non_null(strstr(site.why, "start of an instruction"));
+	}
+	twice = (struct patch_site){ .module = file.module, .vaddr = ranges[count / 2].start };
+	patch_target_plan(file.target, &twice);
+	if (twice.layer != PATCH_REFUSED) {
+		patch_target_plan(file.target, &twice);
+		assert_int_equal(twice.layer, PATCH_REFUSED);
+		assert_non_null(strstr(twice.why, "another probe"));
+	}
+	twice = (struct patch_site){ .module = file.module, .vaddr = 0x10 };
+	patch_target_plan(file.target, &twice);
+	assert_int_equal(twice.layer, PATCH_REFUSED);
+	file_close(&file);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_islands),
+		cmocka_unit_test(test_islands_never_overlap),
+		cmocka_unit_test(test_entries_of_libc),
+		cmocka_unit_test(test_many_instructions_of_libc),
+		cmocka_unit_test(test_all_instructions_of_ourselves),
+		cmocka_unit_test(test_refusals),
+	};
+
+	srandom(1);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
