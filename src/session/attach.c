@@ -13,7 +13,6 @@
 #include "session/inside.h"
 
 #define RING_DEFAULT (1ULL << 20)
-#define RING_MAX (1ULL << 32)
 #define CELLS 4096
 #define PROGRESS_EVERY 256
 
@@ -75,7 +74,7 @@ static struct patch_options geometry(const struct session *session)
 	return (struct patch_options){
 		.cpus = possible_cpus(),
 		.max_probes = session->nprobes ? session->nprobes : 1,
-		.ring_size = record ? power_of_two(ring < RING_MAX ? ring : RING_MAX, 4096) : 4096,
+		.ring_size = record ? power_of_two(ring, 4096) : 4096,
 		.cell_size = power_of_two(largest_record(session) + sizeof(struct wire_cell), 64),
 		.cells = record ? power_of_two(ring / 64 < CELLS ? CELLS : ring / 64, CELLS) : 64,
 		.body_room = body_room(session),

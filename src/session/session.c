@@ -11,8 +11,12 @@
 
 int session_create(const struct session_options *options, struct session **ret, struct utap_error *err)
 {
-	struct session *session = calloc(1, sizeof(*session));
+	struct session *session;
 
+	if (options->ring_size > SESSION_RING_MAX)
+		return base_error(err, -EINVAL, UTAP_ERROR_USAGE, "a ring of %llu MiB a CPU is too large: at most %llu MiB",
+				  (unsigned long long)options->ring_size >> 20, SESSION_RING_MAX >> 20);
+	session = calloc(1, sizeof(*session));
 	if (!session || trace_reader_create(NULL, 0, &session->reader)) {
 		free(session);
 		return base_error_system(err, -ENOMEM, "cannot make a session");

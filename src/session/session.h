@@ -16,9 +16,11 @@
 
 struct session;
 
+#define SESSION_RING_MAX (256ULL << 20)
+
 struct session_options {
 	enum probe_action action; /* of all probes */
-	uint64_t ring_size;       /* bytes a CPU, rounded up to a power of two of pages; 0: 1 MiB (a page for PROBE_COUNT) */
+	uint64_t ring_size;       /* bytes a CPU, rounded up to a power of two of pages, at most SESSION_RING_MAX; 0: 1 MiB */
 	bool allow_no_frame;      /* also probe code without a frame description entry */
 	/* Called now and then while an attach takes long; may be NULL. done of total, "reading symbols", "patching" .. */
 	void (*progress)(void *arg, const char *what, size_t done, size_t total);
