@@ -35,6 +35,7 @@
 #define PASSED_OVER 4 /* threads in timed waits that are passed over at first */
 #define SCAN_CHUNK (1U << 20)
 #define ALL_SIGNALS (~0ULL)
+#define USER_CS 0x33 /* of 64-bit code */
 
 struct engine_loan {
 	pid_t pid;
@@ -235,7 +236,9 @@ static int take_over(struct engine_loan *loan)
 		return error;
 	if (!thread_sees(loan->tid, loan->chain, loan->restorer)) /* @mem is that of an earlier program */
 		return -ESTALE;
-	set_call(loan, &regs, SYS_getpid, none);
+	set_call(loan, &regs, 0, none);
+	regs.rip = loan->restorer; /* left alone now it would just go home */
+	regs.rsp = loan->chain + 8;
 	error = thread_set_regs(loan->tid, &regs);
 	return error ? error : thread_set_sigmask(loan->tid, ALL_SIGNALS);
 }
@@ -248,6 +251,8 @@ static int borrow_stopped(struct engine_loan *loan, const struct process_maps *m
 		error = thread_sigmask(loan->tid, &loan->mask);
 	if (!error && thread_rseq(loan->tid, &loan->rseq, &loan->rseq_signature))
 		loan->rseq = 0;
+	if (!error && loan->regs.cs != USER_CS)
+		error = -ENOTSUP; /* in 32-bit code: ours is 64-bit */
 	if (!error) {
 		thread_abort_rseq(loan->mem, loan->rseq, &loan->regs);
 		thread_repeat_call(loan->tid, loan->mask, &loan->regs);
@@ -286,7 +291,7 @@ static int borrow_thread(struct engine_loan *loan, const struct process_maps *ma
 	if (!can_stop(status.state))
 		return -ENOTSUP;
 	loan->since = base_now_ns();
-	error = thread_seize(tid, suspend_seccomp);
+	error = thread_seize(tid, suspend_seccomp || status.seccomp); /* a thread may have a filter of its own */
 	if (error)
 		return error;
 	loan->tid = tid;
@@ -360,6 +365,14 @@ int engine_lend(pid_t pid, int mem, struct engine_loan **ret, struct utap_error 
 
 	if (!error)
 		error = process_maps_read(pid, &maps);
+	if (!error && status.shadow_stack) {
+		process_maps_free(&maps);
+		free(loan);
+		return base_error(err, -ENOTSUP, UTAP_ERROR_REFUSED,
+				  "process %d runs with user shadow stacks, which this version cannot keep in step; start it with "
+				  "GLIBC_TUNABLES=glibc.cpu.x86_shstk=off",
+				  pid);
+	}
 	if (!error) {
 		seccomp = status.seccomp != 0;
 		*loan = (struct engine_loan){ .pid = pid, .mem = mem, .spawned = is_ours(pid) };
@@ -480,11 +493,15 @@ int engine_batch(struct engine_loan *loan, struct wire_lend *lend, utap_addr len
 		error = -ESRCH;
 	if (!error)
 		error = wait_for_batch(loan, lend);
-	if (!error)
-		error = thread_interrupt(loan->tid, &loan->stop_signal);
+	if (!error || error == -ETIMEDOUT) {
+		int stopped = thread_interrupt(loan->tid, &loan->stop_signal);
+
+		error = error ? error : stopped;
+		loan->gone = stopped != 0;
+	}
+	loan->in_event_stop = true;
 	if (!error)
 		error = thread_regs(loan->tid, &regs);
-	loan->in_event_stop = true;
 	if (!error && regs.rsp - lend_addr >= sizeof(*lend)) {
 		loan->home = true;
 		return -ETIMEDOUT;

@@ -224,6 +224,9 @@ static_assert(sizeof(struct frame_context) == 304, "struct ucontext of the kerne
 #define FRAME_SIGCONTEXT_SS 2
 #define FRAME_STRICT_RESTORE_SS 4
 #define XSTATE_SOFTWARE 464 /* bytes of the legacy area that software may use */
+#define XSTATE_HEADER 512 /* XSTATE_BV: the components that are not in their initial state */
+#define XSTATE_AMX (3ULL << 17)
+#define XSTATE_WITHOUT_AMX 2696 /* the standard format up to PKRU */
 #define XSTATE_MAGIC1 0x46505853U
 #define XSTATE_MAGIC2 0x46505845U
 
@@ -260,16 +263,22 @@ static long add_xstate(pid_t tid, uint8_t *area, size_t room)
 		uint32_t size, pad[7];
 	} software = { .magic1 = XSTATE_MAGIC1 };
 	uint32_t magic2 = XSTATE_MAGIC2;
+	uint64_t in_use;
 	int error = (int)trace(PTRACE_GETREGSET, tid, NT_X86_XSTATE, (uintptr_t)&io);
 
 	if (error)
 		return error;
 	memcpy(&software.features, area + XSTATE_SOFTWARE, 8); /* ptrace leaves XCR0 here */
 	software.size = (uint32_t)io.iov_len;
+	memcpy(&in_use, area + XSTATE_HEADER, sizeof(in_use));
+	if (!(in_use & XSTATE_AMX) && software.size > XSTATE_WITHOUT_AMX) {
+		software.size = XSTATE_WITHOUT_AMX; /* more than a task without AMX may restore */
+		software.features &= ~XSTATE_AMX;
+	}
 	software.extended_size = software.size + 4;
 	memcpy(area + XSTATE_SOFTWARE, &software, sizeof(software));
-	memcpy(area + io.iov_len, &magic2, sizeof(magic2));
-	return (long)(io.iov_len + sizeof(magic2));
+	memcpy(area + software.size, &magic2, sizeof(magic2));
+	return (long)(software.size + sizeof(magic2));
 }
 
 long thread_frame(pid_t tid, const struct user_regs_struct *regs, uint64_t mask, utap_addr addr, uint8_t *buffer,

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "patch/inside.h"
 
@@ -125,10 +126,50 @@ static int read_journal(struct patch_target *target, struct utap_error *err)
 	return 0;
 }
 
+/* Does the utap that attached still read the memory? */
+static bool has_controller(const struct patch_target *target)
+{
+	pid_t controller = (pid_t)target->geometry.controller;
+	struct process_maps maps;
+	char comm[32];
+	bool reads = false;
+	int error;
+
+	if (controller <= 0 || controller == getpid())
+		return controller > 0;
+	error = process_maps_read(controller, &maps);
+	if (error == -EACCES || error == -EPERM) { /* another user's: all that can be seen is its name */
+		process_comm(controller, comm, sizeof(comm));
+		return !strcmp(comm, "utap");
+	}
+	for (size_t i = 0; !error && i < maps.count; i++)
+		reads = reads || (maps.map[i].inode == target->memory_inode && maps.map[i].shared &&
+				  !strcmp(maps.map[i].path, "/memfd:" WIRE_NAME));
+	if (!error)
+		process_maps_free(&maps);
+	return reads;
+}
+
+/* The description, when the process maps our memory; -ENOENT it does not. */
+static int read_description(struct patch_target *target, struct utap_error *err)
+{
+	const struct process_map *memory = patch_find_memory(&target->maps);
+
+	if (!memory)
+		return -ENOENT;
+	if (process_read(target->mem, memory->start, &target->geometry, sizeof(target->geometry)) ||
+	    !makes_sense(&target->geometry, memory))
+		return damaged(target->pid, err);
+	target->reserved = true;
+	target->memory_inode = memory->inode;
+	target->memory_major = memory->major;
+	target->memory_minor = memory->minor;
+	return 0;
+}
+
 int patch_target_adopt(pid_t pid, struct patch_target **ret, pid_t *owner, struct utap_error *err)
 {
 	struct patch_target *target = calloc(1, sizeof(*target));
-	const struct process_map *memory;
 	int error;
 
 	if (!target)
@@ -138,24 +179,20 @@ int patch_target_adopt(pid_t pid, struct patch_target **ret, pid_t *owner, struc
 	error = target->mem < 0 ? process_explain(pid, target->mem, err) : patch_target_refresh(target, err);
 	if (error)
 		goto fail;
-	memory = patch_find_memory(&target->maps);
-	if (!memory) {
-		error = patch_has_leftovers(target) ? 0 : -ENOENT;
-		if (error)
-			goto fail;
-		*owner = 0; /* nobody yet, or nobody any more: no text is changed */
+	error = read_description(target, err);
+	*owner = !error && has_controller(target) ? (pid_t)target->geometry.controller : 0;
+	if (!error && !*owner && target->geometry.lent) { /* it may change all that until it is home */
+		patch_await_lent(target);
+		error = patch_target_refresh(target, err);
+		if (!error)
+			error = read_description(target, err);
+	}
+	if (error == -ENOENT && patch_has_leftovers(target)) { /* not described yet, or no longer: no text is changed */
 		*ret = target;
 		return 0;
 	}
-	if (process_read(target->mem, memory->start, &target->geometry, sizeof(target->geometry)) ||
-	    !makes_sense(&target->geometry, memory)) {
-		error = damaged(pid, err);
+	if (error)
 		goto fail;
-	}
-	target->reserved = true;
-	target->memory_inode = memory->inode;
-	target->memory_major = memory->major;
-	target->memory_minor = memory->minor;
 	error = read_pools(target);
 	if (!error)
 		error = read_islands(target);
@@ -165,7 +202,6 @@ int patch_target_adopt(pid_t pid, struct patch_target **ret, pid_t *owner, struc
 		error = read_journal(target, err);
 	if (error)
 		goto fail;
-	*owner = (pid_t)target->geometry.controller;
 	*ret = target;
 	return 0;
 fail:

@@ -296,8 +296,9 @@ const char *patch_code_forbidden(const struct patch_code *code, uint64_t vaddr, 
 	size_t available;
 	const uint8_t *bytes = object_code(code->object, vaddr, &available);
 
+	/* The instruction just before a section arms it: moved away, it would be interrupted outside. */
 	for (size_t i = 0; i < code->nrseq; i++)
-		if (overlaps(&code->rseq[i], vaddr, length))
+		if (overlaps(&code->rseq[i], vaddr, length + 1))
 			return "it lies in a restartable sequence (rseq) of the program";
 	if (code->cancel.end > code->cancel.start && overlaps(&code->cancel, vaddr, length))
 		return "it lies in libc's cancellable system call, whose addresses libc compares";

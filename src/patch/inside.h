@@ -9,6 +9,7 @@
 #include "patch/space.h"
 #include "patch/target.h"
 
+#define PATCH_MAX_ISLANDS 65536
 #define POOL_REACH (1ULL << 30) /* a pool is at most so far from the modules it serves */
 
 struct patch_pool {
@@ -121,10 +122,22 @@ int patch_text_switch(struct patch_target *target, struct patch_run *runs, size_
 void patch_note_stages(struct patch_target *target, utap_addr addr, uint64_t size);
 /** patch_has_leftovers() - is there memory of ours, or a descriptor of it, without a description? */
 bool patch_has_leftovers(const struct patch_target *target);
-/** patch_sweep() - unmap and close whatever is still ours, once the text is restored and nobody is inside; 0 or negative errno */
-int patch_sweep(struct patch_target *target, struct engine_loan *loan) BASE_MUST_CHECK;
-/** patch_send_home() - let a thread that a dead utap lent go home at once */
-void patch_send_home(const struct patch_target *target);
+/**
+ * patch_sweep() - of an adopted target: once the text is restored and nobody is inside, take away what is still ours
+ * First stages and descriptors, then memory, in whose description they stand. Return: 0 or negative errno.
+ */
+enum patch_sweep { PATCH_SWEEP_STAGES, PATCH_SWEEP_MEMORY };
+int patch_sweep(struct patch_target *target, struct engine_loan *loan, enum patch_sweep what) BASE_MUST_CHECK;
+/**
+ * patch_await_lent() - a thread that a dead utap lent may still be making that one's calls: let it go home and wait until it is there
+ * Not while the one that lent it lives.
+ */
+void patch_await_lent(const struct patch_target *target);
+/** patch_lend(), patch_give_back() - engine_lend() and engine_return(), with a note in the shared memory of who is lent */
+int patch_lend(struct patch_target *target, struct engine_loan **ret, struct utap_error *err) BASE_MUST_CHECK;
+void patch_give_back(struct patch_target *target, struct engine_loan *loan);
+/** patch_note_lent() - such a note; 0: nobody any more */
+void patch_note_lent(struct patch_target *target, pid_t tid);
 
 /** patch_target_sharers() - processes that run in the very address space of @target (vfork); heap array, count or negative errno */
 long patch_target_sharers(const struct patch_target *target, pid_t **ret) BASE_MUST_CHECK;
@@ -134,6 +147,9 @@ long patch_target_sharers(const struct patch_target *target, pid_t **ret) BASE_M
  * Nothing is lost when it cannot be done (the file is out of reach, pages are locked): the mappings stay split.
  */
 void patch_text_mend(struct patch_target *target);
+
+/** patch_has_private_pages() - is any page of [start, start + size) the process's own copy, or unknown? */
+bool patch_has_private_pages(const struct patch_target *target, utap_addr start, uint64_t size);
 
 /** patch_note_stop() - remember the longest stop */
 static inline void patch_note_stop(struct patch_target *target, uint64_t ns)

@@ -5,15 +5,18 @@
  */
 #include <ctype.h>
 #include <dirent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "patch/inside.h"
 
+#define HOME_MS 3000 /* for a lent thread to be home */
 #define MEMORY_PATH "/memfd:" WIRE_NAME
 
 static bool is_memory(const struct process_map *map) { return !strcmp(map->path, MEMORY_PATH); }
@@ -147,7 +150,7 @@ bool patch_has_leftovers(const struct patch_target *target)
 	return close_descriptors(target, NULL) > 0;
 }
 
-int patch_sweep(struct patch_target *target, struct engine_loan *loan)
+static int unmap_which(struct patch_target *target, struct engine_loan *loan, enum patch_sweep what)
 {
 	struct process_maps maps;
 	int error = process_maps_read(target->pid, &maps);
@@ -157,27 +160,77 @@ int patch_sweep(struct patch_target *target, struct engine_loan *loan)
 	for (size_t i = 0; !error && i < maps.count; i++) {
 		const struct process_map *map = &maps.map[i];
 		uint64_t args[6] = { map->start, map->end - map->start };
+		bool is_wanted = what == PATCH_SWEEP_STAGES ?
+					 is_forgotten_stage(target, &maps, map) :
+					 is_memory(map) && (!target->memory_inode || map->inode == target->memory_inode);
 		int64_t result;
 
-		if ((is_memory(map) && (!target->memory_inode || map->inode == target->memory_inode)) ||
-		    is_forgotten_stage(target, &maps, map))
+		if (is_wanted)
 			error = engine_call(loan, SYS_munmap, args, &result);
 	}
 	process_maps_free(&maps);
-	close_descriptors(target, loan);
 	return error;
 }
 
-/*
- * A thread that was lent when utap died may still wait in the runtime to be fetched. The word lies in memory that the target can write:
- * if it is scribbled on, the thread goes by itself after two seconds.
- */
-void patch_send_home(const struct patch_target *target)
+int patch_sweep(struct patch_target *target, struct engine_loan *loan, enum patch_sweep what)
 {
+	if (!target->adopted)
+		return 0;
+	if (what == PATCH_SWEEP_STAGES)
+		close_descriptors(target, loan);
+	return unmap_which(target, loan, what);
+}
+
+/* ---- lent threads ---- */
+
+void patch_note_lent(struct patch_target *target, pid_t tid)
+{
+	uint32_t lent = (uint32_t)tid;
+	utap_addr at = target->geometry.self + offsetof(struct wire_control, lent);
+
+	if (target->data)
+		((struct wire_control *)target->data)->lent = lent;
+	else if (target->adopted && target->geometry.self && process_write(target->mem, at, &lent, sizeof(lent)))
+		base_log(BASE_LOG_DEBUG, "process %d does not map our memory any more", target->pid);
+}
+
+int patch_lend(struct patch_target *target, struct engine_loan **ret, struct utap_error *err)
+{
+	int error = engine_lend(target->pid, target->mem, ret, err);
+
+	if (!error)
+		patch_note_lent(target, engine_loan_tid(*ret));
+	return error;
+}
+
+void patch_give_back(struct patch_target *target, struct engine_loan *loan)
+{
+	patch_note_stop(target, engine_return(loan));
+	patch_note_lent(target, 0);
+}
+
+/* While it is lent every signal is blocked; on its way home it gets back its own mask. */
+static bool is_away(pid_t pid, pid_t tid)
+{
+	const uint64_t unblockable = 1ULL << (SIGKILL - 1) | 1ULL << (SIGSTOP - 1);
+	struct process_status status;
+
+	return !process_status_read(tid, &status) && status.tgid == pid && status.state != 'Z' && status.state != 'X' &&
+	       (status.blocked | unblockable) == ~0ULL;
+}
+
+/*
+ * The thread waits in the runtime to be fetched; told so, it goes at once. The words lie in memory that the target can write: if they are
+ * scribbled on, it goes by itself after two seconds.
+ */
+void patch_await_lent(const struct patch_target *target)
+{
+	utap_addr released = target->geometry.self + target->geometry.lend_at + offsetof(struct wire_lend, released);
 	uint32_t one = 1;
 
-	if (target->geometry.self &&
-	    process_write(target->mem, target->geometry.self + target->geometry.lend_at + offsetof(struct wire_lend, released),
-			  &one, sizeof(one)))
-		base_log(BASE_LOG_DEBUG, "cannot send a lent thread of process %d home", target->pid);
+	for (int ms = 0; ms < HOME_MS && is_away(target->pid, (pid_t)target->geometry.lent); ms++) {
+		if (process_write(target->mem, released, &one, sizeof(one)))
+			return;
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	}
 }

@@ -24,7 +24,6 @@
 #define POOL_EXTRA (96ULL << 10)     /* room in a pool besides: the runtime, bodies that are part of trampolines */
 #define POOL_PER_SITE 128
 #define POOL_SKEW 0x2a7b000ULL         /* branch predictors see little of an address: code at the same low bits collides */
-#define MAX_ISLANDS 65536
 #define FAR_FROM_LIBRARIES (16ULL << 30) /* where new mappings of the program will not come soon */
 #define MFD_EXEC_FLAG 0x10U          /* Linux 6.3 */
 #define MADV_WIPEONFORK_VALUE 18
@@ -52,7 +51,7 @@ static void lay_out(struct wire_control *control, const struct patch_options *op
 		.cpus = options->cpus,
 		.max_probes = options->max_probes,
 		.max_sites = (uint32_t)(2 * sites + 64),
-		.max_islands = MAX_ISLANDS,
+		.max_islands = PATCH_MAX_ISLANDS,
 		.ring_size = options->ring_size,
 		.cells = options->cells,
 		.cell_size = options->cell_size,
@@ -60,10 +59,10 @@ static void lay_out(struct wire_control *control, const struct patch_options *op
 		.controller = (uint32_t)getpid(),
 	};
 	place(&at, sizeof(*control));
-	control->table_at = place(&at, (2 + options->cpus) * 8ULL);
+	control->table_at = place(&at, (2 + WIRE_CPUS_MAX) * 8ULL); /* entries beyond our CPUs are 0: "no CPU" */
 	control->lost_at = place(&at, counters);
 	control->journal_at = place(&at, control->max_sites * sizeof(struct wire_site));
-	control->islands_at = place(&at, MAX_ISLANDS * sizeof(struct wire_island));
+	control->islands_at = place(&at, PATCH_MAX_ISLANDS * sizeof(struct wire_island));
 	control->lend_at = place(&at, sizeof(struct wire_lend));
 	control->blocks_at = at;
 	place(&block, sizeof(struct wire_ring));
@@ -475,6 +474,10 @@ static void find_facts(struct patch_target *target, const struct engine_loan *lo
 	static const int32_t tid_offsets[] = { 0x2d0 /* glibc: struct pthread.tid */, 0x30 /* musl: the same */ };
 	utap_addr base = engine_loan_fs_base(loan);
 	uint32_t signature = 0;
+	struct process_status status = { 0 };
+	uint32_t wanted = process_status_read(engine_loan_tid(loan), &status) || !status.inner_pid ?
+				  (uint32_t)engine_loan_tid(loan) :
+				  (uint32_t)status.inner_pid;
 	utap_addr rseq = engine_loan_rseq(loan, &signature);
 	int64_t offset = (int64_t)(rseq - base);
 
@@ -488,7 +491,7 @@ static void find_facts(struct patch_target *target, const struct engine_loan *lo
 		uint32_t tid = 0;
 
 		if (!process_read(target->mem, base + (utap_addr)tid_offsets[i], &tid, sizeof(tid)) &&
-		    tid == (uint32_t)engine_loan_tid(loan)) {
+		    tid == wanted) {
 			target->facts.tid_offset = tid_offsets[i];
 			return;
 		}
@@ -510,8 +513,8 @@ static int check_clock(struct patch_target *target, struct engine_loan *loan)
 
 static int set_up(struct patch_target *target, struct engine_loan *loan, struct patch_site *sites, size_t count)
 {
-	uint32_t pid = (uint32_t)target->pid;
-	struct process_status status;
+	struct process_status status = { 0 };
+	uint32_t pid; /* as the target sees itself: it reads its own memory by that number */
 	int64_t fd = -1;
 	int64_t result;
 	int error = check_clock(target, loan);
@@ -520,8 +523,12 @@ static int set_up(struct patch_target *target, struct engine_loan *loan, struct 
 		error = make_file(target, loan, &fd);
 	if (!error)
 		error = open_ours(target, engine_loan_tid(loan), fd);
-	if (!error && !process_status_read(target->pid, &status) && status.seccomp)
+	patch_note_lent(target, engine_loan_tid(loan));
+	if (!error && process_is_confined(target->pid))
 		((struct wire_control *)target->data)->quiet = target->geometry.quiet = 1;
+	if (!error)
+		error = process_status_read(target->pid, &status);
+	pid = (uint32_t)(status.inner_pid ? status.inner_pid : target->pid);
 	if (!error)
 		error = map_theirs(target, loan, fd);
 	if (!error)
@@ -576,6 +583,6 @@ int patch_target_setup(struct patch_target *target, const struct patch_options *
 	if (error)
 		return error;
 	error = set_up(target, loan, sites, count);
-	patch_note_stop(target, engine_return(loan));
+	patch_give_back(target, loan);
 	return error ? setup_error(target, error, err) : 0;
 }

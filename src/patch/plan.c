@@ -83,6 +83,14 @@ static const char *find_instruction(const struct patch_code *code, struct patch_
 	return NULL;
 }
 
+/* What a site changes is switched at once only within one mapping; an island in padding must be in the same. */
+static bool in_one_mapping(const struct patch_target *target, utap_addr addr, unsigned length)
+{
+	const struct process_map *map = process_maps_at(&target->maps, addr);
+
+	return !target->pid || (map && map->end - addr >= length);
+}
+
 static bool plan_l1(struct patch_site *site, uint64_t vaddr)
 {
 	if (site->insn.length < 5)
@@ -102,7 +110,9 @@ static bool plan_l3(const struct patch_target *target, struct patch_site *site, 
 	if (site->insn.length < 2)
 		return false;
 	island = patch_code_padding(module->code, vaddr, from, vaddr + 2 + 127, 5, padding_taken, module);
-	if (!island || !is_as_in_file(target, module, island, 5))
+	if (!island || !is_as_in_file(target, module, island, 5) ||
+	    !in_one_mapping(target, (island < vaddr ? island : vaddr) + module->bias,
+			    (unsigned)(island < vaddr ? vaddr - island : island - vaddr) + ISA_INSN_MAX))
 		return false;
 	site->layer = PATCH_L3;
 	site->island = island + module->bias;
@@ -112,15 +122,16 @@ static bool plan_l3(const struct patch_target *target, struct patch_site *site, 
 }
 
 static bool try_pun(struct patch_target *target, struct patch_site *site, uint64_t vaddr, const uint8_t *next,
-		    unsigned prefixes)
+		    size_t available, unsigned prefixes)
 {
 	struct patch_module *module = site->module;
 	unsigned length = site->insn.length;
 	unsigned tail = prefixes + 5 - length; /* following bytes the jump depends on */
+	unsigned covered = tail + ISA_INSN_MAX - 1 < available ? tail + ISA_INSN_MAX - 1 : (unsigned)available; /* and copies */
 	utap_addr lo, hi;
 
 	if (!inside(module, vaddr, length + tail) || bit_any(module->patched, vaddr + length - module->low, tail) ||
-	    !is_as_in_file(target, module, vaddr + length, tail))
+	    !is_as_in_file(target, module, vaddr + length, covered))
 		return false;
 	if (isa_pun(&site->insn, next, prefixes, &lo, &hi) || hi < lo ||
 	    space_place(&target->space, &target->maps, lo, hi, &site->island))
@@ -141,7 +152,7 @@ static bool plan_l4(struct patch_target *target, struct patch_site *site, uint64
 	if (!bytes || available < length + 4)
 		return false;
 	for (unsigned prefixes = 0; prefixes < length; prefixes++)
-		if (try_pun(target, site, vaddr, bytes + length, prefixes))
+		if (try_pun(target, site, vaddr, bytes + length, available - length, prefixes))
 			return true;
 	return false;
 }
@@ -165,6 +176,10 @@ void patch_target_plan(struct patch_target *target, struct patch_site *site)
 	site->addr = vaddr + module->bias;
 	if (why) {
 		refuse(site, why);
+		return;
+	}
+	if (!in_one_mapping(target, site->addr, length)) {
+		refuse(site, "it lies across two mappings, which cannot be changed at once");
 		return;
 	}
 	if (plan_l1(site, vaddr) || plan_l3(target, site, vaddr) || plan_l4(target, site, vaddr))

@@ -111,7 +111,8 @@ static utap_addr emit_followers(const struct patch_site *site, struct isa_emitte
 		const char *why;
 		const uint8_t *bytes = object_code(site->module->object, next - site->module->bias, &available);
 
-		if (!bytes || isa_decode(bytes, available, next, &insn) || !may_follow(&insn))
+		if (!bytes || isa_decode(bytes, available, next, &insn) || !may_follow(&insn) ||
+		    patch_code_forbidden(site->module->code, next - site->module->bias, insn.length))
 			break;
 		if (isa_relocate(&insn, ISA_BY_JUMP, e, falls_through, &why)) {
 			*e = before;
@@ -188,7 +189,10 @@ int patch_stub_emit_whole(struct patch_site *site, patch_body_fn *body, void *ar
 	rest = (struct isa_emitter){ .buffer = e->buffer + e->used, .size = e->size - e->used, .addr = isa_emit_here(e) };
 	error = e->error ? e->error : body(arg, site->program, &tail, &rest, err);
 	e->used += rest.used;
-	if (!error)
+	if (whole.error) { /* the place, not the program */
 		error = whole.error;
+		if (err)
+			err->code = 0;
+	}
 	return error ? error : finish_site(site, e);
 }

@@ -76,6 +76,8 @@ int patch_target_refresh(struct patch_target *target, struct utap_error *err)
 	process_maps_free(&target->maps);
 	target->maps = maps;
 	target->space.limit = limit > maps.count + MAP_RESERVE ? limit - maps.count - MAP_RESERVE : 0;
+	if (target->space.limit > PATCH_MAX_ISLANDS)
+		target->space.limit = PATCH_MAX_ISLANDS;
 	return 0;
 }
 
@@ -335,7 +337,8 @@ int patch_calls(struct patch_target *target, struct engine_loan *loan, struct wi
 	utap_addr addr = target->geometry.self + target->geometry.lend_at;
 
 	*completed = 0;
-	if (!lend || count < 4 || !target->facts.runtime[RT_BATCH])
+	if (!lend || count < 4 || !target->facts.runtime[RT_BATCH] ||
+	    target->geometry.quiet) /* should we die, the rest of a batch would run under the filter again */
 		return calls_one_by_one(loan, calls, count, completed);
 	while (*completed < count) {
 		size_t part = count - *completed < WIRE_BATCH ? count - *completed : WIRE_BATCH;

@@ -169,7 +169,7 @@ int patch_target_release(struct patch_target *target, struct patch_report *repor
 
 /**
  * patch_target_adopt() - take over what a utap that is gone (or a parent of a forked process) left in @pid
- * @owner: pid of the utap that put it there
+ * @owner: pid of the utap that put it there, 0 when that is gone
  * Return: 0; -ENOENT nothing of ours is there; otherwise as patch_target_open().
  */
 int patch_target_adopt(pid_t pid, struct patch_target **ret, pid_t *owner, struct utap_error *err) BASE_MUST_CHECK;

@@ -222,22 +222,17 @@ static struct wire_call switch_call(const struct patch_run *run)
 }
 
 /* Put the changes that touch [page, page + BASE_PAGE) into its copy. @first: index of the first that may. */
-static bool overlay(uint8_t *copy, utap_addr page, const struct patch_change *changes, size_t nchanges, size_t *first)
+static void overlay(uint8_t *copy, utap_addr page, const struct patch_change *changes, size_t nchanges, size_t *first)
 {
-	bool touched = false;
-
 	while (*first < nchanges && changes[*first].addr + changes[*first].length <= page)
 		(*first)++;
 	for (size_t i = *first; i < nchanges && changes[i].addr < page + BASE_PAGE; i++)
 		for (unsigned j = 0; j < changes[i].length; j++) {
 			utap_addr at = changes[i].addr + j;
 
-			if (at >= page && at < page + BASE_PAGE) {
+			if (at >= page && at < page + BASE_PAGE)
 				copy[at - page] = changes[i].bytes[j];
-				touched = true;
-			}
 		}
-	return touched;
 }
 
 static bool equals_file(const struct patch_run *run, utap_addr page, const uint8_t *bytes)
@@ -251,19 +246,29 @@ static bool equals_file(const struct patch_run *run, utap_addr page, const uint8
 	return file && !memcmp(file, bytes, available < BASE_PAGE ? available : BASE_PAGE);
 }
 
+static bool is_touched(utap_addr page, const struct patch_change *changes, size_t nchanges, size_t first)
+{
+	while (first < nchanges && changes[first].addr + changes[first].length <= page)
+		first++;
+	return first < nchanges && changes[first].addr < page + BASE_PAGE;
+}
+
+/* Pages that nothing changes are the file's, unless the run could not be moved: then it may hold private copies. */
 static int fill_run(struct patch_target *target, const struct patch_run *run, const struct patch_change *changes,
 		    size_t nchanges, size_t *first)
 {
 	uint8_t page[BASE_PAGE];
 
 	for (utap_addr at = run->start; at < run->start + run->size; at += BASE_PAGE) {
-		int error = process_read(target->mem, at, page, sizeof(page));
-		bool differs;
+		int error;
 
+		if (!run->by_file && !is_touched(at, changes, nchanges, *first))
+			continue;
+		error = process_read(target->mem, at, page, sizeof(page));
 		if (error)
 			return error;
-		differs = !equals_file(run, at, page);
-		if (!overlay(page, at, changes, nchanges, first) && !differs)
+		overlay(page, at, changes, nchanges, first);
+		if (equals_file(run, at, page)) /* the staged page is the file's already: no private copy of it */
 			continue;
 		error = process_write(target->mem, run->stage + (at - run->start), page, sizeof(page));
 		if (error)
@@ -294,17 +299,31 @@ static int check_old(struct patch_target *target, const struct patch_change *cha
  * Undoing, the private copies are our own, and what else is in them is known to be nothing (pristine).
  * Source: Documentation/admin-guide/mm/pagemap.rst (bit 61: file page, 63: present, 62: swapped).
  */
-static bool has_private_pages(int pagemap, const struct patch_run *run)
+static bool has_private_pages(int pagemap, utap_addr start, uint64_t size)
 {
-	uint64_t entry;
+	uint64_t entries[512];
 
-	for (utap_addr at = run->start; at < run->start + run->size; at += BASE_PAGE) {
-		if (pread(pagemap, &entry, sizeof(entry), (off_t)(at / BASE_PAGE * sizeof(entry))) != sizeof(entry))
+	for (uint64_t done = 0; done < size / BASE_PAGE;) {
+		size_t part = size / BASE_PAGE - done < 512 ? size / BASE_PAGE - done : 512;
+
+		if (pread(pagemap, entries, part * 8, (off_t)((start / BASE_PAGE + done) * 8)) != (ssize_t)(part * 8))
 			return true;
-		if (entry >> 62 & 1 || (entry >> 63 & 1 && !(entry >> 61 & 1)))
-			return true;
+		for (size_t i = 0; i < part; i++)
+			if (entries[i] >> 62 & 1 || (entries[i] >> 63 & 1 && !(entries[i] >> 61 & 1)))
+				return true;
+		done += part;
 	}
 	return false;
+}
+
+bool patch_has_private_pages(const struct patch_target *target, utap_addr start, uint64_t size)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", target->pid);
+	_cleanup_close_ int pagemap = open(path, O_RDONLY | O_CLOEXEC);
+
+	return pagemap < 0 || has_private_pages(pagemap, start, size);
 }
 
 static void judge_ways(struct patch_target *target, struct patch_run *runs, size_t nruns)
@@ -318,7 +337,7 @@ static void judge_ways(struct patch_target *target, struct patch_run *runs, size
 
 	for (size_t i = 0; i < nruns; i++) {
 		runs[i].locked = locked && process_is_locked(target->pid, runs[i].start);
-		runs[i].by_file = runs[i].locked || (!runs[i].pristine && (pagemap < 0 || has_private_pages(pagemap, &runs[i])));
+		runs[i].by_file = runs[i].locked || (!runs[i].pristine && (pagemap < 0 || has_private_pages(pagemap, runs[i].start, runs[i].size)));
 	}
 }
 
@@ -420,6 +439,29 @@ static int fill_stages(struct switching *s)
 	return 0;
 }
 
+/* Just before the switch: is each run still the text it was, or did the program unload it meanwhile? */
+static int check_runs(const struct switching *s)
+{
+	struct process_maps maps;
+	int error = process_maps_read(s->target->pid, &maps);
+
+	for (size_t i = 0; !error && i < s->nruns; i++) {
+		const struct patch_run *run = &s->runs[i];
+
+		for (utap_addr at = run->start; !error && at < run->start + run->size;) {
+			const struct process_map *map = process_maps_at(&maps, at);
+
+			if (!map || !run->module || map->inode != run->module->inode || !map->execute ||
+			    map->offset + (at - map->start) != file_offset(run) + (at - run->start))
+				error = -EBUSY;
+			else
+				at = map->end;
+		}
+	}
+	process_maps_free(&maps);
+	return error;
+}
+
 static int switch_stages(struct switching *s)
 {
 	_cleanup_free_ struct wire_call *calls = calloc(2 * s->nruns + 1, sizeof(*calls));
@@ -500,7 +542,7 @@ int patch_text_switch(struct patch_target *target, struct patch_run *runs, size_
 
 	if (error)
 		return switch_error(target, error, 0, err);
-	error = engine_lend(target->pid, target->mem, &s.loan, err);
+	error = patch_lend(target, &s.loan, err);
 	if (error)
 		return error;
 	error = check_old(target, changes, nchanges, &where);
@@ -511,10 +553,12 @@ int patch_text_switch(struct patch_target *target, struct patch_run *runs, size_
 	if (!error)
 		error = fill_stages(&s);
 	if (!error)
+		error = check_runs(&s);
+	if (!error)
 		error = switch_stages(&s);
 	lock_again(&s);
 	drop_stages(&s);
-	patch_note_stop(target, engine_return(s.loan));
+	patch_give_back(target, s.loan);
 	if (error && reason.code) {
 		if (err)
 			*err = reason;
@@ -525,28 +569,26 @@ int patch_text_switch(struct patch_target *target, struct patch_run *runs, size_
 
 /* ---- mending ---- */
 
-/* The mappings that show a segment must be nothing but pieces of it, and their bytes the file's. */
+/*
+ * The mappings that show a segment must be nothing but pieces of it, none of their pages a private copy: then what is there is the
+ * file, byte for byte, and mapping it anew loses nothing.
+ */
 static bool is_mendable(struct patch_target *target, const struct patch_module *module, utap_addr start, utap_addr end,
 			uint64_t offset)
 {
-	uint8_t page[BASE_PAGE];
+	struct process_maps maps;
 	size_t pieces = 0;
+	bool linear = !process_maps_read(target->pid, &maps);
 
-	for (utap_addr at = start; at < end; pieces++) {
-		const struct process_map *map = process_maps_at(&target->maps, at);
+	for (utap_addr at = start; linear && at < end; pieces++) {
+		const struct process_map *map = process_maps_at(&maps, at);
 
-		if (!map || map->inode != module->inode || !map->execute || map->write || map->shared ||
-		    map->offset + (at - map->start) != offset + (at - start))
-			return false;
-		at = map->end;
+		linear = map && map->inode == module->inode && map->execute && !map->write && !map->shared &&
+			 map->offset + (at - map->start) == offset + (at - start);
+		at = linear ? map->end : end;
 	}
-	for (utap_addr at = start; pieces > 1 && at < end; at += BASE_PAGE) {
-		struct patch_run run = { .module = (struct patch_module *)(uintptr_t)module };
-
-		if (process_read(target->mem, at, page, sizeof(page)) || !equals_file(&run, at, page))
-			return false;
-	}
-	return pieces > 1 && !process_is_locked(target->pid, start);
+	process_maps_free(&maps);
+	return linear && pieces > 1 && !patch_has_private_pages(target, start, end - start);
 }
 
 static void mend_segment(struct patch_target *target, struct patch_module *module, utap_addr start, utap_addr end,
@@ -557,15 +599,17 @@ static void mend_segment(struct patch_target *target, struct patch_module *modul
 	int64_t result;
 	int64_t fd;
 
-	if (engine_lend(target->pid, target->mem, &loan, NULL))
+	if (process_is_locked(target->pid, start) || patch_lend(target, &loan, NULL))
 		return;
 	if (!patch_open_file(target, loan, module, &fd, NULL)) {
 		args[4] = (uint64_t)fd;
-		if (engine_call(loan, SYS_mmap, args, &result) || result < 0)
+		/* Looked at again at the last moment: a debugger or another thread may have been there. */
+		if (is_mendable(target, module, start, end, offset) &&
+		    (engine_call(loan, SYS_mmap, args, &result) || result < 0))
 			base_log(BASE_LOG_DEBUG, "the text of %s stays in several mappings", module->path);
 		patch_close_file(loan, fd);
 	}
-	patch_note_stop(target, engine_return(loan));
+	patch_give_back(target, loan);
 }
 
 void patch_text_mend(struct patch_target *target)

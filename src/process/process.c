@@ -120,6 +120,32 @@ static uint64_t read_start_time(pid_t pid)
 	return at ? strtoull(at, NULL, 10) : 0;
 }
 
+static bool has_shadow_stack(const char *text)
+{
+	const char *at = strstr(text, "\nx86_Thread_features:");
+	const char *word = at ? strstr(at, "shstk") : NULL;
+
+	return word && word < at + 1 + strcspn(at + 1, "\n");
+}
+
+/* The last of "NSpid:	12	1": in the innermost namespace. */
+static pid_t inner_pid(const char *text)
+{
+	const char *at = strstr(text, "\nNSpid:");
+	pid_t pid = 0;
+
+	if (!at)
+		return 0;
+	for (at += 7; *at && *at != '\n'; at += strspn(at, "0123456789")) {
+		at += strspn(at, " \t");
+		if (*at >= '0' && *at <= '9')
+			pid = atoi(at);
+		else
+			break;
+	}
+	return pid;
+}
+
 int process_status_read(pid_t pid, struct process_status *ret)
 {
 	_cleanup_free_ char *text = NULL;
@@ -141,8 +167,11 @@ int process_status_read(pid_t pid, struct process_status *ret)
 		.tgid = (pid_t)field(text, "Tgid", 10),
 		.ppid = (pid_t)field(text, "PPid", 10),
 		.tracer = (pid_t)field(text, "TracerPid", 10),
+		.inner_pid = inner_pid(text),
+		.shadow_stack = has_shadow_stack(text),
 		.uid = uid,
 		.euid = euid,
+		.blocked = field(text, "SigBlk", 16),
 		.seccomp = (unsigned)field(text, "Seccomp", 10),
 		.locked_kib = field(text, "VmLck", 10),
 		.resident_kib = field(text, "VmRSS", 10),
@@ -183,6 +212,18 @@ void process_proc_path(pid_t pid, const char *name, char *path, size_t size)
 }
 
 bool process_shares_memory(pid_t pid, pid_t other) { return syscall(SYS_kcmp, pid, other, KCMP_VM, 0, 0) == 0; }
+
+bool process_is_confined(pid_t pid)
+{
+	_cleanup_free_ pid_t *tids = NULL;
+	long count = process_threads(pid, &tids);
+	struct process_status status;
+
+	for (long i = 0; i < count; i++)
+		if (!process_status_read(tids[i], &status) && status.seccomp)
+			return true;
+	return false;
+}
 
 bool process_is_locked(pid_t pid, utap_addr addr)
 {

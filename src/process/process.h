@@ -73,7 +73,10 @@ struct process_status {
 	pid_t tgid;
 	pid_t ppid;
 	pid_t tracer;      /* 0: nobody */
+	pid_t inner_pid;   /* its number in its own pid namespace */
+	bool shadow_stack; /* user shadow stacks are on */
 	uid_t uid, euid;
+	uint64_t blocked;  /* signals, of the thread asked for */
 	unsigned seccomp;  /* 0 none, 1 strict, 2 filter */
 	uint64_t locked_kib; /* VmLck */
 	uint64_t resident_kib;
@@ -87,6 +90,9 @@ bool process_has_ended(pid_t pid);
 
 /** process_shares_memory() - do two processes have one address space (vfork, posix_spawn before it executes)? */
 bool process_shares_memory(pid_t pid, pid_t other);
+
+/** process_is_confined() - does any thread run under a seccomp filter? */
+bool process_is_confined(pid_t pid);
 
 /** process_is_locked() - is the mapping that holds @addr locked in memory (mlock)? */
 bool process_is_locked(pid_t pid, utap_addr addr);

@@ -133,6 +133,10 @@ static int plan_match(struct attaching *a, const struct session_match *match, st
 		refuse_match(a, match, NULL, "its mapping is shared: a change would reach the file and other processes");
 		return 0;
 	}
+	if (match->map->write) {
+		refuse_match(a, match, NULL, "its mapping is writable: the program may change its code itself");
+		return 0;
+	}
 	error = code_of(a->session, match->file, err);
 	if (error)
 		return error;
@@ -299,6 +303,7 @@ static long attach_target(struct attaching *a, struct utap_error *err)
 
 	if (!error)
 		error = plan_all(a, err);
+	trace_reader_probes(a->session->reader, a->session->probes, a->session->nprobes); /* the table may have moved */
 	if (error)
 		return error;
 	if (!a->nsites)
@@ -323,6 +328,13 @@ static long attach_target(struct attaching *a, struct utap_error *err)
 	return (long)applied;
 }
 
+static pid_t inner_pid(pid_t pid)
+{
+	struct process_status status;
+
+	return process_status_read(pid, &status) || !status.inner_pid ? pid : status.inner_pid;
+}
+
 static int new_process(struct session *session, pid_t pid, struct session_process **ret)
 {
 	size_t n = session->nprocesses;
@@ -334,7 +346,7 @@ static int new_process(struct session *session, pid_t pid, struct session_proces
 	process = error ? NULL : calloc(1, sizeof(*process));
 	if (!process)
 		return -ENOMEM;
-	*process = (struct session_process){ .pid = pid, .source = (uint32_t)n };
+	*process = (struct session_process){ .pid = pid, .inner_pid = inner_pid(pid), .source = (uint32_t)n };
 	session->processes[n] = process;
 	session->targets[n] = (struct session_target){ .pid = pid, .state = SESSION_RUNNING };
 	session->nprocesses++;

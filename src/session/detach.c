@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Which targets are still there, and taking probes out of them, of children forked since, and of what a dead utap left. */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,7 +17,7 @@ static enum session_target_state state_of(const struct session_process *process)
 
 	if (process_status_read(process->pid, &status) || process_has_ended(process->pid))
 		return SESSION_EXITED;
-	if (status.seccomp) /* confined since we attached: the runtime must not make system calls any more */
+	if (process_is_confined(process->pid)) /* confined since we attached: the runtime must not make system calls any more */
 		patch_target_quiet(process->target);
 	if (patch_target_is_present(process->target))
 		return SESSION_RUNNING;
@@ -64,35 +63,43 @@ static int clean_adopted(struct patch_target *target, struct patch_report *repor
 	return error ? error : patch_target_release(target, report, err);
 }
 
-/* Children inherited patched pages and the memory. One that ends meanwhile is as clean as can be. */
+static int clean_child(pid_t pid, struct session_report *report, bool *cleaned, struct utap_error *err)
+{
+	struct patch_report part = { 0 };
+	struct patch_target *child;
+	pid_t owner;
+	int error = patch_target_adopt(pid, &child, &owner, err);
+
+	if (!error) {
+		error = clean_adopted(child, &part, err);
+		patch_target_close(child);
+		add_report(report, &part);
+		*cleaned |= !error && !part.memory_kept;
+	}
+	return error == -ENOENT || error == -ESRCH ? 0 : error; /* it ended meanwhile: as clean as can be */
+}
+
+/* Children inherited patched pages and the memory. One that cannot be cleaned does not keep the others from being; the first reason is told. */
 static int clean_children(const struct patch_target *parent, struct session_report *report, struct utap_error *err)
 {
-	for (int round = 0; round < CHILD_ROUNDS; round++) {
+	bool cleaned = true;
+	int result = 0;
+
+	for (int round = 0; round < CHILD_ROUNDS && cleaned; round++) {
 		_cleanup_free_ pid_t *pids = NULL;
 		long count = patch_target_children(parent, &pids);
-		size_t cleaned = 0;
 
+		cleaned = false;
 		for (long i = 0; i < count; i++) {
-			struct patch_report part = { 0 };
-			struct patch_target *child;
-			pid_t owner;
-			int error = patch_target_adopt(pids[i], &child, &owner, err);
+			struct utap_error reason = { 0 };
+			int error = clean_child(pids[i], report, &cleaned, &reason);
 
-			if (error == -ENOENT || error == -ESRCH)
-				continue;
-			if (error)
-				return error;
-			error = clean_adopted(child, &part, err);
-			patch_target_close(child);
-			if (error && error != -ESRCH)
-				return error;
-			add_report(report, &part);
-			cleaned += !part.memory_kept;
+			if (error && !result && err)
+				*err = reason;
+			result = result ? result : error;
 		}
-		if (!cleaned)
-			return 0;
 	}
-	return 0;
+	return result;
 }
 
 static int detach_one(struct session *session, size_t i, struct session_report *report, struct utap_error *err)
@@ -101,10 +108,15 @@ static int detach_one(struct session *session, size_t i, struct session_report *
 	struct patch_report part = { 0 };
 	int error = patch_target_undo(process->target, &part, err);
 
-	if (!error)
-		error = clean_children(process->target, report, err);
-	if (!error)
+	if (!error) {
+		struct utap_error reason = { 0 };
+		int children = clean_children(process->target, report, &reason);
+
 		error = patch_target_release(process->target, &part, err);
+		if (!error && children && err)
+			*err = reason;
+		error = error ? error : children;
+	}
 	add_report(report, &part);
 	return error;
 }
@@ -139,14 +151,6 @@ int session_detach(struct session *session, struct session_report *report, struc
 	return result;
 }
 
-static bool is_utap(pid_t pid)
-{
-	char comm[32];
-
-	process_comm(pid, comm, sizeof(comm));
-	return pid != getpid() && !strcmp(comm, "utap") && !kill(pid, 0);
-}
-
 int session_clean(pid_t pid, bool force, struct session_report *report, struct utap_error *err)
 {
 	struct session_report sum = { 0 };
@@ -161,7 +165,7 @@ int session_clean(pid_t pid, bool force, struct session_report *report, struct u
 		return 0;
 	if (error)
 		return error;
-	if (!force && is_utap(owner)) {
+	if (!force && owner && owner != getpid()) {
 		patch_target_close(target);
 		return base_error(err, -EBUSY, UTAP_ERROR_REFUSED,
 				  "utap pid %d still probes process %d; stop it (kill -INT %d), or use --force", owner, pid,

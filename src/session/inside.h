@@ -46,6 +46,7 @@ struct session_program {
 
 struct session_process {
 	pid_t pid;
+	pid_t inner_pid; /* what its records say: its number in its own pid namespace */
 	uint32_t source;
 	struct patch_target *target;
 	struct trace_memory memory;

@@ -329,9 +329,16 @@ struct delivery {
 static int deliver(void *arg, const struct trace_record *record)
 {
 	struct delivery *delivery = arg;
+	const struct session_process *process = delivery->session->processes[record->source];
+	struct trace_record outer = *record;
 
 	delivery->session->delivered[record->id]++;
-	return delivery->fn ? delivery->fn(delivery->arg, record) : 0;
+	if (process->inner_pid != process->pid && (pid_t)record->pid == process->inner_pid) {
+		outer.pid = (uint32_t)process->pid;
+		if (record->tid == record->pid) /* other threads keep the number they have inside */
+			outer.tid = outer.pid;
+	}
+	return delivery->fn ? delivery->fn(delivery->arg, &outer) : 0;
 }
 
 long session_drain(struct session *session, bool all, trace_record_fn *fn, void *arg)

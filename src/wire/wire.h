@@ -42,6 +42,7 @@
 #define WIRE_POOLS 64
 #define WIRE_STAGES 64
 #define WIRE_BATCH 4096
+#define WIRE_CPUS_MAX 8192 /* the most that Linux numbers on x86-64 */
 #define WIRE_RSEQ_SIGNATURE 0x53053053
 
 /* A record: header, then one u64 for each argument. Sizes are multiples of 8. The bpf program of a probe writes it. */
@@ -168,7 +169,7 @@ struct wire_control {
 	uint32_t pools_used;
 	uint32_t stages_used;
 	uint32_t quiet;        /* 1: the target is confined by seccomp, the runtime makes no system calls */
-	uint32_t unused;
+	uint32_t lent;         /* tid of the thread that is lent to whoever changes the target now, 0: none */
 	struct wire_pool pools[WIRE_POOLS];
 	struct wire_stage stages[WIRE_STAGES];
 };

@@ -46,7 +46,7 @@ static void print_program(FILE *out, const struct bpf_insn *program, size_t coun
 	if (bpf_disassemble(program, count, &text) < 0 || !text)
 		return;
 
-	const char *line = text;
+	const char *line = text ? text : "";
 
 	for (size_t i = 0; i < count; i++) {
 		bool wide = program[i].opcode == 0x18 && i + 1 < count;

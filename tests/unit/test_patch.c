@@ -202,10 +202,10 @@ static void test_many_instructions_of_libc(void **state)
 	plan_file("/lib/x86_64-linux-gnu/libc.so.6", 6, 0.7);
 }
 
-static void test_all_instructions_of_ourselves(void **state)
+static void test_all_instructions_of_ls(void **state)
 {
 	(void)state;
-	plan_file("/proc/self/exe", 1, 0.3); /* neighbours compete for bytes */
+	plan_file("/bin/ls", 1, 0.3); /* neighbours compete for bytes */
 }
 
 static void test_refusals(void **state)
@@ -216,13 +216,13 @@ static void test_refusals(void **state)
 	struct patch_site twice;
 
 	(void)state;
-	assert_true(file_open(&file, "/proc/self/exe"));
+	assert_true(file_open(&file, "/bin/ls"));
 	assert_int_equal(object_ranges(file.object, &ranges, &count, NULL), 0);
 	for (size_t i = 0; i < count; i++) {
 		uint64_t second = patch_code_start_after(file.code, ranges[i].start);
 		struct patch_site site = { .module = file.module, .vaddr = ranges[i].start + 1 };
 
-		if (second == ranges[i].start + 1 || second >= ranges[i].end)
+		if (second == ranges[i].start + 1 || !patch_code_is_known(file.code, ranges[i].start + 1))
 			continue;
 		patch_target_plan(file.target, &site);
 		assert_int_equal(site.layer, PATCH_REFUSED);
@@ -248,7 +248,7 @@ int main(void)
 		cmocka_unit_test(test_islands_never_overlap),
 		cmocka_unit_test(test_entries_of_libc),
 		cmocka_unit_test(test_many_instructions_of_libc),
-		cmocka_unit_test(test_all_instructions_of_ourselves),
+		cmocka_unit_test(test_all_instructions_of_ls),
 		cmocka_unit_test(test_refusals),
 	};
 
