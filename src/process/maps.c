@@ -9,7 +9,8 @@
 
 #define USER_LOW 0x10000ULL         /* the usual vm.mmap_min_addr */
 #define USER_HIGH 0x7fffffff0000ULL /* the last page below 2^47 is not to be used */
-#define STACK_GROWTH (72ULL << 20)  /* below [stack]: RLIMIT_STACK's usual 8 MiB and the 64 KiB .. gap, generously */
+#define STACK_GROWTH (72ULL << 20)  /* below [stack]: RLIMIT_STACK's usual 8 MiB and the guard gap, generously */
+#define STACK_GROWTH_MAX (4ULL << 30) /* where it is unlimited */
 #define HEAP_GROWTH (128ULL << 20)  /* above [heap], for brk */
 
 static int parse_line(char *line, struct process_map *map)
@@ -103,6 +104,28 @@ static int add_empty_heap(pid_t pid, struct process_maps *maps, size_t *cap)
 	return 0;
 }
 
+/* "Max stack size  8388608  unlimited  bytes": the soft limit, in force when the program was started or changed since. */
+static uint64_t read_stack_room(pid_t pid)
+{
+	_cleanup_free_ char *text = NULL;
+	const char *at;
+	char path[64];
+	uint64_t limit;
+
+	snprintf(path, sizeof(path), "/proc/%d/limits", pid);
+	if (base_file_read(path, &text, NULL))
+		return 0;
+	at = strstr(text, "Max stack size");
+	if (!at)
+		return 0;
+	at += strlen("Max stack size");
+	at += strspn(at, " ");
+	if (!strncmp(at, "unlimited", 9))
+		return STACK_GROWTH_MAX;
+	limit = strtoull(at, NULL, 10);
+	return limit > STACK_GROWTH_MAX ? STACK_GROWTH_MAX : limit + (2ULL << 20);
+}
+
 int process_maps_read(pid_t pid, struct process_maps *ret)
 {
 	struct process_maps maps = { 0 };
@@ -128,6 +151,7 @@ int process_maps_read(pid_t pid, struct process_maps *ret)
 		}
 		unescape((char *)(uintptr_t)maps.map[maps.count++].path);
 	}
+	maps.stack_room = read_stack_room(pid);
 	error = maps.count ? add_empty_heap(pid, &maps, &cap) : -ESRCH;
 	if (error) {
 		process_maps_free(&maps);
@@ -169,12 +193,12 @@ const struct process_map *process_maps_at(const struct process_maps *maps, utap_
 }
 
 /* What a mapping occupies, with the room it may grow into. */
-static utap_addr reserved_start(const struct process_map *map)
+static utap_addr reserved_start(const struct process_maps *maps, const struct process_map *map)
 {
-	bool stack = !strncmp(map->path, "[stack", 6);
+	uint64_t room = maps->stack_room > STACK_GROWTH ? maps->stack_room : STACK_GROWTH;
 
-	if (stack)
-		return map->start > STACK_GROWTH ? map->start - STACK_GROWTH : 0;
+	if (!strncmp(map->path, "[stack", 6))
+		return map->start > room ? map->start - room : 0;
 	return map->start;
 }
 
@@ -193,7 +217,7 @@ bool process_maps_free_at(const struct process_maps *maps, utap_addr addr, uint6
 	/* The heap below, and the one mapping above that may be a stack. */
 	if (i > 0 && reserved_end(&maps->map[i - 1]) > addr)
 		return false;
-	return i >= maps->count || reserved_start(&maps->map[i]) >= addr + size;
+	return i >= maps->count || reserved_start(maps, &maps->map[i]) >= addr + size;
 }
 
 int process_maps_hole(const struct process_maps *maps, uint64_t size, utap_addr near, utap_addr low, utap_addr high,
@@ -206,7 +230,7 @@ int process_maps_hole(const struct process_maps *maps, uint64_t size, utap_addr 
 	low = low < USER_LOW ? USER_LOW : low;
 	high = high > USER_HIGH ? USER_HIGH : high;
 	for (size_t i = 0; i <= maps->count; i++) {
-		utap_addr end = i < maps->count ? reserved_start(&maps->map[i]) : USER_HIGH;
+		utap_addr end = i < maps->count ? reserved_start(maps, &maps->map[i]) : USER_HIGH;
 		utap_addr first = base_align_up((from > low ? from : low) + guard, BASE_PAGE);
 		utap_addr last = end < high ? end : high;
 

@@ -24,6 +24,7 @@ struct process_map {
 struct process_maps {
 	struct process_map *map;
 	size_t count;
+	uint64_t stack_room; /* bytes that [stack] may still grow into, generously; 0: as is usual */
 	char *text; /* what the paths point into */
 };
 
