@@ -46,15 +46,16 @@ static void print_program(FILE *out, const struct bpf_insn *program, size_t coun
 	if (bpf_disassemble(program, count, &text) < 0 || !text)
 		return;
 
-	const char *line = text ? text : "";
+	const char *line = text;
 
 	for (size_t i = 0; i < count; i++) {
 		bool wide = program[i].opcode == 0x18 && i + 1 < count;
 		uint64_t bytes;
 
 		memcpy(&bytes, &program[i], 8);
-		fprintf(out, "\t%zu: %016llx  %.*s\n", i, (unsigned long long)__builtin_bswap64(bytes),
-			(int)strcspn(line, "\n"), line);
+		fprintf(out, "\t%zu: %016llx  ", i, (unsigned long long)__builtin_bswap64(bytes));
+		fwrite(line, 1, strcspn(line, "\n"), out);
+		fputc('\n', out);
 		line += strcspn(line, "\n") + 1;
 		if (wide && strncmp(line, ".raw", 4) != 0) {
 			memcpy(&bytes, &program[++i], 8);

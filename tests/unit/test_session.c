@@ -25,23 +25,30 @@
 
 /* ---- the child ---- */
 
-__attribute__((noinline, used)) static long probed(long a, long b)
-{
-	volatile long sum = a;
+/*
+ * In assembly, with first instructions of five bytes: they can be probed however this program is compiled (a sanitizer takes the addresses
+ * that other layers would need).
+ */
+long probed(long a, long b);    /* a + (b & 3) * b */
+long other_probed(long a);      /* a * 3 + 1 */
+__asm__(".text\n"
+	".globl probed\n.type probed, @function\n"
+	"probed: .cfi_startproc\n"
+	"	mov $3, %eax\n"
+	"	and %rsi, %rax\n"
+	"	imul %rsi, %rax\n"
+	"	add %rdi, %rax\n"
+	"	ret\n"
+	"	.cfi_endproc\n.size probed, . - probed\n"
+	".globl other_probed\n.type other_probed, @function\n"
+	"other_probed: .cfi_startproc\n"
+	"	mov $1, %eax\n"
+	"	lea (%rdi, %rdi, 2), %rdi\n"
+	"	add %rdi, %rax\n"
+	"	ret\n"
+	"	.cfi_endproc\n.size other_probed, . - other_probed\n");
 
-	for (long i = 0; i < (b & 3); i++)
-		sum += b;
-	return sum;
-}
-
-__attribute__((noinline, used)) static long other_probed(long a)
-{
-	volatile long product = a * 3;
-
-	return product + 1;
-}
-
-static void call_probed(long n)
+static void make_calls(long n)
 {
 	for (long i = 0; i < n; i++)
 		if (probed(i, i + 7) != i + ((i + 7) & 3) * (i + 7) || other_probed(i) != i * 3 + 1)
@@ -50,7 +57,7 @@ static void call_probed(long n)
 
 static void *thread_main(void *arg)
 {
-	call_probed(*(long *)arg);
+	make_calls(*(long *)arg);
 	return NULL;
 }
 
@@ -67,7 +74,7 @@ static void obey(const struct order *order)
 
 	switch (order->what) {
 	case 'c':
-		call_probed(order->n);
+		make_calls(order->n);
 		break;
 	case 't':
 		for (int i = 0; i < THREADS; i++)
@@ -78,7 +85,7 @@ static void obey(const struct order *order)
 	case 'f':
 		child = fork();
 		if (!child) {
-			call_probed(order->n);
+			make_calls(order->n);
 			_exit(0);
 		}
 		waitpid(child, &status, 0);
@@ -450,7 +457,7 @@ static void test_clean(void **state)
 	other = fork();
 	if (!other) {
 		session = open_session(PROBE_RECORD, &heard, probes);
-		_exit(session_attach(session, child.pid, &err) == 3 ? 7 : 6); /* call_probed, too */
+		_exit(session_attach(session, child.pid, &err) == 2 ? 7 : 6);
 	}
 	waitpid(other, &status, 0);
 	assert_true(WIFEXITED(status));
@@ -464,7 +471,7 @@ static void test_clean(void **state)
 	session_destroy(session);
 
 	assert_int_equal(session_clean(child.pid, false, &report, &err), 0);
-	assert_true(report.sites >= 3);
+	assert_int_equal(report.sites, 2);
 	assert_int_equal(report.kept + report.text_foreign + report.memory_kept, 0);
 	assert_false(maps_ours(child.pid));
 	tell(&child, 't', 20000);
