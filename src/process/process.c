@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 int process_mem_open(pid_t pid)
@@ -211,7 +212,22 @@ void process_proc_path(pid_t pid, const char *name, char *path, size_t size)
 		snprintf(path, size, "/proc/%d/%s", pid, name);
 }
 
-bool process_shares_memory(pid_t pid, pid_t other) { return syscall(SYS_kcmp, pid, other, KCMP_VM, 0, 0) == 0; }
+/* Kernel threads and zombies have none; kcmp(2) would call them all alike. */
+static bool has_memory(pid_t pid)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/statm", pid);
+	return !base_file_read(path, &text, NULL) && strtoull(text, NULL, 10) > 0;
+}
+
+bool process_shares_memory(pid_t pid, pid_t other)
+{
+	pid_t tid = is_dead(pid) ? living_thread(pid) : pid;
+
+	return tid && has_memory(other) && syscall(SYS_kcmp, tid, other, KCMP_VM, 0, 0) == 0;
+}
 
 bool process_is_confined(pid_t pid)
 {
@@ -300,6 +316,19 @@ static void user_name(uid_t uid, char *text, size_t size)
 		snprintf(text, size, "uid %u", uid);
 }
 
+/* A process that is just ending refuses access before it shows that it has ended. */
+static bool ends_soon(pid_t pid)
+{
+	for (int i = 0; i < 25; i++) {
+		struct process_status status;
+
+		if (process_status_read(pid, &status) || process_has_ended(pid))
+			return true;
+		nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
+	}
+	return false;
+}
+
 int process_explain(pid_t pid, int code, struct utap_error *err)
 {
 	struct process_status status;
@@ -327,6 +356,8 @@ int process_explain(pid_t pid, int code, struct utap_error *err)
 	if (geteuid() && (status.uid != geteuid() || status.euid != geteuid()))
 		return base_error(err, -EPERM, UTAP_ERROR_PERMISSION,
 				  "process %d belongs to %s; run utap as that user or as root", pid, owner);
+	if (ends_soon(pid))
+		return base_error(err, -ESRCH, UTAP_ERROR_GONE, "process %d exited meanwhile", pid);
 	if (geteuid() && yama_scope() > 0)
 		return base_error(err, -EPERM, UTAP_ERROR_PERMISSION,
 				  "process %d: kernel.yama.ptrace_scope is %d, which forbids attaching to running processes; "

@@ -187,10 +187,14 @@ static int match_symbols(struct session *session, struct session_match match, co
 static int no_symbol(const struct session *session, const struct probe_spec *spec, struct session_file **files,
 		     size_t nfiles, struct utap_error *err)
 {
+	pid_t pid = session->processes[session->nprocesses - 1]->pid;
+	struct process_status status;
+
 	char hint[256] = "";
 	size_t used = 0;
 
-	(void)session;
+	if (process_status_read(pid, &status) || process_has_ended(pid))
+		return base_error(err, -ESRCH, UTAP_ERROR_GONE, "process %d exited during the attach", pid);
 	for (size_t i = 0; i < nfiles && !spec->glob && used < sizeof(hint) / 2; i++) {
 		const char *names[SUGGESTIONS];
 		size_t n = object_suggest(files[i]->object, spec->symbol, names, SUGGESTIONS);
