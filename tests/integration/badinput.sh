@@ -188,6 +188,7 @@ end
 begin 'targets that exit during the attach'
 codes=
 for ((n = 0; n < 60; n++)); do
+	rm -f fleeting.out
 	"$programs/fleeting" $((RANDOM % 25000)) > fleeting.out 2> fleeting.err &
 	fleeting=$!
 	until [ -s fleeting.out ] || ! kill -0 $fleeting 2> /dev/null; do :; done
@@ -201,7 +202,7 @@ done
 end
 
 begin 'a target that exits during tracing'
-target "$programs/fleeting" 400000
+target "$programs/fleeting" 1500000
 run record -e 'probed_step n=%di:s64' -p "$pid" -d 20 -o data
 expect_code 0
 grep -q "pid $pid exited" stderr || problem "$(cat stderr)"
@@ -220,7 +221,7 @@ wait "$pid" 2> /dev/null
 end
 
 begin 'a target that executes another program during tracing'
-target "$programs/execer" 2 500
+target "$programs/execer" 2 1500
 run stat --json -e probed_step -p "$pid" -d 20
 expect_code 0
 expect_hits probed_step
