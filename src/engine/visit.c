@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A tour of all threads: each is stopped for some tens of microseconds, looked at, and let go before the next. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,6 +45,33 @@ static int visit_thread(pid_t tid, int mem, utap_addr from, utap_addr to, engine
 	return error;
 }
 
+/*
+ * A thread that cannot be stopped (it waits for its vfork child, or for a disk) can still be looked at: the kernel tells where it sleeps.
+ * Source: Documentation/filesystems/proc.rst, /proc/PID/syscall: number, arguments, stack pointer, program counter.
+ */
+static int visit_sleeping(pid_t pid, pid_t tid, engine_visit_fn *fn, void *arg)
+{
+	_cleanup_free_ char *text = NULL;
+	struct engine_view view = { .tid = tid };
+	char path[64];
+	char *last;
+	char *before;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", pid, tid);
+	if (base_file_read(path, &text, NULL) || !strncmp(text, "running", 7))
+		return -EBUSY;
+	last = strrchr(text, ' ');
+	if (!last)
+		return -EBUSY;
+	view.regs.rip = strtoull(last, NULL, 16);
+	*last = '\0';
+	before = strrchr(text, ' ');
+	if (!before)
+		return -EBUSY;
+	view.regs.rsp = strtoull(before, NULL, 16);
+	return fn(arg, &view);
+}
+
 int engine_visit(pid_t pid, int mem, utap_addr clear_from, utap_addr clear_to, engine_visit_fn *fn, void *arg)
 {
 	_cleanup_free_ pid_t *tids = NULL;
@@ -55,7 +83,10 @@ int engine_visit(pid_t pid, int mem, utap_addr clear_from, utap_addr clear_to, e
 
 		if (process_status_read(tids[i], &status) || status.state == 'Z' || status.state == 'X')
 			continue;
-		error = strchr("RST", status.state) ? visit_thread(tids[i], mem, clear_from, clear_to, fn, arg) : -EBUSY;
+		if (strchr("RST", status.state))
+			error = visit_thread(tids[i], mem, clear_from, clear_to, fn, arg);
+		else
+			error = status.state == 'D' ? visit_sleeping(pid, tids[i], fn, arg) : -EBUSY;
 	}
 	return error;
 }

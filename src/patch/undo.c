@@ -18,8 +18,8 @@
 
 #define STACK_SCAN (1U << 20) /* bytes of a stack looked at; signal frames of a running program are near its top */
 #define STACKS_A_THREAD 4  /* signal handlers on alternate stacks that interrupted one another */
-#define RELEASE_TRIES 20
-#define RELEASE_PAUSE_NS 2000000L
+#define RELEASE_TRIES 200
+#define RELEASE_PAUSE_NS 1000000L /* and a little more each time, so as not to keep step with the program */
 #define CHECK_CHUNK (64U << 10)
 
 /* ---- text ---- */
@@ -283,7 +283,7 @@ static int wait_until_idle(struct patch_target *target)
 			return error;
 		clean = error ? 0 : clean + 1;
 		if (error)
-			nanosleep(&(struct timespec){ .tv_nsec = RELEASE_PAUSE_NS }, NULL);
+			nanosleep(&(struct timespec){ .tv_nsec = RELEASE_PAUSE_NS + i * 37000L }, NULL);
 	}
 	return clean < 2 ? -EAGAIN : 0;
 }

@@ -443,6 +443,22 @@ as_before
 finish
 end
 
+begin 'a target whose only thread waits uninterruptibly'
+target "$programs/forker" held
+run stat -e probed_step -p "$pid" -d 0.1
+expect_error 5 'no thread of process '"$pid"' can be borrowed.*try again'
+as_before files
+for ((i = 0; i < 400; i++)); do
+	grep -q released target.out && break
+	sleep 0.01
+done
+run stat --json -e probed_step -p "$pid" -d 0.1
+expect_code 0
+expect_hits probed_step
+as_before
+finish
+end
+
 begin 'many targets at once'
 pids=
 for i in 1 2 3; do

@@ -3,7 +3,8 @@
  * A program that makes processes all the time while two of its threads are busy: each child calls probed_step() and ends with a status
  * that is checked. On SIGUSR1 it forks children that stay until the end, and prints "child PID" for each.
  *
- * Usage: forker fork|vfork|spawn|idle
+ * Usage: forker fork|vfork|spawn|idle|held. held: without other threads, waiting for a vfork child for two seconds, uninterruptibly, then
+ * not any more.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -112,6 +113,24 @@ static void make_spawn(const char *self)
 	check_status(child, 5);
 }
 
+static int run_held(void)
+{
+	target_start();
+	if (!vfork()) {
+		struct timespec pause = { .tv_sec = 2 };
+
+		nanosleep(&pause, NULL);
+		_exit(0);
+	}
+	puts("released");
+	fflush(stdout);
+	for (long n = 0; !target_stopping; n++) {
+		target_step(n);
+		usleep(100);
+	}
+	return target_success();
+}
+
 int main(int argc, char **argv)
 {
 	const char *mode = argc > 1 ? argv[1] : "fork";
@@ -124,6 +143,8 @@ int main(int argc, char **argv)
 			target_step(i);
 		return 5;
 	}
+	if (!strcmp(mode, "held"))
+		return run_held();
 	sigaction(SIGUSR1, &action, NULL);
 	if (pipe2(until_end, O_NONBLOCK))
 		target_fail("no pipe");

@@ -17,7 +17,7 @@
 #include "session/session.h"
 
 #define LOOK_EVERY 50
-#define GROWTH_KIB 4096 /* of resident memory, allowed over a whole run: allocators round up */
+#define GROWTH_KIB 8192 /* of resident memory, allowed over a whole run: allocators round up */
 
 static const char *const probe_sets[][4] = {
 	{ "handle_request n=%si:u64", "worker_hash" },
