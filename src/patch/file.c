@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The file behind a mapping. The path that the target shows may be another file for us (a container, a chroot), or gone or replaced:
- * /proc/PID/root, /proc/PID/exe and, for those who may, /proc/PID/map_files lead to the right one. The inode decides.
+ * The file behind a mapping. The path that the target shows may be another file for us (a container, a chroot), or gone
+ * or replaced: /proc/PID/root, /proc/PID/exe and, for those who may, /proc/PID/map_files lead to the right one. The
+ * inode decides.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -26,6 +27,6 @@ int patch_mapped_file(pid_t pid, const struct process_map *map, struct object **
 		if (!stat(path[i], &status) && status.st_ino == map->inode)
 			return object_open(path[i], ret, i ? &ignored : err);
 	return base_error(err, -ESTALE, UTAP_ERROR_REFUSED,
-			  "%s is not the file any more that process %d runs (replaced or removed); restart the process", map->path,
-			  pid);
+			  "%s is not the file any more that process %d runs (replaced or removed); restart the process",
+			  map->path, pid);
 }

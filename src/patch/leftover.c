@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a utap that was killed had just begun with: a lent thread on its way home, memory mapped but not described yet, pages being
- * prepared, descriptors. Text is never in doubt here: it is switched only when all is described.
+ * What a utap that was killed had just begun with: a lent thread on its way home, memory mapped but not described yet,
+ * pages being prepared, descriptors. Text is never in doubt here: it is switched only when all is described.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -19,7 +19,10 @@
 #define HOME_MS 3000 /* for a lent thread to be home */
 #define MEMORY_PATH "/memfd:" WIRE_NAME
 
-static bool is_memory(const struct process_map *map) { return !strcmp(map->path, MEMORY_PATH); }
+static bool is_memory(const struct process_map *map)
+{
+	return !strcmp(map->path, MEMORY_PATH);
+}
 
 /* ---- stages ---- */
 
@@ -38,7 +41,8 @@ void patch_note_stages(struct patch_target *target, utap_addr addr, uint64_t siz
 	} else if (target->adopted && target->geometry.self) {
 		utap_addr self = target->geometry.self;
 
-		if (process_write(target->mem, self + offsetof(struct wire_control, stages[at]), &stage, sizeof(stage)) ||
+		if (process_write(target->mem, self + offsetof(struct wire_control, stages[at]), &stage,
+				  sizeof(stage)) ||
 		    process_write(target->mem, self + offsetof(struct wire_control, stages_used), &used, sizeof(used)))
 			base_log(BASE_LOG_DEBUG, "cannot note what is prepared in process %d", target->pid);
 	}
@@ -160,9 +164,9 @@ static int unmap_which(struct patch_target *target, struct engine_loan *loan, en
 	for (size_t i = 0; !error && i < maps.count; i++) {
 		const struct process_map *map = &maps.map[i];
 		uint64_t args[6] = { map->start, map->end - map->start };
-		bool is_wanted = what == PATCH_SWEEP_STAGES ?
-					 is_forgotten_stage(target, &maps, map) :
-					 is_memory(map) && (!target->memory_inode || map->inode == target->memory_inode);
+		bool is_wanted = what == PATCH_SWEEP_STAGES
+				     ? is_forgotten_stage(target, &maps, map)
+				     : is_memory(map) && (!target->memory_inode || map->inode == target->memory_inode);
 		int64_t result;
 
 		if (is_wanted)
@@ -220,8 +224,8 @@ static bool is_away(pid_t pid, pid_t tid)
 }
 
 /*
- * The thread waits in the runtime to be fetched; told so, it goes at once. The words lie in memory that the target can write: if they are
- * scribbled on, it goes by itself after two seconds.
+ * The thread waits in the runtime to be fetched; told so, it goes at once. The words lie in memory that the target can
+ * write: if they are scribbled on, it goes by itself after two seconds.
  */
 void patch_await_lent(const struct patch_target *target)
 {
@@ -231,6 +235,6 @@ void patch_await_lent(const struct patch_target *target)
 	for (int ms = 0; ms < HOME_MS && is_away(target->pid, (pid_t)target->geometry.lent); ms++) {
 		if (process_write(target->mem, released, &one, sizeof(one)))
 			return;
-		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+		nanosleep(&(struct timespec) { .tv_nsec = 1000000 }, NULL);
 	}
 }

@@ -61,21 +61,7 @@ static void unescape(char *path)
 	*to = '\0';
 }
 
-/* Where brk begins: field 47 of /proc/PID/stat; 0 when it is not shown to us. */
-static utap_addr read_heap_start(pid_t pid)
-{
-	_cleanup_free_ char *text = NULL;
-	char path[64];
-	char *at;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	if (base_file_read(path, &text, NULL))
-		return 0;
-	at = strrchr(text, ')'); /* comm may hold anything, even ')' */
-	for (int i = 0; at && i < 45; i++)
-		at = strchr(at + 1, ' ');
-	return at ? base_align_up(strtoull(at, NULL, 10), BASE_PAGE) : 0;
-}
+#define STAT_START_BRK 47 /* of /proc/PID/stat */
 
 /*
  * A program just started has no heap yet, but the kernel has chosen where it will be: an empty entry stands for it, so that
@@ -90,7 +76,7 @@ static int add_empty_heap(pid_t pid, struct process_maps *maps, size_t *cap)
 	for (size_t j = 0; j < maps->count; j++)
 		if (!strcmp(maps->map[j].path, "[heap]"))
 			return 0;
-	start = read_heap_start(pid);
+	start = base_align_up(process_stat_number(pid, STAT_START_BRK), BASE_PAGE);
 	while (i < maps->count && maps->map[i].end <= start)
 		i++;
 	if (!start || (i < maps->count && maps->map[i].start < start))

@@ -94,6 +94,8 @@ long process_threads(pid_t pid, pid_t **ret)
 	return (long)count;
 }
 
+#define STAT_START_TIME 22
+
 /* A number after "Name:" at the start of a line; 0 when the line is missing. */
 static uint64_t field(const char *text, const char *name, int base)
 {
@@ -106,7 +108,7 @@ static uint64_t field(const char *text, const char *name, int base)
 	return 0;
 }
 
-static uint64_t read_start_time(pid_t pid)
+uint64_t process_stat_number(pid_t pid, unsigned number)
 {
 	_cleanup_free_ char *text = NULL;
 	char path[64];
@@ -115,8 +117,8 @@ static uint64_t read_start_time(pid_t pid)
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
 	if (base_file_read(path, &text, NULL))
 		return 0;
-	at = strrchr(text, ')'); /* comm may hold anything, even ')' */
-	for (int i = 0; at && i < 20; i++)
+	at = strrchr(text, ')'); /* the name, field 2, may hold anything, even ')' */
+	for (unsigned i = 2; at && i < number; i++)
 		at = strchr(at + 1, ' ');
 	return at ? strtoull(at, NULL, 10) : 0;
 }
@@ -176,7 +178,7 @@ int process_status_read(pid_t pid, struct process_status *ret)
 		.seccomp = (unsigned)field(text, "Seccomp", 10),
 		.locked_kib = field(text, "VmLck", 10),
 		.resident_kib = field(text, "VmRSS", 10),
-		.start_time = read_start_time(pid),
+		.start_time = process_stat_number(pid, STAT_START_TIME),
 	};
 	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The main thread waits in one kind of system call, again and again, for 40 ms each time; a call that is cut short, fails, or gives
- * other data than was sent ends the program. Another thread sends. Usage: blocked KIND
+ * The main thread waits in one kind of system call, again and again, for 40 ms each time; a call that is cut short,
+ * fails, or gives other data than was sent ends the program. Another thread sends. Usage: blocked KIND
  */
 #include <limits.h>
 #include <linux/futex.h>
@@ -22,7 +22,7 @@
 static int channel[2]; /* the other thread writes a number there every WAIT_NS */
 static int epoll;
 static unsigned futex_word, futex_still; /* one changes with each number, one never */
-static sigset_t chosen; /* SIGUSR1, for sigtimedwait */
+static sigset_t chosen;                  /* SIGUSR1, for sigtimedwait */
 
 static void expect(const char *what, long got, long want)
 {
@@ -30,7 +30,10 @@ static void expect(const char *what, long got, long want)
 		target_fail("%s returned %ld, not %ld: %s", what, got, want, strerror(errno));
 }
 
-static void wait_nanosleep(void) { expect("nanosleep", nanosleep(&(struct timespec){ .tv_nsec = WAIT_NS }, NULL), 0); }
+static void wait_nanosleep(void)
+{
+	expect("nanosleep", nanosleep(&(struct timespec) { .tv_nsec = WAIT_NS }, NULL), 0);
+}
 
 static void wait_absolute(void)
 {
@@ -40,7 +43,10 @@ static void wait_absolute(void)
 	expect("clock_nanosleep", clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &when, NULL), 0);
 }
 
-static void wait_poll_timeout(void) { expect("poll", poll(NULL, 0, WAIT_NS / 1000000), 0); }
+static void wait_poll_timeout(void)
+{
+	expect("poll", poll(NULL, 0, WAIT_NS / 1000000), 0);
+}
 
 static void wait_select_timeout(void)
 {
@@ -230,7 +236,8 @@ int main(int argc, char **argv)
 		kind->wait();
 		target_step(rounds);
 		if (kind->timed && target_now_ns() - start < WAIT_NS - 1000000)
-			target_fail("%s came back after %lu us", kind->name, (unsigned long)(target_now_ns() - start) / 1000);
+			target_fail("%s came back after %lu us", kind->name,
+				    (unsigned long)(target_now_ns() - start) / 1000);
 	}
 	return target_success();
 }

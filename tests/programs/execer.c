@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A program that executes itself again and again: each life has two threads and lasts some milliseconds. Usage: execer LIVES [MS]
+ * A program that executes itself again and again: each life has two threads and lasts some milliseconds. Usage: execer
+ * LIVES [MS]
  */
 #include <pthread.h>
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A program that makes processes all the time while two of its threads are busy: each child calls probed_step() and ends with a status
- * that is checked. On SIGUSR1 it forks children that stay until the end, and prints "child PID" for each.
+ * A program that makes processes all the time while two of its threads are busy: each child calls probed_step() and
+ * ends with a status that is checked. On SIGUSR1 it forks children that stay until the end, and prints "child PID" for
+ * each.
  *
- * Usage: forker fork|vfork|spawn|idle|held. held: without other threads, waiting for a vfork child for two seconds, uninterruptibly, then
- * not any more.
+ * Usage: forker fork|vfork|spawn|idle|held. held: without other threads, waiting for a vfork child for two seconds,
+ * uninterruptibly, then not any more.
  */
 #include <fcntl.h>
 #include <pthread.h>

@@ -2,8 +2,8 @@
 /*
  * A program that writes random bytes over the memory it shares with utap while it is probed.
  *
- * Usage: scribble rings|all: only the rings and counters (then the program itself must come to no harm), or everything but the table
- * that generated code follows.
+ * Usage: scribble rings|all: only the rings and counters (then the program itself must come to no harm), or everything
+ * but the table that generated code follows.
  */
 #include <inttypes.h>
 #include <pthread.h>
@@ -28,7 +28,8 @@ static int find_shared(uintptr_t *start, uintptr_t *end, int max)
 		char prot[8];
 
 		if (strstr(line, "/memfd:utap") &&
-		    sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %7s", &start[n], &end[n], prot) == 3 && !strcmp(prot, "rw-s"))
+		    sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %7s", &start[n], &end[n], prot) == 3 &&
+		    !strcmp(prot, "rw-s"))
 			n++;
 	}
 	if (maps)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* SIGTRAP belongs to the program: blocked, ignored or handled, it is so at the end as at the start. Usage: sigtrap blocked|ignored|handled */
+/* SIGTRAP belongs to the program: blocked, ignored or handled, it is so at the end as at the start. Usage: sigtrap
+ * blocked|ignored|handled */
 #include "target.h"
 
 static volatile long traps;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A storm of signals. The handler runs on an alternate stack that lies between guarded bytes, most of the time, and leaves every third
- * time by siglongjmp. Usage: storm
+ * A storm of signals. The handler runs on an alternate stack that lies between guarded bytes, most of the time, and
+ * leaves every third time by siglongjmp. Usage: storm
  */
 #include <setjmp.h>
 #include <sys/time.h>

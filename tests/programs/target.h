@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the target programs have in common: they print their pid, call probed_step() and check its result all the time, and end
- * on SIGTERM with EXIT-SUCCESS. Anything wrong is said on stderr and ends the program with status 1.
+ * What the target programs have in common: they print their pid, call probed_step() and check its result all the time,
+ * and end on SIGTERM with EXIT-SUCCESS. Anything wrong is said on stderr and ends the program with status 1.
  */
 #ifndef PROGRAMS_TARGET_H
 #define PROGRAMS_TARGET_H

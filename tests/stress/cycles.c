@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Many attaches and detaches of one busy program by one process, through the session room. Nothing may pile up: not in the target
- * (mappings, descriptors, memory), not here.
+ * Many attaches and detaches of one busy program by one process, through the session room. Nothing may pile up: not in
+ * the target (mappings, descriptors, memory), not here.
  *
  * Usage: cycles TARGET [CYCLES [SEED]]; or with the environment: UTAP_CYCLES, UTAP_SEED. TARGET as for kill9.
  */
@@ -238,8 +238,9 @@ int main(int argc, char **argv)
 	c.target = start_target(argv[1]);
 	good = run(&c, cycles);
 	good = end_target(c.target) && good;
-	printf("%u cycles, %.2f ms each, %lu hits, %lu records, memory kept %lu times, a thread stopped for at most %.2f ms\n", cycles,
-	       (double)(base_now_ns() - started) / 1e6 / (cycles ? cycles : 1), (unsigned long)c.hits,
+	printf("%u cycles, %.2f ms each, %lu hits, %lu records, memory kept %lu times, a thread stopped for at most "
+	       "%.2f ms\n",
+	       cycles, (double)(base_now_ns() - started) / 1e6 / (cycles ? cycles : 1), (unsigned long)c.hits,
 	       (unsigned long)c.records, (unsigned long)c.kept, (double)c.worst_stop_ns / 1e6);
 	if (good && !c.hits) {
 		puts("nothing was hit");

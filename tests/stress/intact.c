@@ -31,13 +31,14 @@ static bool parse(const char *text, struct line *line)
 	size_t length;
 	int at = 0;
 
-	if (sscanf(text, "%" SCNxPTR "-%" SCNxPTR " %7s %" SCNx64 " %15s %" SCNu64 " %n", &line->start, &line->end, line->perms,
-		   &line->offset, line->device, &line->inode, &at) < 6)
+	if (sscanf(text, "%" SCNxPTR "-%" SCNxPTR " %7s %" SCNx64 " %15s %" SCNu64 " %n", &line->start, &line->end,
+		   line->perms, &line->offset, line->device, &line->inode, &at) < 6)
 		return false;
 	snprintf(line->path, sizeof(line->path), "%s", text + at);
 	line->path[strcspn(line->path, "\n")] = '\0';
 	length = strlen(line->path);
-	if (length > 10 && strcmp(line->path, "/memfd:utap (deleted)") && !strcmp(line->path + length - 10, " (deleted)"))
+	if (length > 10 && strcmp(line->path, "/memfd:utap (deleted)") &&
+	    !strcmp(line->path + length - 10, " (deleted)"))
 		line->path[length - 10] = '\0'; /* a program that was replaced is no change of the process */
 	return true;
 }
@@ -160,8 +161,8 @@ static long compare(int mem, int fd, const struct line *line, FILE *why)
 			return -1;
 		for (ssize_t i = 0; memcmp(live, file, (size_t)n) && i < n; i++)
 			if (live[i] != file[i] && !differ++)
-				fprintf(why, "text differs at 0x%" PRIxPTR " of %s: %02x, not %02x\n", at + (uintptr_t)i, line->path,
-					live[i], file[i]);
+				fprintf(why, "text differs at 0x%" PRIxPTR " of %s: %02x, not %02x\n",
+					at + (uintptr_t)i, line->path, live[i], file[i]);
 		at += (uintptr_t)n;
 	}
 	return differ;
@@ -281,8 +282,8 @@ bool intact_save(const struct intact *state, const char *path)
 
 	if (!file)
 		return false;
-	fprintf(file, "%ld %ld %ld %ld\n%s--\n%s", state->fds, state->locked_kib, state->size_kib, state->resident_kib, state->maps,
-		state->files);
+	fprintf(file, "%ld %ld %ld %ld\n%s--\n%s", state->fds, state->locked_kib, state->size_kib, state->resident_kib,
+		state->maps, state->files);
 	return fclose(file) == 0;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Is a process as it was? An eye of the tests' own: it shares no code with what is tested. A state is taken before and compared after:
- * mappings (of files exactly, with permissions and split as they were), every byte of executable mappings against their
- * files, open descriptors, locked memory; nothing named /memfd:utap, no tracer.
+ * Is a process as it was? An eye of the tests' own: it shares no code with what is tested. A state is taken before and
+ * compared after: mappings (of files exactly, with permissions and split as they were), every byte of executable
+ * mappings against their files, open descriptors, locked memory; nothing named /memfd:utap, no tracer.
  */
 #ifndef STRESS_INTACT_H
 #define STRESS_INTACT_H
@@ -12,11 +12,11 @@
 #include <sys/types.h>
 
 struct intact {
-	char *maps;     /* lines "start-end perms offset dev path"; heap's end and stacks' start are left out */
-	char *files;    /* those of files only */
+	char *maps;  /* lines "start-end perms offset dev path"; heap's end and stacks' start are left out */
+	char *files; /* those of files only */
 	long fds;
 	long locked_kib;
-	long size_kib;  /* VmSize */
+	long size_kib; /* VmSize */
 	long resident_kib;
 };
 
@@ -29,7 +29,8 @@ enum intact_how {
 bool intact_take(pid_t pid, struct intact *ret);
 void intact_free(struct intact *state);
 
-/** intact_text() - bytes of executable mappings that differ from their files (0: equal), -1 when it cannot be read; explained on @why */
+/** intact_text() - bytes of executable mappings that differ from their files (0: equal), -1 when it cannot be read;
+ * explained on @why */
 long intact_text(pid_t pid, FILE *why);
 
 /** intact_check() - is @pid as @before says? What is not is written to @why, a line each. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* For scripts: intact save PID FILE; intact check PID FILE all|files; intact text PID. Says what is not as it was; status 1 then. */
+/* For scripts: intact save PID FILE; intact check PID FILE all|files; intact text PID. Says what is not as it was;
+ * status 1 then. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * utap is killed with SIGKILL at random instants of attach, tracing and detach. Each time the target must go on with correct results,
- * and `utap detach` must bring back its text, mappings and descriptors.
+ * utap is killed with SIGKILL at random instants of attach, tracing and detach. Each time the target must go on with
+ * correct results, and `utap detach` must bring back its text, mappings and descriptors.
  *
- * Usage: kill9 UTAP ROUNDS TARGET [ARG]. ROUNDS 0: what UTAP_KILLS says, else 100; UTAP_SEED repeats a run. TARGET: a program that prints
- * its pid, ends on SIGTERM and says EXIT-SUCCESS when all its results were right (tests/programs).
+ * Usage: kill9 UTAP ROUNDS TARGET [ARG]. ROUNDS 0: what UTAP_KILLS says, else 100; UTAP_SEED repeats a run. TARGET: a
+ * program that prints its pid, ends on SIGTERM and says EXIT-SUCCESS when all its results were right (tests/programs).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -269,7 +269,8 @@ static bool run(struct state *s, unsigned rounds, uint64_t seed)
 			printf("round %u, kind %u, killed after %llu us, detach after %llu us\n", i, kind % KINDS,
 			       (unsigned long long)delay, (unsigned long long)detach_delay);
 	}
-	printf("killed %u times, ended before %u times; detach killed %u times\n", s->killed, s->finished, s->killed_detach);
+	printf("killed %u times, ended before %u times; detach killed %u times\n", s->killed, s->finished,
+	       s->killed_detach);
 	return good;
 }
 

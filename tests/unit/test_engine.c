@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Borrowed threads: calls in them, what they notice (nothing), and that they go on when their tracer dies at any point. The borrowed process
- * is a child that keeps known values in all of its registers and looks at them all the time.
+ * Borrowed threads: calls in them, what they notice (nothing), and that they go on when their tracer dies at any point.
+ * The borrowed process is a child that keeps known values in all of its registers and looks at them all the time.
  */
 #include <elf.h>
 #include <errno.h>
@@ -94,8 +94,8 @@ static uint64_t check_registers(void)
 			 "5:\t pop %%rbp\n\t"
 			 : "=&a"(wrong)
 			 :
-			 : "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "xmm0",
-			   "xmm7", "xmm15", "memory", "cc");
+			 : "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+			   "xmm0", "xmm7", "xmm15", "memory", "cc");
 	return wrong;
 }
 
@@ -136,7 +136,10 @@ static pid_t start(void (*run)(void))
 	return pid;
 }
 
-static void spin_one(void) { spin(); }
+static void spin_one(void)
+{
+	spin();
+}
 
 static void spin_four(void)
 {
@@ -314,7 +317,7 @@ static void sleep_and_tell(void)
 	uint64_t started = base_now_ns();
 
 	shared->rounds++;
-	shared->result = nanosleep(&(struct timespec){ .tv_nsec = 300000000 }, NULL);
+	shared->result = nanosleep(&(struct timespec) { .tv_nsec = 300000000 }, NULL);
 	shared->error = errno;
 	shared->took_ns = base_now_ns() - started;
 }
@@ -523,10 +526,14 @@ static void test_spawn(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_calls),	   cmocka_unit_test(test_death),
-		cmocka_unit_test(test_signals),	   cmocka_unit_test(test_waiting),
-		cmocka_unit_test(test_visit),	   cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_executed_meanwhile), cmocka_unit_test(test_spawn),
+		cmocka_unit_test(test_calls),
+		cmocka_unit_test(test_death),
+		cmocka_unit_test(test_signals),
+		cmocka_unit_test(test_waiting),
+		cmocka_unit_test(test_visit),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_executed_meanwhile),
+		cmocka_unit_test(test_spawn),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sessions on children of this program: exact counts, records in order, several probes and processes, what is refused and in which
- * words, and what is left afterwards. The children call probed() when they are told to, so every number is known.
+ * Sessions on children of this program: exact counts, records in order, several probes and processes, what is refused
+ * and in which words, and what is left afterwards. The children call probed() when they are told to, so every number is
+ * known.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -26,11 +27,11 @@
 /* ---- the child ---- */
 
 /*
- * In assembly, with first instructions of five bytes: they can be probed however this program is compiled (a sanitizer takes the addresses
- * that other layers would need).
+ * In assembly, with first instructions of five bytes: they can be probed however this program is compiled (a sanitizer
+ * takes the addresses that other layers would need).
  */
-long probed(long a, long b);    /* a + (b & 3) * b */
-long other_probed(long a);      /* a * 3 + 1 */
+long probed(long a, long b); /* a + (b & 3) * b */
+long other_probed(long a);   /* a * 3 + 1 */
 __asm__(".text\n"
 	".globl probed\n.type probed, @function\n"
 	"probed: .cfi_startproc\n"
@@ -62,7 +63,8 @@ static void *thread_main(void *arg)
 }
 
 struct order {
-	char what; /* c: call n times; t: in THREADS threads each; f: fork a child that calls; x: execute sleep; q: end */
+	char what; /* c: call n times; t: in THREADS threads each; f: fork a child that calls; x: execute sleep; q: end
+		    */
 	long n;
 };
 
@@ -175,7 +177,9 @@ static void on_refused(void *arg, const char *place, const char *why)
 
 static struct session *open_session(enum probe_action action, struct heard *heard, const char *const *probes)
 {
-	struct session_options options = { .action = action, .ring_size = 1 << 22, .refused = on_refused, .refused_arg = heard };
+	struct session_options options = {
+		.action = action, .ring_size = 1 << 22, .refused = on_refused, .refused_arg = heard
+	};
 	struct utap_error err = { 0 };
 	struct session *session;
 
@@ -521,9 +525,11 @@ static void test_spawn(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_exact_counts), cmocka_unit_test(test_records),	   cmocka_unit_test(test_exact_loss),
-		cmocka_unit_test(test_two_targets),  cmocka_unit_test(test_fork_and_exec), cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_clean),	     cmocka_unit_test(test_same_place),	   cmocka_unit_test(test_spawn),
+		cmocka_unit_test(test_exact_counts),  cmocka_unit_test(test_records),
+		cmocka_unit_test(test_exact_loss),    cmocka_unit_test(test_two_targets),
+		cmocka_unit_test(test_fork_and_exec), cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_clean),         cmocka_unit_test(test_same_place),
+		cmocka_unit_test(test_spawn),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
