@@ -48,7 +48,7 @@ static void read_all(const char *path, size_t size)
 
 	for (size_t i = 0; i < nprobes; i++) {
 		assert(strlen(probes[i].group) < sizeof(probes[i].group) &&
-		       strlen(probes[i].path) < sizeof(probes[i].path));
+		       strlen(probes[i].path) < 65536);
 		for (uint32_t j = 0; j < probes[i].nargs; j++)
 			assert(strlen(probes[i].args[j].name) < sizeof(probes[i].args[j].name));
 	}

@@ -47,7 +47,7 @@ static inline uint64_t next_random(void)
 
 static inline int setup(void **state)
 {
-	uint8_t *area = mmap(NULL, STACK_SIZE + 2 * BASE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *area = mmap(NULL, STACK_SIZE + 4 * BASE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	assert_true(area != MAP_FAILED);
 	stack = area + BASE_PAGE;

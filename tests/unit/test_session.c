@@ -447,7 +447,7 @@ static void test_refused(void **state)
 /* One utap at a time; and cleaning up after one that died. */
 static void test_clean(void **state)
 {
-	static const char *const probes[] = { "test_session:*probed", NULL };
+	static const char *const probes[] = { "test_session:[op]*probed", NULL };
 	struct child child = start();
 	struct session_report report;
 	struct utap_error err = { 0 };
@@ -461,7 +461,11 @@ static void test_clean(void **state)
 	other = fork();
 	if (!other) {
 		session = open_session(PROBE_RECORD, &heard, probes);
-		_exit(session_attach(session, child.pid, &err) == 2 ? 7 : 6);
+		if (session_attach(session, child.pid, &err) != 2) {
+			print_error("in another process: %s\n", err.text);
+			_exit(6);
+		}
+		_exit(7);
 	}
 	waitpid(other, &status, 0);
 	assert_true(WIFEXITED(status));
