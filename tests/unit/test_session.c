@@ -447,7 +447,7 @@ static void test_refused(void **state)
 /* One utap at a time; and cleaning up after one that died. */
 static void test_clean(void **state)
 {
-	static const char *const probes[] = { "test_session:[op]*probed", NULL };
+	static const char *const probes[] = { "test_session:probed", "test_session:other_probed", NULL };
 	struct child child = start();
 	struct session_report report;
 	struct utap_error err = { 0 };
