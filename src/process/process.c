@@ -331,6 +331,14 @@ static bool ends_soon(pid_t pid)
 	return false;
 }
 
+/* Whoever may not trace a process may not open its memory either. */
+static bool is_accessible(pid_t pid)
+{
+	_cleanup_close_ int mem = process_mem_open(pid);
+
+	return mem >= 0;
+}
+
 int process_explain(pid_t pid, int code, struct utap_error *err)
 {
 	struct process_status status;
@@ -360,6 +368,11 @@ int process_explain(pid_t pid, int code, struct utap_error *err)
 				  "process %d belongs to %s; run utap as that user or as root", pid, owner);
 	if (ends_soon(pid))
 		return base_error(err, -ESRCH, UTAP_ERROR_GONE, "process %d exited meanwhile", pid);
+	if (is_accessible(pid))
+		return base_error(err, -ECHILD, UTAP_ERROR_GONE,
+				  "process %d refused access for a moment: it was ending threads or executing another program; try "
+				  "again",
+				  pid);
 	if (geteuid() && yama_scope() > 0)
 		return base_error(err, -EPERM, UTAP_ERROR_PERMISSION,
 				  "process %d: kernel.yama.ptrace_scope is %d, which forbids attaching to running processes; "

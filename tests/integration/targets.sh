@@ -27,8 +27,10 @@ for shape in worker worker-nopie worker-static worker-static-pie worker-musl; do
 	begin "target $shape"
 	if [ -x "$programs/$shape" ]; then
 		target "$programs/$shape"
+		[ "$shape" = worker-musl ] && how=files # its malloc maps and unmaps pages as it goes
 		# Of a static program with its heap close by, not each of the three can be probed at each place of the heap.
 		both 'handle_request\|worker_[a-z]*' 'handle_request n=%si:u64' worker_hash worker_lookup
+		how=all
 		finish
 	else
 		skip "it was not built (musl-tools is not installed)"
