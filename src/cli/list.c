@@ -10,7 +10,7 @@
 
 struct listing {
 	struct cli *cli;
-	uint64_t layers[PATCH_L4 + 1];
+	uint64_t layers[PATCH_L0 + 1];
 	uint64_t total;
 	char path[4096]; /* of the last line, to head the lines of each file */
 };

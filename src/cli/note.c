@@ -131,8 +131,12 @@ const char *cli_layer(enum patch_layer layer)
 	switch (layer) {
 	case PATCH_REFUSED:
 		return "-";
+	case PATCH_L0:
+		return "L0";
 	case PATCH_L1:
 		return "L1";
+	case PATCH_L2:
+		return "L2";
 	case PATCH_L3:
 		return "L3";
 	case PATCH_L4:

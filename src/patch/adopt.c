@@ -112,7 +112,7 @@ static int read_journal(struct patch_target *target, struct utap_error *err)
 	if (error)
 		return base_error_system(err, error, "cannot read the journal in process %d", target->pid);
 	for (uint32_t i = 0; !error && i < control->sites; i++) {
-		if (!sites[i].changed || sites[i].changed > ISA_INSN_MAX)
+		if (!sites[i].changed || sites[i].changed > WIRE_SITE_BYTES)
 			continue;
 		error = module_for(target, sites[i].addr, err);
 		if (patch_module_at(target, sites[i].addr))

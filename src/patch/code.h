@@ -36,6 +36,15 @@ uint64_t patch_code_start_before(const struct patch_code *code, uint64_t vaddr);
 uint64_t patch_code_start_after(const struct patch_code *code, uint64_t vaddr);
 
 /**
+ * patch_code_flow_known() - is every way into the middle of the code around @vaddr among the targets known? False when its function holds
+ * an indirect jump whose table was not found: then anything in the function may be jumped to (but code before @vaddr is a call's or
+ * a pointer's target only where that is known).
+ */
+bool patch_code_flow_known(const struct patch_code *code, uint64_t vaddr);
+/** Does anything (a branch, a pointer, a symbol, a table, a landing pad, a call's return) lead to @vaddr itself? */
+bool patch_code_is_target(const struct patch_code *code, uint64_t vaddr);
+
+/**
  * patch_code_padding() - dead space of at least @size bytes that starts in [from, to], as near to @near as there is: between two
  * frame entries, at most 64 bytes in all, nop, int3 or zero, nothing leads there
  * @taken: asks whether a byte is in use already (may be NULL)

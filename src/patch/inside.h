@@ -102,8 +102,8 @@ struct patch_run {
 struct patch_change {
 	utap_addr addr;
 	uint8_t length;
-	uint8_t old[ISA_INSN_MAX];   /* what must stand there just before */
-	uint8_t bytes[ISA_INSN_MAX];
+	uint8_t old[WIRE_SITE_BYTES]; /* what must stand there just before */
+	uint8_t bytes[WIRE_SITE_BYTES];
 };
 /** patch_runs() - the stretches that cover @changes; sorted; @ret heap; count or negative errno */
 long patch_runs(struct patch_target *target, const struct patch_change *changes, size_t count, struct patch_run **ret);

@@ -34,11 +34,20 @@ struct patch_module {
 	uint64_t *patched, *depended;
 };
 
+/** When the program of a place runs. */
+enum patch_when {
+	PATCH_WHEN_REACHED, /* always, before the instruction */
+	PATCH_WHEN_TAKEN,   /* of a conditional jump: only when it jumps */
+	PATCH_WHEN_LEAVING, /* of an indirect jump: only when it leads outside of stay[] */
+};
+
 struct patch_site {
 	uint32_t id;             /* of the probe: what the program gets as its cookie */
 	uint32_t program;        /* index into the programs given to patch_target_apply() */
 	struct patch_module *module;
 	uint64_t vaddr;          /* where the probe was asked for */
+	enum patch_when when;
+	struct object_range stay[2]; /* LEAVING: vaddrs of the function itself; unused ones are empty */
 	utap_addr addr;          /* of the instruction replaced, in the target */
 	struct isa_insn insn;
 	enum patch_layer layer;  /* PATCH_REFUSED: not applied, why says the reason */
@@ -46,7 +55,7 @@ struct patch_site {
 	uint8_t prefixes;        /* L4 */
 	utap_addr island;        /* L3: in padding; L4: where the punned jump lands */
 	uint8_t changed;         /* bytes written at addr */
-	uint8_t bytes[ISA_INSN_MAX];
+	uint8_t bytes[WIRE_SITE_BYTES];
 	utap_addr stub;          /* the trampoline */
 	uint32_t stub_size;
 	uint32_t stub_offset;    /* in the code part */

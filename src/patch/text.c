@@ -279,7 +279,7 @@ static int fill_run(struct patch_target *target, const struct patch_run *run, co
 
 static int check_old(struct patch_target *target, const struct patch_change *changes, size_t nchanges, utap_addr *where)
 {
-	uint8_t live[ISA_INSN_MAX];
+	uint8_t live[WIRE_SITE_BYTES];
 
 	for (size_t i = 0; i < nchanges; i++) {
 		int error = process_read(target->mem, changes[i].addr, live, changes[i].length);

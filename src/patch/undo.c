@@ -29,13 +29,13 @@ enum site_state { SITE_OURS, SITE_CLEAN, SITE_FOREIGN };
 /* wrote[] holds the first 8 bytes, what follows is int3. */
 static void expected_bytes(const struct wire_site *site, uint8_t *bytes)
 {
-	memset(bytes, 0xcc, ISA_INSN_MAX);
+	memset(bytes, 0xcc, WIRE_SITE_BYTES);
 	memcpy(bytes, site->wrote, site->changed < sizeof(site->wrote) ? site->changed : sizeof(site->wrote));
 }
 
 static enum site_state look_at(const struct patch_target *target, const struct wire_site *site, struct patch_change *change)
 {
-	uint8_t live[ISA_INSN_MAX];
+	uint8_t live[WIRE_SITE_BYTES];
 
 	if (patch_original(target, site->addr, change->bytes, site->changed) ||
 	    process_read(target->mem, site->addr, live, site->changed))

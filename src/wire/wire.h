@@ -82,7 +82,8 @@ struct wire_cell {
 };
 
 /* What one patch changed. wrote[] holds the first bytes written; bytes changed beyond 8 are 0xcc. */
-enum wire_site_kind { WIRE_SITE_FREE = 0, WIRE_SITE_JUMP = 1, WIRE_SITE_ISLAND = 3, WIRE_SITE_PUN = 4 };
+#define WIRE_SITE_BYTES 24 /* the most that one patch changes in one place */
+enum wire_site_kind { WIRE_SITE_FREE = 0, WIRE_SITE_JUMP = 1, WIRE_SITE_GROUP = 2, WIRE_SITE_ISLAND = 3, WIRE_SITE_PUN = 4 };
 struct wire_site {
 	uint64_t addr;
 	uint32_t stub;    /* offset of the trampoline in the code part */
