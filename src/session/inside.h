@@ -111,6 +111,26 @@ int session_resolve_ifunc(struct session *session, struct patch_target *target, 
 /** session_id_of() - the id of a place, a new one when it has none; -EEXIST when an earlier spec probes it already */
 int session_id_of(struct session *session, const struct session_match *match, utap_addr addr, uint32_t *ret) BASE_MUST_CHECK;
 
+/** An attach under way. */
+struct session_attaching {
+	struct session *session;
+	struct session_process *process;
+	struct patch_target *target;
+	struct session_match *matches;
+	size_t nmatches, matches_cap;
+	struct patch_site *sites;
+	size_t nsites;
+};
+
+/** session_resolve_all(), session_plan_all() - what all probes name in the target; and how each place would be patched (plan.c) */
+int session_resolve_all(struct session_attaching *a, struct utap_error *err) BASE_MUST_CHECK;
+int session_plan_all(struct session_attaching *a, struct utap_error *err) BASE_MUST_CHECK;
+
+/** session_geometry(), session_emit_body() - the sizes of the shared memory, and a patch_body_fn (programs.c); its arg is struct session_attaching */
+struct patch_options session_geometry(const struct session *session);
+int session_emit_body(void *arg, uint32_t program, const struct patch_tail *tail, struct isa_emitter *e,
+		      struct utap_error *err) BASE_MUST_CHECK;
+
 /** session_runs_early() - may the place be reached by a thread whose rseq area is not registered yet? Its records go to cells. */
 bool session_runs_early(const struct session_match *match);
 

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/* The programs of a session's probes: how large what they write can be, and their machine code in a target. */
+#include <unistd.h>
+
+#include "session/inside.h"
+
+#define RING_DEFAULT (1ULL << 20)
+#define CELLS 4096
+
+/* ---- geometry ---- */
+
+static uint32_t possible_cpus(void)
+{
+	long n = sysconf(_SC_NPROCESSORS_CONF);
+
+	return n < 1 ? 1 : (uint32_t)n;
+}
+
+static uint64_t power_of_two(uint64_t at_least, uint64_t value)
+{
+	while (value < at_least)
+		value *= 2;
+	return value;
+}
+
+static uint64_t largest_record(const struct session *session)
+{
+	uint64_t largest = sizeof(struct wire_record);
+
+	for (size_t i = 0; i < session->nspecs; i++)
+		if (probe_record_size(&session->specs[i]) > largest)
+			largest = probe_record_size(&session->specs[i]);
+	return largest;
+}
+
+/*
+ * Generously: the code of a program is emitted twice (rseq and cells), an instruction takes 20 bytes or so, and there may be
+ * a version for session_runs_early().
+ */
+static uint64_t body_room(const struct session *session)
+{
+	uint64_t room = 0;
+
+	for (size_t i = 0; i < session->nspecs; i++)
+		if (session->programs[i].same == i)
+			room += 2048 + 96 * session->programs[i].count;
+	return room;
+}
+
+struct patch_options session_geometry(const struct session *session)
+{
+	bool record = session->options.action == PROBE_RECORD;
+	uint64_t ring = session->options.ring_size ? session->options.ring_size : RING_DEFAULT;
+
+	return (struct patch_options){
+		.cpus = possible_cpus(),
+		.max_probes = session->nprobes ? session->nprobes : 1,
+		.ring_size = record ? power_of_two(ring, 4096) : 4096,
+		.cell_size = power_of_two(largest_record(session) + sizeof(struct wire_cell), 64),
+		.cells = record ? power_of_two(ring / 64 < CELLS ? CELLS : ring / 64, CELLS) : 64,
+		.body_room = body_room(session),
+	};
+}
+/* ---- code ---- */
+
+int session_emit_body(void *arg, uint32_t program, const struct patch_tail *tail, struct isa_emitter *e,
+		     struct utap_error *err)
+{
+	struct session_attaching *a = arg;
+	uint32_t specs = (uint32_t)a->session->nspecs;
+	bool early = program >= specs;
+	const struct session_program *source = &a->session->programs[early ? program - specs : program];
+	const struct wire_control *geometry = patch_target_geometry(a->target);
+	struct patch_facts facts;
+	struct bpf_target target;
+
+	patch_target_facts(a->target, &facts);
+	target = (struct bpf_target){
+		.rseq_offset = early ? 0 : facts.rseq_offset,
+		.tid_offset = facts.tid_offset,
+		.has_rdpid = isa_has_rdpid(),
+		.cpus = geometry->cpus,
+		.table = facts.data + geometry->table_at + 2 * sizeof(uint64_t),
+		.lost = facts.data + geometry->lost_at,
+		.local = facts.local,
+		.ring_size = geometry->ring_size,
+		.counters_at = geometry->counters_at,
+		.shared_at = geometry->shared_at,
+		.cells_at = geometry->cells_at,
+		.cells = geometry->cells,
+		.cell_size = geometry->cell_size,
+		.finish = tail ? tail->emit : NULL,
+		.finish_arg = tail ? tail->arg : NULL,
+	};
+	for (int i = 0; i < RT_ENTRIES; i++)
+		target.runtime[i] = facts.runtime[i];
+	return bpf_compile_probe(source->insns, source->count, &target, e, err);
+}
