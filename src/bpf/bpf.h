@@ -100,8 +100,14 @@ struct bpf_target {
 	uint64_t cell_size;
 	utap_addr runtime[8]; /* target addresses by enum wire_runtime_entry */
 	/*
+	 * For a body that is part of its trampoline: the place's id is a constant, and the trampoline only made room: rax is the
+	 * place's own, its rsp is %rsp + 128 at the entry. Else see bpf_compile_probe().
+	 */
+	bool id_known;
+	uint32_t id;
+	/*
 	 * What ends the code instead of `ret`, for a body that is part of its trampoline; NULL: `ret`. May be called several times for one
-	 * place, the last time counts. rsp is then what it was at the entry, and a word lies where the return address would.
+	 * place, the last time counts. rsp is then what it was at the entry; unless id_known, a word lies where the return address would.
 	 */
 	void (*finish)(void *arg, struct isa_emitter *e);
 	void *finish_arg;

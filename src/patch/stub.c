@@ -17,8 +17,8 @@
  * branches by their last byte: 7 ns a hit (docs/decisions/0005). So what starts under the jump is copied too. Nobody else can probe those
  * instructions: the jump depends on their bytes.
  *
- * Where there are few places the body is part of the trampoline: a second push stands for the return address, what follows the call
- * here stands where the body would return, and its slow paths come behind.
+ * Where there are few places the body is part of the trampoline: it knows its id, saves what it needs itself, what follows the call here
+ * stands where the body would return, and its slow paths come behind.
  *
  * No flag is touched here; the body keeps what it uses. `call` and `ret` pair up, so return prediction and shadow stacks stay in step.
  */
@@ -32,10 +32,8 @@ static const uint8_t code_enter_call[] = { 0x48, 0x8d, 0x64, 0x24, 0x88, 0x50, 0
 static const uint8_t code_leave[] = { 0x58, 0x48, 0x8d, 0xa4, 0x24, 0x80, 0x00, 0x00, 0x00 };
 static const uint8_t code_leave_call[] = { 0x58, 0x48, 0x8d, 0x64, 0x24, 0x78 };
 
-#define LEA_AND_PUSH 6 /* bytes of code_enter before the mov */
-#define PUSH_RAX 0x50
-#define POP_RAX 0x58
-#define MOV_EAX 0xb8
+#define ENTER_LEA 5 /* bytes of code_enter before the push */
+#define LEAVE_POP 1 /* bytes of code_leave before the lea */
 
 static void emit_enter(const struct patch_site *site, struct isa_emitter *e)
 {
@@ -43,12 +41,13 @@ static void emit_enter(const struct patch_site *site, struct isa_emitter *e)
 	isa_emit_u32(e, site->id);
 }
 
-static void emit_leave(const struct patch_site *site, struct isa_emitter *e)
+/* @skip: bytes not wanted in front */
+static void emit_leave(const struct patch_site *site, unsigned skip, struct isa_emitter *e)
 {
 	if (site->by_call)
-		isa_emit_bytes(e, code_leave_call, sizeof(code_leave_call));
+		isa_emit_bytes(e, code_leave_call + skip, sizeof(code_leave_call) - skip);
 	else
-		isa_emit_bytes(e, code_leave, sizeof(code_leave));
+		isa_emit_bytes(e, code_leave + skip, sizeof(code_leave) - skip);
 }
 
 /* The bytes that lead from the place to the trampoline; what is left of the instruction becomes int3. */
@@ -154,7 +153,7 @@ int patch_stub_emit(struct patch_site *site, utap_addr body, struct isa_emitter 
 	site->stub = isa_emit_here(e);
 	emit_enter(site, e);
 	isa_emit_call(e, body);
-	emit_leave(site, e);
+	emit_leave(site, 0, e);
 	error = emit_displaced(site, e);
 	return error ? error : finish_site(site, e);
 }
@@ -168,8 +167,7 @@ static void emit_tail(void *arg, struct isa_emitter *e)
 {
 	struct whole *whole = arg;
 
-	isa_emit_u8(e, POP_RAX); /* the word in place of a return address */
-	emit_leave(whole->site, e);
+	emit_leave(whole->site, LEAVE_POP, e);
 	whole->error = emit_displaced(whole->site, e);
 }
 
@@ -177,15 +175,12 @@ int patch_stub_emit_whole(struct patch_site *site, patch_body_fn *body, void *ar
 			  struct utap_error *err)
 {
 	struct whole whole = { .site = site };
-	struct patch_tail tail = { .emit = emit_tail, .arg = &whole };
+	struct patch_tail tail = { .emit = emit_tail, .arg = &whole, .id = site->id };
 	struct isa_emitter rest;
 	int error;
 
 	site->stub = isa_emit_here(e);
-	isa_emit_bytes(e, site->by_call ? code_enter_call : code_enter, LEA_AND_PUSH);
-	isa_emit_u8(e, PUSH_RAX);
-	isa_emit_u8(e, MOV_EAX);
-	isa_emit_u32(e, site->id);
+	isa_emit_bytes(e, site->by_call ? code_enter_call : code_enter, ENTER_LEA);
 	rest = (struct isa_emitter){ .buffer = e->buffer + e->used, .size = e->size - e->used, .addr = isa_emit_here(e) };
 	error = e->error ? e->error : body(arg, site->program, &tail, &rest, err);
 	e->used += rest.used;

@@ -140,6 +140,7 @@ int patch_target_memory_fd(const struct patch_target *target);
 struct patch_tail {
 	void (*emit)(void *arg, struct isa_emitter *e);
 	void *arg;
+	uint32_t id; /* of the place: a constant of the body */
 };
 
 /**

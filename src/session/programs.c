@@ -89,6 +89,8 @@ int session_emit_body(void *arg, uint32_t program, const struct patch_tail *tail
 		.cells_at = geometry->cells_at,
 		.cells = geometry->cells,
 		.cell_size = geometry->cell_size,
+		.id_known = tail != NULL,
+		.id = tail ? tail->id : 0,
 		.finish = tail ? tail->emit : NULL,
 		.finish_arg = tail ? tail->arg : NULL,
 	};

@@ -45,6 +45,7 @@ struct fake {
 	uint8_t *code_rw, *code_rx;    /* the same memory twice: never writable and executable at one address */
 	uint8_t *code_far, *code_near; /* choices for code_rx: out of and in reach of the runtime doubles */
 	size_t code_used;
+	uint8_t *inline_way; /* 8 bytes of the last inline body: where it goes on */
 };
 
 /* What the doubles do, and what they saw. In shared memory, so that forked children report too. */
@@ -289,13 +290,30 @@ static struct isa_emitter fake_emitter(struct fake *f)
 				      .addr = fake_address(f->code_rx + f->code_used) };
 }
 
+/* An inline body gives the stack back and goes on where fake_trampoline() says. */
+static void fake_finish(void *arg, struct isa_emitter *e)
+{
+	struct fake *f = arg;
+
+	isa_emit_bytes(e, "\x48\x8d\xa4\x24\x80\x00\x00\x00\xff\x25\x00\x00\x00\x00", 14); /* lea 128(%rsp),%rsp; jmp *0(%rip) */
+	f->inline_way = e->buffer + e->used;
+	isa_emit_u64(e, 0);
+}
+
 /* Compile a program; the body's address. The emitter reports its extent. */
 static utap_addr fake_compile(struct fake *f, const struct bpf_insn *program, size_t count, size_t *size)
 {
 	struct isa_emitter e = fake_emitter(f);
 	struct utap_error err = { 0 };
 	utap_addr body = e.addr;
-	int r = bpf_compile_probe(program, count, &f->target, &e, &err);
+	int r;
+
+	if (f->target.id_known) {
+		isa_emit_bytes(&e, "\x48\x8d\x64\x24\x80", 5); /* lea -128(%rsp),%rsp */
+		f->target.finish = fake_finish;
+		f->target.finish_arg = f;
+	}
+	r = bpf_compile_probe(program, count, &f->target, &e, &err);
 
 	if (r < 0) {
 		fprintf(stderr, "compile: %d %s\n", r, err.text);
@@ -330,10 +348,16 @@ static void *fake_trampoline(struct fake *f, utap_addr body, uint32_t id, const 
 	struct isa_emitter e = fake_emitter(f);
 	void *entry = f->code_rx + f->code_used;
 
+	if (f->target.id_known) {
+		memcpy(f->inline_way, &e.addr, 8);
+		entry = (void *)(uintptr_t)body;
+		goto displaced;
+	}
 	isa_emit_bytes(&e, "\x48\x8d\x64\x24\x80\x50\xb8", 7); /* lea -128(%rsp),%rsp; push %rax; mov $id,%eax */
 	isa_emit_u32(&e, id);
 	isa_emit_call(&e, body);
 	isa_emit_bytes(&e, "\x58\x48\x8d\xa4\x24\x80\x00\x00\x00", 9); /* pop %rax; lea 128(%rsp),%rsp */
+displaced:
 	isa_emit_bytes(&e, displaced, size);
 	if (back) {
 		isa_emit_bytes(&e, "\xff\x25\x00\x00\x00\x00", 6); /* jmp *0(%rip) */

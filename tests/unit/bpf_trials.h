@@ -11,7 +11,7 @@
 #include "bpf_target.h"
 
 #define TRIAL_INSNS 400
-#define TRIAL_ID 3
+#define TRIAL_ID 3 /* ID of bpf_hit.h: what an inline body knows */
 #define TRIAL_WORDS 8                             /* words of the BPF stack, recorded by output or one by one */
 #define TRIAL_RECORD (24 + 8 * (TRIAL_WORDS + 4)) /* with r8, r9 and two context loads */
 

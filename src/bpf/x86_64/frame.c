@@ -34,7 +34,7 @@ void probe_prologue(struct probe_gen *g)
 	for (unsigned reg = 0; reg < X86_REGS; reg++)
 		if (g->plan.saved >> reg & 1)
 			x86_push(g->e, reg);
-	g->id_in_ax = !g->plan.flags;
+	g->id_in_ax = !g->plan.flags && !g->target->id_known;
 	if (g->plan.flags) {
 		x86_save_flags(g->e);
 		x86_push(g->e, X86_AX);
@@ -102,13 +102,15 @@ struct x86_mem probe_flags_mem(struct probe_gen *g)
 
 struct x86_mem probe_rsp_mem(struct probe_gen *g, int32_t offset)
 {
-	return x86_at(X86_SP, saved_end(g) + (g->plan.id ? 8 : 0) + PROBE_ENTRY_TO_RSP + offset);
+	int32_t entry = g->target->id_known ? PROBE_INLINE_TO_RSP : PROBE_ENTRY_TO_RSP;
+
+	return x86_at(X86_SP, saved_end(g) + (g->plan.id ? 8 : 0) + entry + offset);
 }
 
-/* Registers are pushed in ascending order. rax stands where the trampoline put it. */
+/* Registers are pushed in ascending order. rax stands where the trampoline put it, if it did. */
 struct x86_mem probe_saved_mem(struct probe_gen *g, enum x86_reg reg)
 {
-	if (reg == X86_AX)
+	if (reg == X86_AX && !g->target->id_known)
 		return probe_rsp_mem(g, 8 - PROBE_ENTRY_TO_RSP);
 
 	uint32_t upto = g->plan.saved & ((2U << reg) - 1);

@@ -377,6 +377,8 @@ static bool plan_holds(struct probe_gen *g)
 	struct probe_plan old = g->plan, new = g->found;
 
 	new.saved |= old.saved;
+	if (new.flags && g->target->id_known) /* they go through rax */
+		new.saved |= 1U << X86_AX;
 	g->plan = new;
 	return new.saved == old.saved &&new.flags == old.flags &&new.id == old.id &&new.stack == old.stack &&new.tid ==
 	       old.tid &&new.read == old.read &&new.section == old.section;
@@ -450,6 +452,19 @@ static int generate(struct probe_gen *g, struct utap_error *err)
 	return 0;
 }
 
+/* Counting needs no rax. */
+static bool only_counts(const struct bpf_insn *program, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		bool move = bpf_is_alu(&program[i]) && bpf_code(&program[i]) == BPF_ALU_MOV && !bpf_has_source_reg(&program[i]);
+		bool calls = bpf_is_call(&program[i]) && program[i].imm == BPF_HELPER_COUNT;
+
+		if (!move && !calls && !bpf_is_exit(&program[i]))
+			return false;
+	}
+	return true;
+}
+
 int bpf_compile_probe(const struct bpf_insn *program, size_t count, const struct bpf_target *target,
 		      struct isa_emitter *e, struct utap_error *err)
 {
@@ -473,6 +488,8 @@ int bpf_compile_probe(const struct bpf_insn *program, size_t count, const struct
 
 	for (unsigned i = 0; i < BPF_REGS; i++)
 		g.home[i] = X86_NONE;
+	if (target->id_known && !only_counts(program, count))
+		g.plan.saved = 1U << X86_AX; /* any code may scratch it */
 	r = e->error ? e->error : generate(&g, err);
 	probe_gen_deinit(&g);
 	return r;

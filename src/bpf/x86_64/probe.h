@@ -12,9 +12,9 @@
  * Machine registers: rax, rcx, rdx scratch; rbx the record, r11 the ring (in the cell version: the sequence number),
  * the others are homes, in an order that leaves argument registers and rbp for last.
  *
- * Stack, from high to low, after 144 bytes that the trampoline took:
+ * Stack, from high to low, after 144 (inline 128) bytes that the trampoline took:
  *     id, if needed       8
- *     saved registers     8 each, only those used; rax is the trampoline's
+ *     saved registers     8 each, only those used; rax is the trampoline's, but where the id is known
  *     flags, if needed    8
  *     BPF stack           64, if used
  *     tid                 8, only where the target's threads keep no tid
@@ -34,6 +34,7 @@
 #define PROBE_RSEQ_CPU_ID 4 /* offsets in struct rseq */
 #define PROBE_RSEQ_CS 8
 #define PROBE_ENTRY_TO_RSP 144 /* what the trampoline and its call put on the stack */
+#define PROBE_INLINE_TO_RSP 128 /* the same where the body is part of the trampoline and knows the id */
 
 enum probe_kind {
 	PROBE_NOTHING,

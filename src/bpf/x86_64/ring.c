@@ -52,7 +52,15 @@ static void load_block(struct probe_gen *g, enum x86_reg dst)
 	x86_test(g->e, true, dst, dst);
 }
 
-/* rax holds the id, before and after; flags are the caller's matter. */
+/* A counter of this probe in the block that @block points to: rax holds the id, unless it is known. */
+static struct x86_mem counter_mem(const struct probe_gen *g, enum x86_reg block, uint64_t at)
+{
+	if (g->target->id_known)
+		return x86_at(block, (int32_t)(at + 8ULL * g->target->id));
+	return x86_at_index(block, X86_AX, 3, (int32_t)at);
+}
+
+/* rax is kept; flags are the caller's matter. */
 static void count_shared(struct probe_gen *g)
 {
 	size_t none = probe_label(g);
@@ -60,7 +68,7 @@ static void count_shared(struct probe_gen *g)
 	load_block(g, X86_CX);
 	x86_jump_if_short(g->e, &g->labels, X86_E, none);
 	x86_lock(g->e);
-	x86_inc(g->e, x86_at_index(X86_CX, X86_AX, 3, (int32_t)g->target->shared_at));
+	x86_inc(g->e, counter_mem(g, X86_CX, g->target->shared_at));
 	probe_here(g, none);
 }
 
@@ -70,7 +78,8 @@ static void count_shared_keeping_flags(struct probe_gen *g)
 	x86_push(g->e, X86_AX);
 	x86_save_flags(g->e);
 	x86_push(g->e, X86_AX);
-	x86_load(g->e, X86_AX, x86_at(X86_SP, 8), 4);
+	if (!g->target->id_known)
+		x86_load(g->e, X86_AX, x86_at(X86_SP, 8), 4);
 	count_shared(g);
 	x86_pop(g->e, X86_AX);
 	x86_restore_flags(g->e);
@@ -90,7 +99,7 @@ static void emit_count_slow(struct probe_gen *g, const struct probe_stub *stub)
 /* One store: mov, lea, mov change no flags. */
 static void increment(struct probe_gen *g)
 {
-	struct x86_mem counter = x86_at_index(X86_CX, X86_AX, 3, (int32_t)g->target->counters_at);
+	struct x86_mem counter = counter_mem(g, X86_CX, g->target->counters_at);
 
 	if (g->plan.flags) {
 		x86_inc(g->e, counter);
@@ -125,11 +134,12 @@ static void count_rseq(struct probe_gen *g)
 
 void probe_count(struct probe_gen *g)
 {
-	if (!g->id_in_ax)
+	if (!g->id_in_ax && !g->target->id_known)
 		probe_use_ax(g);
 	probe_use(g, X86_CX);
 	probe_use(g, X86_DX);
-	probe_load_id(g, X86_AX);
+	if (!g->target->id_known)
+		probe_load_id(g, X86_AX);
 	if (g->target->rseq_offset) {
 		count_rseq(g);
 	} else {
@@ -137,14 +147,22 @@ void probe_count(struct probe_gen *g)
 		if (g->plan.flags)
 			count_shared(g);
 	}
-	g->id_in_ax = true;
+	g->id_in_ax = !g->target->id_known;
 	g->value[0] = (struct probe_value) { .kind = PROBE_CONSTANT };
+}
+
+static void load_saved_id(struct probe_gen *g, enum x86_reg dst)
+{
+	if (g->target->id_known)
+		x86_mov_imm(g->e, dst, g->target->id);
+	else
+		x86_load(g->e, dst, probe_id_mem(g), 4);
 }
 
 /* rax = @arg, rdx = id << 32 | @size, then the runtime; its answer is tested. */
 static void ask_for_room(struct probe_gen *g, enum wire_runtime_entry entry, int32_t size)
 {
-	x86_load(g->e, X86_DX, probe_id_mem(g), 4);
+	load_saved_id(g, X86_DX);
 	x86_shift_imm(g->e, X86_SHL, true, X86_DX, 32);
 	if (size)
 		x86_alu_imm(g->e, X86_OR, true, X86_DX, size);
@@ -175,7 +193,7 @@ static void emit_cell_slow(struct probe_gen *g, const struct probe_stub *stub)
 static void emit_lost(struct probe_gen *g, const struct probe_stub *stub)
 {
 	probe_here(g, stub->label);
-	x86_load(g->e, X86_AX, probe_id_mem(g), 4);
+	load_saved_id(g, X86_AX);
 	x86_address(g->e, X86_DX, g->target->lost);
 	x86_lock(g->e);
 	x86_inc(g->e, x86_at_index(X86_DX, X86_AX, 3, 0));
@@ -286,7 +304,8 @@ static bool open_region(struct probe_gen *g, int32_t size)
 	probe_use(g, PROBE_RECORD);
 	probe_use(g, PROBE_BLOCK);
 	probe_use(g, X86_DX);
-	probe_id_mem(g);
+	if (!g->target->id_known)
+		probe_id_mem(g);
 	if (!g->error)
 		g->error = base_grow(&g->regions, &g->regions_cap, g->regions_used + 1, sizeof(*g->regions));
 	if (g->error)

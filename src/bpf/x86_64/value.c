@@ -29,7 +29,7 @@ static enum x86_reg machine_of(enum isa_reg reg)
 /* Is the probed place's value no longer (rax) or not always in the register itself? */
 static bool is_saved(const struct probe_gen *g, enum x86_reg reg)
 {
-	return reg == X86_AX || g->plan.saved >> reg & 1;
+	return (reg == X86_AX && !g->target->id_known) || g->plan.saved >> reg & 1;
 }
 
 void probe_use_flags(struct probe_gen *g)
@@ -75,7 +75,9 @@ void probe_set_home(struct probe_gen *g, unsigned reg)
 
 void probe_load_id(struct probe_gen *g, enum x86_reg dst)
 {
-	if (!g->id_in_ax)
+	if (g->target->id_known)
+		x86_mov_imm(g->e, dst, g->target->id);
+	else if (!g->id_in_ax)
 		x86_load(g->e, dst, probe_id_mem(g), 4);
 	else if (dst != X86_AX)
 		x86_mov(g->e, false, dst, X86_AX);
@@ -266,10 +268,14 @@ void probe_store_constant(struct probe_gen *g, struct x86_mem mem, int64_t value
 
 static void store_cookie(struct probe_gen *g, struct x86_mem mem, int64_t high, unsigned size)
 {
-	if (!g->id_in_ax)
-		probe_use_ax(g);
-	probe_load_id(g, X86_AX);
-	x86_store(g->e, mem, X86_AX, size < 4 ? size : 4);
+	if (g->target->id_known) {
+		x86_store_imm(g->e, mem, (int32_t)g->target->id, size < 4 ? size : 4);
+	} else {
+		if (!g->id_in_ax)
+			probe_use_ax(g);
+		probe_load_id(g, X86_AX);
+		x86_store(g->e, mem, X86_AX, size < 4 ? size : 4);
+	}
 	if (size == 8)
 		x86_store_imm(g->e, x86_plus(mem, 4), (int32_t)(uint32_t)((uint64_t)high >> 32), 4);
 }
