@@ -29,7 +29,7 @@ struct options {
 	char *setting;       /* NAME=VALUE for the environment, or NULL */
 	const char *excused; /* names of functions, with commas */
 	uint64_t budget; /* hits the kernel is to count at most; 0: all */
-	unsigned sample;
+	struct places_choice choice;
 	bool threads;
 	size_t tolerated; /* functions of a program with threads that may differ all the same */
 	bool verbose;
@@ -347,7 +347,9 @@ static void tell(struct oracle *o, const struct tally *t)
 		if (r->whys[i].count)
 			printf("  refused %zu: %s\n", r->whys[i].count, r->whys[i].text);
 	show_differences(o);
-	printf("%s oracle %s: %zu functions probed (%zu refused), %lu hits; %zu functions and %lu hits compared in %u kernel "
+	if (o->options->choice.one_in)
+		printf("  one instruction in %u, seed %lu\n", o->options->choice.one_in, (unsigned long)o->options->choice.seed);
+	printf("%s oracle %s: %zu places probed (%zu refused), %lu hits; %zu places and %lu hits compared in %u kernel "
 	       "run%s: %zu differ",
 	       is_failed(o, t) ? "FAIL" : "PASS", o->options->name, r->probed, r->refused, (unsigned long)r->hits,
 	       t->compared, (unsigned long)t->hits, o->runs, o->runs == 1 ? "" : "s", t->differ);
@@ -369,7 +371,7 @@ static void tell(struct oracle *o, const struct tally *t)
 static int examine(struct oracle *o, struct utap_error *err)
 {
 	struct tally tally;
-	int error = places_find(o->options->argv[0], o->options->sample, &o->places, err);
+	int error = places_find(o->options->argv[0], &o->options->choice, &o->places, err);
 
 	if (!error)
 		error = do_plain(o, err);
@@ -400,8 +402,9 @@ static int examine(struct oracle *o, struct utap_error *err)
 
 static int usage(void)
 {
-	fprintf(stderr, "Usage: oracle [-v] [-t N] [-b HITS] [-s N] [-c COMMAND] [-x FUNCTION,..] [-e NAME=VALUE] -n NAME -d DIRECTORY -- PROGRAM ARG...\n"
+	fprintf(stderr, "Usage: oracle [-v] [-t N] [-b HITS] [-s N] [-i N [-r SEED]] [-c COMMAND] [-x FUNCTION,..] [-e NAME=VALUE] -n NAME -d DIRECTORY -- PROGRAM ARG...\n"
 			"  -b  hits the kernel is to count at most (default: all)   -s  every Nth function of the program only\n"
+			"  -i  instructions instead of functions, each with a chance of 1 in N (-r SEED: the very ones)\n"
 			"  -c  a shell command that runs beside the program         -v  reasons and what is left out\n"
 			"  -x  functions that may differ   -t  threads or random seeds: leave out what differs between runs of\n"
 			"      utap, too, and let N functions differ\n");
@@ -412,7 +415,7 @@ static int parse(int argc, char **argv, struct options *options)
 {
 	int c;
 
-	while ((c = getopt(argc, argv, "+vt:b:s:c:x:e:n:d:")) >= 0)
+	while ((c = getopt(argc, argv, "+vt:b:s:i:r:c:x:e:n:d:")) >= 0)
 		switch (c) {
 		case 't':
 			options->threads = true;
@@ -425,7 +428,13 @@ static int parse(int argc, char **argv, struct options *options)
 			options->budget = strtoull(optarg, NULL, 0);
 			break;
 		case 's':
-			options->sample = (unsigned)strtoul(optarg, NULL, 0);
+			options->choice.sample = (unsigned)strtoul(optarg, NULL, 0);
+			break;
+		case 'i':
+			options->choice.one_in = (unsigned)strtoul(optarg, NULL, 0);
+			break;
+		case 'r':
+			options->choice.seed = strtoull(optarg, NULL, 0);
 			break;
 		case 'c':
 			options->companion = optarg;
@@ -446,7 +455,7 @@ static int parse(int argc, char **argv, struct options *options)
 			return -EINVAL;
 		}
 	options->argv = argv + optind;
-	return options->name && options->directory && options->sample && *options->argv ? 0 : -EINVAL;
+	return options->name && options->directory && options->choice.sample && options->choice.seed && *options->argv ? 0 : -EINVAL;
 }
 
 /* Everything that could make two runs differ and that can be fixed. */
@@ -467,7 +476,7 @@ static int make_deterministic(char *setting)
 
 int main(int argc, char **argv)
 {
-	struct options options = { .sample = 1 };
+	struct options options = { .choice = { .sample = 1, .seed = (uint64_t)getpid() } };
 	struct oracle oracle = { .options = &options };
 	struct utap_error err = { 0 };
 	int result;

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "isa/isa.h"
+
 struct list {
 	uint64_t *offsets;
 	size_t count, cap;
@@ -68,7 +70,49 @@ static int list_functions(struct object *object, struct list *list, struct utap_
 	return 0;
 }
 
-static int add_file(struct places *places, const char *path, unsigned sample, struct utap_error *err)
+/* xorshift64: any seed but 0 */
+static uint64_t next_random(uint64_t *seed)
+{
+	*seed ^= *seed << 13;
+	*seed ^= *seed >> 7;
+	*seed ^= *seed << 17;
+	return *seed;
+}
+
+/* Each instruction of code with a frame description, with a chance of 1 in @one_in. */
+static int list_instructions(struct object *object, const struct places_choice *choice, struct list *list,
+			     struct utap_error *err)
+{
+	const struct object_range *ranges;
+	uint64_t seed = choice->seed;
+	size_t nranges;
+	int error = object_ranges(object, &ranges, &nranges, err);
+
+	for (size_t i = 0; i < nranges && !error; i++) {
+		size_t available;
+		const uint8_t *code = object_code(object, ranges[i].start, &available);
+		uint64_t size = ranges[i].end - ranges[i].start;
+
+		for (uint64_t at = 0; code && at < size && at < available && !error;) {
+			struct isa_insn insn;
+
+			if (isa_decode(code + at, available - at, ranges[i].start + at, &insn))
+				break;
+			if (next_random(&seed) % choice->one_in == 0 && insn.class != ISA_ENDBR)
+				error = add_vaddr(list, object, ranges[i].start + at);
+			at += insn.length;
+		}
+	}
+	if (!error && !list->count)
+		error = -ENOENT;
+	if (error)
+		return base_error_system(err, error, "cannot list the instructions of %s", object_path(object));
+	sort_unique(list);
+	return 0;
+}
+
+static int add_file(struct places *places, const char *path, const struct places_choice *choice, unsigned sample,
+		    struct utap_error *err)
 {
 	struct places_file *file = &places->files[places->nfiles];
 	struct list list = { 0 };
@@ -79,7 +123,8 @@ static int add_file(struct places *places, const char *path, unsigned sample, st
 	error = object_open(file->path, &file->object, err);
 	if (error)
 		return error;
-	error = list_functions(file->object, &list, err);
+	error = choice->one_in ? list_instructions(file->object, choice, &list, err) :
+				 list_functions(file->object, &list, err);
 	file->place = error ? NULL : calloc(list.count, sizeof(*file->place));
 	if (!error && !file->place)
 		error = base_error_system(err, -ENOMEM, "cannot list the functions of %s", path);
@@ -112,10 +157,10 @@ static int find_start(struct places *places, struct utap_error *err)
 	return error;
 }
 
-int places_find(const char *program, unsigned sample, struct places *ret, struct utap_error *err)
+int places_find(const char *program, const struct places_choice *choice, struct places *ret, struct utap_error *err)
 {
 	Dl_info libc;
-	int error = add_file(ret, program, sample, err);
+	int error = add_file(ret, program, choice, choice->sample, err);
 
 	if (error || !object_interpreter(ret->files[0].object))
 		return error;
@@ -124,7 +169,7 @@ int places_find(const char *program, unsigned sample, struct places *ret, struct
 	error = find_start(ret, err);
 	if (!error && !dladdr((void *)(uintptr_t)getenv, &libc))
 		error = base_error(err, -ENOENT, UTAP_ERROR_NOT_FOUND, "cannot find libc");
-	return error ? error : add_file(ret, libc.dli_fname, 1, err);
+	return error ? error : add_file(ret, libc.dli_fname, choice, 1, err);
 }
 
 void places_free(struct places *places)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The functions of a program and of its libc, as places in files, with what each side counted there. */
+/* The functions of a program and of its libc, or some of their instructions, as places in files, with what each side counted there. */
 #ifndef ORACLE_PLACES_H
 #define ORACLE_PLACES_H
 
@@ -51,11 +51,16 @@ struct places {
 	size_t nreserved, reserved_cap;
 };
 
-/**
- * places_find() - all functions of @program (symbols and frame descriptions) and, when it is dynamic, of this machine's libc
- * @sample: take every @sample'th function of the program only
- */
-int places_find(const char *program, unsigned sample, struct places *ret, struct utap_error *err) BASE_MUST_CHECK;
+/** Which places: all functions, or instructions chosen at random. */
+struct places_choice {
+	unsigned sample; /* every so-manieth of the program's */
+	unsigned one_in; /* 0: functions; else each instruction with this chance */
+	uint64_t seed;
+};
+
+/** places_find() - functions (symbols and frame descriptions) or instructions of @program and, when it is dynamic, of this machine's libc */
+int places_find(const char *program, const struct places_choice *choice, struct places *ret,
+		struct utap_error *err) BASE_MUST_CHECK;
 void places_free(struct places *places);
 
 /** places_at() - by file path and offset, or NULL */
