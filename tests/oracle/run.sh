@@ -85,6 +85,19 @@ compare awk /usr/bin/mawk -- '{ s += $1; n[$1 % 7]++ } END { print s, n[3]; prin
 compare tar /usr/bin/tar -- --sort=name --mtime=@0 --owner=0 --group=0 -cf - queries.sql numbers
 compare git /usr/bin/git -- hash-object numbers queries.sql
 
+# Instructions in the middle of functions, others each time (the seed is printed; UTAP_SEED repeats it), as many as the kernel's time allows.
+# -t 2: the ways that memcpy and its like take depend on where memory lies, and that differs a little.
+export UTAP_SEED=${UTAP_SEED:-$RANDOM}
+instructions() { # NAME ONE_IN PROGRAM ARGS
+	local name=$1 one_in=$2 program=$3
+	shift 3
+	compare "$name" "$program" -b 20000 -t 2 -i "$one_in" -r "$((UTAP_SEED + 1))" -- "$@"
+}
+instructions gzip-instructions 40 /usr/bin/gzip -9 -c numbers
+instructions bash-instructions 60 /usr/bin/bash --norc -c 's=0; for i in {1..20}; do s=$((s + i * i)); done; echo $s; a=(c b a); printf "%s\n" "${a[@]^^}"'
+instructions sqlite3-instructions 60 /usr/bin/sqlite3 :memory: '.read queries.sql'
+instructions perl-instructions 60 /usr/bin/perl -e 'my %h; $h{"k$_"} = $_ * $_ for 1 .. 10; print join(",", map { "$_=$h{$_}" } sort keys %h), "\n";'
+
 # These look at their own /proc/self/maps, which is longer under utap (patched pages are mappings of their own): what reads it differs.
 maps=getline,getdelim,__isoc99_sscanf,_IO_file_read,_IO_file_underflow,_IO_switch_to_get_mode,__underflow,__read_nocancel
 maps=$maps,_IO_str_init_static_internal,_IO_setb,_IO_old_init,_IO_no_init,__libc_cleanup_push_defer,__libc_cleanup_pop_restore

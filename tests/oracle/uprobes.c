@@ -192,15 +192,22 @@ static bool is_emulated(uint8_t opcode)
 	       opcode == 0xe8 || opcode == 0xe9 || opcode == 0xeb;
 }
 
+/* ins, outs, movs, cmps, stos, lods, scas */
+static bool is_string(uint8_t opcode)
+{
+	return (opcode >= 0x6c && opcode <= 0x6f) || (opcode >= 0xa4 && opcode <= 0xa7) || (opcode >= 0xaa && opcode <= 0xaf);
+}
+
 bool uprobes_cannot(const uint8_t *code, size_t size)
 {
 	static const uint8_t bad_prefixes[] = { 0x26, 0x2e, 0x36, 0x3e, 0xf0 };
 	static const uint8_t bad_opcodes[] = { 0x8e, 0xcc, 0xcd, 0xe4, 0xe5, 0xe6, 0xe7, 0xec, 0xed, 0xee, 0xef, 0xf4 };
+	bool repeats = false;
 	size_t i = 0;
 
 	while (i < size && (code[i] == 0x66 || code[i] == 0x67 || code[i] == 0xf2 || code[i] == 0xf3))
-		i++;
-	if (i + 5 > size)
+		repeats |= code[i++] >= 0xf2;
+	if (i + 5 > size || (repeats && is_string(code[i])))
 		return true;
 	if (memchr(bad_prefixes, code[i], sizeof(bad_prefixes)) || memchr(bad_opcodes, code[i], sizeof(bad_opcodes)))
 		return true;
@@ -210,7 +217,9 @@ bool uprobes_cannot(const uint8_t *code, size_t size)
 	case 0xc4: /* VEX, three bytes */
 		return is_emulated(code[i + 3]);
 	case 0x62: /* EVEX */
-		return is_emulated(code[i + 4]);
+		return true;
+	case 0x0f:
+		return code[i + 1] == 0x05; /* syscall */
 	default:
 		return false;
 	}

@@ -56,7 +56,8 @@ const volatile struct uprobes_counter *uprobes_counters(const struct uprobes *up
  *
  * It refuses the lock and old segment prefixes, int, hlt, port input and output, loads of segment registers. And it takes the opcode of a
  * VEX or EVEX instruction for that of the one-byte map: vpbroadcastb (7a), the first instruction of glibc's strchr for
- * AVX-512, is emulated as jp, and the program goes astray.
+ * AVX-512, is emulated as jp, and the program goes astray; other EVEX instructions are not counted. Of a repeated string instruction it
+ * counts each step. A probe on geteuid()'s syscall instruction makes bash fault.
  * Source: arch/x86/kernel/uprobes.c (is_prefix_bad, good_insns_64, branch_setup_xol_ops, push_setup_xol_ops), and trying it.
  */
 bool uprobes_cannot(const uint8_t *code, size_t size);
