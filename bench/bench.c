@@ -19,6 +19,7 @@ static const struct {
 } groups[] = {
 	{ "hit", rows_hit },	   { "cold", rows_cold }, { "change", rows_change },
 	{ "memory", rows_memory }, { "idle", rows_idle }, { "reading", rows_reading },
+	{ "programs", rows_programs },
 };
 
 int bench_rounds(const struct bench *bench, int usual)

@@ -20,5 +20,6 @@ void rows_change(struct bench *bench);  /* inserting, removing */
 void rows_memory(struct bench *bench);  /* what it takes in the target */
 void rows_idle(struct bench *bench);    /* probes that do not fire */
 void rows_reading(struct bench *bench); /* records to disk */
+void rows_programs(struct bench *bench); /* python3 and node, probed everywhere */
 
 #endif
