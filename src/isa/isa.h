@@ -118,6 +118,29 @@ int isa_pun(const struct isa_insn *insn, const uint8_t *next, unsigned prefixes,
 int isa_pun_encode(const struct isa_insn *insn, const uint8_t *next, unsigned prefixes, utap_addr to,
 		   uint8_t *bytes) BASE_MUST_CHECK;
 
+/** A stretch of code, [start, end). */
+struct isa_stretch {
+	utap_addr start, end;
+};
+/**
+ * isa_emit_judge() - before an indirect jump: code that makes the jump @insn itself when it leads into one of @stay, and else goes on behind
+ * what was emitted, with every register, flag and byte of the stack as before
+ * @stay: empty ones count for nothing
+ *
+ * Its operand is read once more by whoever makes the jump then: another thread may have changed it in between.
+ *
+ * Return: 0, -ENOTSUP or -ERANGE (@why set), or the emitter's sticky error.
+ */
+int isa_emit_judge(const struct isa_insn *insn, const struct isa_stretch *stay, size_t count, struct isa_emitter *e,
+		   const char **why) BASE_MUST_CHECK;
+
+/**
+ * isa_traps() - bytes with which no instruction starts: whoever runs one traps at once, whatever follows; *count of them
+ * Source: Intel SDM volume 2, appendix A (invalid in 64-bit mode), int3, int1, hlt. Not the prefixes of VEX, EVEX and APX, nor what a
+ * program with I/O privilege may run.
+ */
+const uint8_t *isa_traps(size_t *count);
+
 /** isa_is_padding() - are these bytes all nop, int3 or zero (dead space between functions)? */
 bool isa_is_padding(const uint8_t *code, size_t size);
 

@@ -67,3 +67,13 @@ int isa_pun_encode(const struct isa_insn *insn, const uint8_t *next, unsigned pr
 	memcpy(bytes + prefixes + 1, &displacement, insn->length - prefixes - 1u);
 	return 0;
 }
+
+/* Those that make a jump of moderate length when they are its last byte come first. */
+static const uint8_t traps[] = { 0xf4, 0x16, 0x17, 0xf1, 0x1e, 0x1f, 0xea, 0x27, 0xd6, 0x2f, 0xd4, 0x37,
+				 0xce, 0xcc, 0x3f, 0x0e, 0x06, 0x07, 0x60, 0x61, 0x9a, 0x82 };
+
+const uint8_t *isa_traps(size_t *count)
+{
+	*count = sizeof(traps);
+	return traps;
+}
