@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * .eh_frame: the ranges that have an FDE, and where their exception tables are. The section is walked record by record
+ * .eh_frame: the ranges that have an FDE, and where their exception tables are; and Go's functions, which have none. The section is walked record by record
  * (LSB 5.0, "Exception Frames"); nothing is taken from the sorted table of .eh_frame_hdr but the place and the count,
  * since that table is optional.
  */
@@ -262,6 +262,23 @@ static int frames_sort(struct walk *walk)
 	return 0;
 }
 
+static int add_go_functions(struct walk *walk)
+{
+	struct object_go_table table;
+	struct object_go_function function;
+
+	if (!object_go_table(walk->object, &table))
+		return 0;
+	for (size_t i = 0; i < table.count; i++) {
+		if (!object_go_function(walk->object, &table, i, &function))
+			continue;
+		if (base_grow(&walk->frames, &walk->frame_cap, walk->frame_count + 1, sizeof(*walk->frames)))
+			return -ENOMEM;
+		walk->frames[walk->frame_count++] = (struct object_frame) { .start = function.start, .end = function.end };
+	}
+	return 0;
+}
+
 static int frames_read(struct object *object, struct utap_error *err)
 {
 	struct walk walk = { .object = object };
@@ -270,6 +287,8 @@ static int frames_read(struct object *object, struct utap_error *err)
 	if (walk_init(&walk))
 		for (size_t at = 0; !r && at < walk.size && walk.size - at >= 4;)
 			r = record_read(&walk, &at, err);
+	if (!r && add_go_functions(&walk))
+		r = object_no_memory(object, err);
 	struct object_range *ranges = r ? NULL : malloc((walk.frame_count + 1) * sizeof(*ranges));
 
 	free(walk.cies);

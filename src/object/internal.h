@@ -235,6 +235,29 @@ typedef int object_landing_fn(void *arg, uint64_t vaddr);
 int object_landing_pads(const struct object *object, const struct object_frame *frame, uint64_t *budget,
 			object_landing_fn *fn, void *arg) BASE_MUST_CHECK;
 
+/* golang.c */
+
+/** The table of functions of a Go program. */
+struct object_go_table {
+	const uint8_t *bytes;
+	uint64_t size;
+	uint64_t count;
+	uint64_t functions_at, records_at, names_at; /* offsets */
+	uint64_t text;    /* what short places count from */
+	bool is_short;    /* places and offsets in the array are 4 bytes each, else 8 */
+	uint64_t entry_size;
+};
+
+struct object_go_function {
+	uint64_t start, end;
+	const char *name; /* in the file, or NULL */
+};
+
+bool object_go_table(struct object *object, struct object_go_table *ret);
+/** object_go_function() - the one at @index < count, with the padding behind it; false when it is not code of the file */
+bool object_go_function(const struct object *object, const struct object_go_table *table, size_t index,
+			struct object_go_function *ret);
+
 /** object_damaged() - fill @err with "PATH: sentence" and return -EINVAL */
 int object_damaged(const struct object *object, struct utap_error *err, const char *format, ...) BASE_PRINTF(3, 4);
 int object_no_memory(const struct object *object, struct utap_error *err);

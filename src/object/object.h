@@ -28,7 +28,7 @@ struct object_symbol {
 	bool exported;         /* in .dynsym */
 };
 
-/** A range of code with a frame description entry (.eh_frame). */
+/** A range of code with a frame description entry (.eh_frame), or a function in the table of a Go program. */
 struct object_range {
 	uint64_t start, end; /* vaddr */
 };
@@ -62,7 +62,8 @@ int object_vaddr_to_offset(const struct object *object, uint64_t vaddr, uint64_t
 
 /**
  * object_symbols() - all defined symbols of code and data: .symtab, .dynsym, .gnu_debugdata and separate debug files
- * (build-id under /usr/lib/debug/.build-id, .gnu_debuglink), read at the first call, sorted by vaddr, then global first
+ * (build-id under /usr/lib/debug/.build-id, .gnu_debuglink), the function names of stripped Go programs; read at the
+ * first call, sorted by vaddr, then global first
  *
  * Return: 0 (also when there are none), -EINVAL damaged, -ENOMEM.
  */
@@ -91,8 +92,8 @@ const struct object_symbol *object_symbol_at(struct object *object, uint64_t vad
 char *object_demangle(const char *name);
 
 /**
- * object_ranges() - code ranges of all FDEs of .eh_frame (found through PT_GNU_EH_FRAME, or the section), sorted, merged
- * only when equal; read at the first call
+ * object_ranges() - code ranges of all FDEs of .eh_frame (found through PT_GNU_EH_FRAME, or the section) and of Go's functions, with
+ * the padding behind them; sorted, merged only when equal; read at the first call
  */
 int object_ranges(struct object *object, const struct object_range **ret, size_t *count,
 		  struct utap_error *err) BASE_MUST_CHECK;
@@ -126,5 +127,11 @@ int object_slots(struct object *object, const struct object_slot **ret, size_t *
 
 /** object_is_go() - was it linked by Go (.gopclntab or .note.go.buildid)? */
 bool object_is_go(struct object *object);
+
+/**
+ * object_go_goid_offset() - where in the runtime's struct g the number of the goroutine is
+ * Return: 0; -ENOENT: no Go program, or built by a Go of which that is not known.
+ */
+int object_go_goid_offset(struct object *object, uint64_t *ret) BASE_MUST_CHECK;
 
 #endif

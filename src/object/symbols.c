@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The symbols of an object: .dynsym, and one full table: .symtab, else that of the separate debug file, else that of
- * .gnu_debugdata (each of those holds what the next one holds). Sorted by vaddr; of names at one vaddr the one a person
+ * .gnu_debugdata (each of those holds what the next one holds), else the names in Go's table of functions. Sorted by vaddr; of names at one vaddr the one a person
  * would use comes first: global before local, functions before labels, fewer underscores, shorter, then by the
  * alphabet.
  *
@@ -139,6 +139,31 @@ static int collect_extra(struct collection *to, struct utap_error *err)
 	return collect(to, &table, false) ? object_no_memory(object, err) : 0;
 }
 
+static int collect_go(struct collection *to)
+{
+	struct object *object = to->object;
+	struct object_go_table table;
+	struct object_go_function function;
+
+	if (!object_go_table(object, &table))
+		return 0;
+	for (size_t i = 0; i < table.count; i++) {
+		if (!object_go_function(object, &table, i, &function) || !function.name || !*function.name ||
+		    strnlen(function.name, NAME_MAX_BYTES) == NAME_MAX_BYTES)
+			continue;
+		if (base_grow(&to->symbols, &to->cap, to->count + 1, sizeof(*to->symbols)))
+			return -ENOMEM;
+		to->symbols[to->count++] = (struct object_symbol) {
+			.name = function.name,
+			.vaddr = function.start,
+			.size = function.end - function.start,
+			.function = true,
+			.global = true,
+		};
+	}
+	return 0;
+}
+
 static int collect_all(struct collection *to, struct utap_error *err)
 {
 	struct object *object = to->object;
@@ -146,8 +171,13 @@ static int collect_all(struct collection *to, struct utap_error *err)
 	struct object_symbol_table table;
 	int r = collect_dynamic(to, err);
 
+	if (!r && !section) {
+		r = collect_extra(to, err);
+		if (!r && collect_go(to))
+			r = object_no_memory(object, err);
+	}
 	if (r || !section)
-		return r ? r : collect_extra(to, err);
+		return r;
 	if (object_image_symbols(&object->image, section, &table))
 		return object_damaged(object, err, "section .symtab lies outside of the file");
 	return collect(to, &table, false) ? object_no_memory(object, err) : 0;
