@@ -13,7 +13,7 @@
 #include "patch/inside.h"
 
 #define SITES_LIMIT (1U << 24)
-#define ISLANDS_LIMIT (1U << 20)
+#define VIEW_PAGES 16 /* neighbouring island pages may show as one mapping of so many */
 
 static bool is_our_code(const struct process_map *map)
 {
@@ -32,53 +32,42 @@ static bool makes_sense(const struct wire_control *control, const struct process
 {
 	return control->magic == WIRE_MAGIC && control->version == WIRE_VERSION && control->self == memory->start &&
 	       control->sites <= control->max_sites && control->max_sites <= SITES_LIMIT &&
-	       control->islands <= control->max_islands && control->max_islands <= ISLANDS_LIMIT &&
-	       control->pools_used <= WIRE_POOLS && control->stages_used <= WIRE_STAGES &&
+	       control->stages_used <= WIRE_STAGES &&
 	       control->span >= memory->end - memory->start && control->span < 1ULL << 40 &&
 	       control->local == control->self - BASE_PAGE && control->blocks_at <= memory->end - memory->start &&
 	       control->lend_at <= control->blocks_at && control->blocks_at - control->lend_at >= sizeof(struct wire_lend) &&
-	       control->journal_at <= control->blocks_at && control->islands_at <= control->blocks_at;
+	       control->journal_at <= control->blocks_at;
 }
 
-static int read_pools(struct patch_target *target)
+static int add_views(struct patch_target *target, const struct process_map *map)
 {
-	const struct wire_control *control = &target->geometry;
+	struct space *space = &target->space;
 
-	for (uint32_t i = 0; i < control->pools_used; i++) {
-		const struct process_map *map = process_maps_at(&target->maps, control->pools[i].addr);
-
-		if (!is_our_code(map) || map->end < control->pools[i].addr + control->pools[i].size)
-			continue;
-		target->pools[target->npools++] = (struct patch_pool){
-			.addr = control->pools[i].addr, .size = control->pools[i].size, .mapped = true
-		};
-	}
-	return 0;
-}
-
-static int read_islands(struct patch_target *target)
-{
-	const struct wire_control *control = &target->geometry;
-	_cleanup_free_ struct wire_island *islands = calloc(control->islands + 1, sizeof(*islands));
-	int error = islands ? process_read(target->mem, control->self + control->islands_at, islands,
-					   control->islands * sizeof(*islands)) :
-			      -ENOMEM;
-
-	if (error)
-		return error;
-	for (uint32_t i = 0; i < control->islands; i++) {
-		const struct process_map *map = process_maps_at(&target->maps, islands[i].addr);
-		struct space *space = &target->space;
-
-		if (!is_our_code(map) || islands[i].addr & (BASE_PAGE - 1))
-			continue;
-		if (space->count && space->views[space->count - 1].addr >= islands[i].addr)
-			continue; /* written in order of addresses */
+	for (utap_addr at = map->start; at < map->end; at += BASE_PAGE) {
 		if (base_grow(&space->views, &space->cap, space->count + 1, sizeof(*space->views)))
 			return -ENOMEM;
-		space->views[space->count++] = (struct space_view){ .addr = islands[i].addr, .mapped = true };
+		space->views[space->count++] = (struct space_view){ .addr = at, .mapped = true };
 	}
 	return 0;
+}
+
+/* Where our code is: trampolines, and the pages of islands. By address, as the mappings are. */
+static int read_code(struct patch_target *target)
+{
+	int error = 0;
+
+	for (size_t i = 0; !error && i < target->maps.count; i++) {
+		const struct process_map *map = &target->maps.map[i];
+		uint64_t size = map->end - map->start;
+
+		if (!is_our_code(map) || map->inode != target->memory_inode)
+			continue;
+		if (size > VIEW_PAGES * BASE_PAGE && target->npools < PATCH_POOLS)
+			target->pools[target->npools++] = (struct patch_pool){ .addr = map->start, .size = size, .mapped = true };
+		else
+			error = add_views(target, map);
+	}
+	return error;
 }
 
 /* The file behind a patched place. */
@@ -95,7 +84,7 @@ static int module_for(struct patch_target *target, utap_addr addr, struct utap_e
 	if (error)
 		return error;
 	error = patch_add_module(target, map, object, &module);
-	if (error)
+	if (error || module->object != object)
 		object_close(object);
 	return error ? base_error_system(err, error, "cannot use %s", map->path) : 0;
 }
@@ -131,17 +120,14 @@ static bool has_controller(const struct patch_target *target)
 {
 	pid_t controller = (pid_t)target->geometry.controller;
 	struct process_maps maps;
-	char comm[32];
 	bool reads = false;
 	int error;
 
-	if (controller <= 0 || controller == getpid())
-		return controller > 0;
+	if (controller == getpid() || !patch_is_controlled(&target->geometry))
+		return controller == getpid();
 	error = process_maps_read(controller, &maps);
-	if (error == -EACCES || error == -EPERM) { /* another user's: all that can be seen is its name */
-		process_comm(controller, comm, sizeof(comm));
-		return !strcmp(comm, "utap");
-	}
+	if (error == -EACCES || error == -EPERM) /* another user's: its start time says that it is the same one */
+		return true;
 	for (size_t i = 0; !error && i < maps.count; i++)
 		reads = reads || (maps.map[i].inode == target->memory_inode && maps.map[i].shared &&
 				  !strcmp(maps.map[i].path, "/memfd:" WIRE_NAME));
@@ -193,9 +179,7 @@ int patch_target_adopt(pid_t pid, struct patch_target **ret, pid_t *owner, struc
 	}
 	if (error)
 		goto fail;
-	error = read_pools(target);
-	if (!error)
-		error = read_islands(target);
+	error = read_code(target);
 	if (error)
 		base_error_system(err, error, "cannot read what utap left in process %d", pid);
 	if (!error)

@@ -21,8 +21,12 @@ struct applying {
 	patch_body_fn *body;
 	void *arg;
 	bool whole;                   /* trampolines include their bodies */
-	struct patch_change *changes; /* two a site at most: an island in padding, and the place itself */
+	struct patch_change *changes; /* two a jump at most: an island in padding, and the place itself */
 	size_t nchanges;
+	struct patch_group *groups;   /* L2 jumps: written apart */
+	size_t ngroups;
+	struct patch_member *members; /* all sites, by jump and address */
+	size_t nmembers;
 };
 
 /* An emitter over what is left of a pool. */
@@ -62,63 +66,130 @@ static int body_of(struct applying *a, struct patch_pool *pool, uint32_t program
 	return 0;
 }
 
-static void emit_island(struct patch_target *target, const struct patch_site *site)
+/* On a page of its own, where an L4 or L2 jump lands. */
+static void emit_island(struct patch_target *target, const struct patch_stub *stub)
 {
-	const struct space_view *view = space_find(&target->space, site->island);
-	uint64_t offset = target->page_offset[view->page] + (site->island & (BASE_PAGE - 1));
+	utap_addr island = stub->jump->island;
+	const struct space_view *view = space_find(&target->space, island);
+	uint64_t offset = target->page_offset[view->page] + (island & (BASE_PAGE - 1));
 	static const uint8_t indirect[] = { 0xff, 0x25, 0, 0, 0, 0 };
-	struct isa_emitter e = { .buffer = target->code + offset, .size = SPACE_ISLAND, .addr = site->island };
+	struct isa_emitter e = { .buffer = target->code + offset, .size = SPACE_ISLAND, .addr = island };
 
-	isa_emit_jump(&e, site->stub);
+	isa_emit_jump(&e, stub->addr);
 	if (e.error != -ERANGE)
 		return;
-	e = (struct isa_emitter){ .buffer = target->code + offset, .size = SPACE_ISLAND, .addr = site->island };
+	e = (struct isa_emitter){ .buffer = target->code + offset, .size = SPACE_ISLAND, .addr = island };
 	isa_emit_bytes(&e, indirect, sizeof(indirect));
-	isa_emit_u64(&e, site->stub);
+	isa_emit_u64(&e, stub->addr);
+}
+
+/* ---- what will be written into the text ---- */
+
+static int describe_change(struct applying *a, struct patch_change *change, utap_addr addr, const uint8_t *bytes, unsigned length)
+{
+	*change = (struct patch_change){ .addr = addr, .length = (uint8_t)length };
+	memcpy(change->bytes, bytes, length);
+	return patch_original(a->target, addr, change->old, length) ? -EIO : 0;
 }
 
 static int add_change(struct applying *a, utap_addr addr, const uint8_t *bytes, unsigned length)
 {
-	struct patch_change *change = &a->changes[a->nchanges];
+	int error = describe_change(a, &a->changes[a->nchanges], addr, bytes, length);
 
-	*change = (struct patch_change){ .addr = addr, .length = (uint8_t)length };
-	memcpy(change->bytes, bytes, length);
-	if (patch_original(a->target, addr, change->old, length))
-		return -EIO;
-	a->nchanges++;
-	return 0;
-}
-
-static int record_site(struct applying *a, const struct patch_site *site)
-{
-	uint8_t island[5];
-	struct isa_emitter e = { .buffer = island, .size = sizeof(island), .addr = site->island };
-	int error = 0;
-
-	if (site->layer == PATCH_L3) {
-		isa_emit_jump(&e, site->stub);
-		error = e.error;
-		if (!error)
-			error = add_change(a, site->island, island, sizeof(island));
-		if (!error)
-			error = patch_journal_add(a->target, site->island, WIRE_SITE_ISLAND, site->stub_offset, island,
-						  sizeof(island));
-	}
-	if (!error)
-		error = add_change(a, site->addr, site->bytes, site->changed);
-	if (!error)
-		error = patch_journal_add(a->target, site->addr, site->layer == PATCH_L4 ? WIRE_SITE_PUN : WIRE_SITE_JUMP,
-					  site->stub_offset, site->bytes, site->changed);
+	a->nchanges += !error;
 	return error;
 }
 
-/* A site that cannot be made after all: not an error of the whole. */
-static void drop_site(struct patch_site *site, int code)
+static int add_group(struct applying *a, const struct patch_stub *stub)
 {
-	site->layer = PATCH_REFUSED;
-	if (!site->why)
-		site->why = code == -ERANGE ? "the trampoline or an operand is out of reach" :
-					      "the trampolines' memory is full";
+	struct patch_group *group = &a->groups[a->ngroups];
+	int error;
+
+	*group = (struct patch_group){ .boundaries = stub->jump->boundaries };
+	error = describe_change(a, &group->change, stub->jump->start, stub->bytes, stub->jump->changed);
+	a->ngroups += !error;
+	return error;
+}
+
+static int add_trap(struct applying *a, const struct patch_stub *stub)
+{
+	struct patch_target *target = a->target;
+	struct patch_trap *trap;
+
+	if (base_grow(&target->traps, &target->traps_cap, target->ntraps + 1, sizeof(*target->traps)))
+		return -ENOMEM;
+	trap = &target->traps[target->ntraps];
+	*trap = (struct patch_trap){ .addr = stub->jump->start, .stub = stub->addr, .length = stub->jump->length };
+	if (patch_original(target, trap->addr, &trap->original, 1))
+		return -EIO;
+	target->ntraps++;
+	return 0;
+}
+
+static enum wire_site_kind kind_of(enum patch_layer layer)
+{
+	switch (layer) {
+	case PATCH_L0:
+		return WIRE_SITE_TRAP;
+	case PATCH_L2:
+		return WIRE_SITE_GROUP;
+	case PATCH_L4:
+		return WIRE_SITE_PUN;
+	case PATCH_L1:
+	case PATCH_L3:
+	case PATCH_REFUSED:
+		break;
+	}
+	return WIRE_SITE_JUMP;
+}
+
+static int note(struct applying *a, utap_addr addr, enum wire_site_kind kind, size_t places, uint32_t offset,
+		const uint8_t *bytes, unsigned changed)
+{
+	struct wire_site site = { .addr = addr, .stub = offset, .kind = (uint8_t)kind, .changed = (uint8_t)changed,
+				  .places = (uint16_t)places };
+
+	memcpy(site.wrote, bytes, changed < sizeof(site.wrote) ? changed : sizeof(site.wrote));
+	return patch_journal_add(a->target, &site);
+}
+
+/* The jump in padding that an L3 jump leads to. */
+static int record_island(struct applying *a, const struct patch_stub *stub, uint32_t offset)
+{
+	uint8_t bytes[5];
+	struct isa_emitter e = { .buffer = bytes, .size = sizeof(bytes), .addr = stub->jump->island };
+	int error;
+
+	isa_emit_jump(&e, stub->addr);
+	error = e.error ? e.error : add_change(a, stub->jump->island, bytes, sizeof(bytes));
+	return error ? error : note(a, stub->jump->island, WIRE_SITE_ISLAND, 0, offset, bytes, sizeof(bytes));
+}
+
+static int record_jump(struct applying *a, const struct patch_stub *stub, uint32_t offset)
+{
+	const struct patch_jump *jump = stub->jump;
+	int error = jump->layer == PATCH_L3 ? record_island(a, stub, offset) : 0;
+
+	if (!error && jump->layer == PATCH_L0)
+		error = add_trap(a, stub);
+	else if (!error && jump->layer == PATCH_L2)
+		error = add_group(a, stub);
+	else if (!error)
+		error = add_change(a, jump->start, stub->bytes, jump->changed);
+	return error ? error : note(a, jump->start, kind_of(jump->layer), stub->count, offset, stub->bytes, jump->changed);
+}
+
+/* ---- trampolines ---- */
+
+/* Sites that cannot be made after all: not an error of the whole. */
+static void drop_sites(const struct patch_stub *stub, int code, const char *why)
+{
+	if (!why)
+		why = code == -ERANGE ? "the trampoline or an operand is out of reach" : "the trampolines' memory is full";
+	for (size_t i = 0; i < stub->count; i++) {
+		stub->members[i].site->layer = PATCH_REFUSED;
+		stub->members[i].site->why = why;
+	}
 }
 
 /* A trampoline that fits into a cache line does not straddle two: cold code pays for each line. */
@@ -130,51 +201,103 @@ static void keep_in_line(struct patch_pool *pool, uint64_t size)
 		pool->used += CACHE_LINE - at;
 }
 
-static int emit_stub(struct applying *a, struct patch_pool *pool, struct patch_site *site, struct isa_emitter *e,
-		     struct utap_error *err)
+static int emit_shared(struct applying *a, struct patch_pool *pool, struct patch_stub *stub, struct isa_emitter *e,
+		       struct utap_error *err)
 {
-	utap_addr body;
-	int error;
+	int error = 0;
 
-	if (a->whole) {
-		*e = pool_emitter(a->target, pool, WHOLE_ALIGN);
-		return patch_stub_emit_whole(site, a->body, a->arg, e, err);
-	}
-	error = body_of(a, pool, site->program, &body, err);
+	for (size_t i = 0; !error && i < stub->count; i++)
+		error = body_of(a, pool, stub->members[i].site->program, &stub->members[i].body, err);
 	if (error)
 		return error;
 	*e = pool_emitter(a->target, pool, STUB_ALIGN);
-	error = patch_stub_emit(site, body, e);
+	error = patch_stub_emit(stub, e);
 	if (!error && ((e->addr & (CACHE_LINE - 1)) + e->used > CACHE_LINE)) {
 		keep_in_line(pool, e->used);
 		*e = pool_emitter(a->target, pool, STUB_ALIGN);
-		error = patch_stub_emit(site, body, e);
+		error = patch_stub_emit(stub, e);
 	}
 	return error;
 }
 
-static int make_site(struct applying *a, struct patch_site *site, struct utap_error *err)
+static int make_stub(struct applying *a, struct patch_stub *stub, struct utap_error *err)
 {
-	struct patch_pool *pool = patch_pool_for(a->target, site->module);
+	struct patch_pool *pool = patch_pool_for(a->target, stub->module);
 	struct utap_error reason = { 0 };
 	struct isa_emitter e = { 0 };
-	int error = pool ? emit_stub(a, pool, site, &e, &reason) : -ERANGE;
+	uint32_t offset;
+	int error = -ERANGE;
 
+	if (pool && a->whole && stub->count == 1) {
+		e = pool_emitter(a->target, pool, WHOLE_ALIGN);
+		error = patch_stub_emit_whole(stub, a->body, a->arg, &e, &reason);
+	} else if (pool) {
+		error = emit_shared(a, pool, stub, &e, &reason);
+	}
 	if (error && reason.code) { /* the program, not the place */
 		if (err)
 			*err = reason;
 		return error;
 	}
 	if (error) {
-		drop_site(site, error);
+		drop_sites(stub, error, stub->why);
 		return 0;
 	}
-	site->stub_offset = (uint32_t)(pool->offset + (site->stub - pool->addr));
+	offset = (uint32_t)(pool->offset + (stub->addr - pool->addr));
+	for (size_t i = 0; i < stub->count; i++) {
+		stub->members[i].site->stub = stub->addr;
+		stub->members[i].site->stub_size = (uint32_t)e.used;
+		stub->members[i].site->stub_offset = offset;
+	}
 	pool->used += e.used;
-	if (site->layer == PATCH_L4)
-		emit_island(a->target, site);
-	error = record_site(a, site);
+	if (stub->jump->layer == PATCH_L4 || stub->jump->layer == PATCH_L2)
+		emit_island(a->target, stub);
+	error = record_jump(a, stub, offset);
 	return error == -ENOSPC ? base_error_system(err, error, "the journal is full") : error;
+}
+
+/* All sites of one jump, from members[*at] on. */
+static int make_next(struct applying *a, size_t *at, struct utap_error *err)
+{
+	struct patch_member *first = &a->members[*at];
+	struct patch_stub stub = { .module = first->site->module, .members = first };
+	struct patch_jump *jump;
+
+	HASH_FIND(hh, a->target->jumps, &first->site->start, sizeof(first->site->start), jump);
+	while (*at < a->nmembers && a->members[*at].site->start == first->site->start) {
+		(*at)++;
+		stub.count++;
+	}
+	if (!jump || jump->applied) {
+		drop_sites(&stub, -ENOENT, "it was not planned for this target");
+		return 0;
+	}
+	jump->applied = true;
+	stub.jump = jump;
+	return make_stub(a, &stub, err);
+}
+
+static int compare_members(const void *a, const void *b)
+{
+	const struct patch_site *x = ((const struct patch_member *)a)->site;
+	const struct patch_site *y = ((const struct patch_member *)b)->site;
+
+	if (x->start != y->start)
+		return x->start < y->start ? -1 : 1;
+	return x->addr < y->addr ? -1 : x->addr > y->addr;
+}
+
+static int make_all(struct applying *a, struct patch_site *sites, size_t count, struct utap_error *err)
+{
+	int error = 0;
+
+	for (size_t i = 0; i < count; i++)
+		if (sites[i].layer != PATCH_REFUSED)
+			a->members[a->nmembers++].site = &sites[i];
+	qsort(a->members, a->nmembers, sizeof(*a->members), compare_members);
+	for (size_t at = 0; !error && at < a->nmembers;)
+		error = make_next(a, &at, err);
+	return error;
 }
 
 /* How much the bodies would take if each trampoline had its own: compiled once each into a scrap of memory. */
@@ -217,30 +340,75 @@ static int switch_text(struct applying *a, struct utap_error *err)
 	return patch_text_switch(a->target, runs, (size_t)nruns, a->changes, a->nchanges, err);
 }
 
-int patch_target_apply(struct patch_target *target, struct patch_site *sites, size_t count, uint32_t programs,
-		       patch_body_fn *body, void *arg, struct utap_error *err)
+static int compare_groups(const void *a, const void *b)
 {
-	struct applying a = { .target = target, .programs = programs, .body = body, .arg = arg };
-	_cleanup_free_ struct patch_change *changes = calloc(2 * count + 1, sizeof(*changes));
-	int error = changes ? 0 : -ENOMEM;
+	const struct patch_group *x = a;
+	const struct patch_group *y = b;
 
-	a.changes = changes;
-	a.whole = bodies_are_small(&a, sites, count);
-	target->programs = programs;
-	for (size_t i = 0; !error && i < count; i++)
-		if (sites[i].layer != PATCH_REFUSED)
-			error = make_site(&a, &sites[i], err);
-	if (error)
-		return err && err->code ? error : base_error_system(err, error, "cannot write trampolines");
-	if (!a.nchanges)
+	return x->change.addr < y->change.addr ? -1 : x->change.addr > y->change.addr;
+}
+
+/* Groups that could not be written take their sites with them. */
+static int write_groups(struct applying *a, struct utap_error *err)
+{
+	int error;
+
+	if (!a->ngroups)
 		return 0;
-	error = switch_text(&a, err);
+	qsort(a->groups, a->ngroups, sizeof(*a->groups), compare_groups);
+	error = patch_write_groups(a->target, a->groups, a->ngroups, err);
+	for (size_t i = 0, group = 0; !error && i < a->nmembers; i++) {
+		struct patch_site *site = a->members[i].site;
+
+		while (group < a->ngroups && a->groups[group].change.addr < site->start)
+			group++;
+		if (group < a->ngroups && a->groups[group].change.addr == site->start && !a->groups[group].written) {
+			site->layer = PATCH_REFUSED;
+			site->why = a->groups[group].why;
+		}
+	}
+	return error;
+}
+
+static int change_text(struct applying *a, struct utap_error *err)
+{
+	struct patch_target *target = a->target;
+	int error = a->nchanges ? switch_text(a, err) : 0;
+
+	if (!error)
+		error = write_groups(a, err);
 	if (error) { /* part of it may be in effect */
 		struct patch_report report = { 0 };
 
-		if (error != -ESRCH && patch_target_undo(target, &report, NULL))
+		if (error != -ESRCH && patch_undo_batch(target, target->batch, &report, NULL))
 			base_log(BASE_LOG_WARN, "process %d keeps some patched places; `utap detach -p %d` tries again",
 				 target->pid, target->pid);
 	}
 	return error;
+}
+
+int patch_target_apply(struct patch_target *target, struct patch_site *sites, size_t count, uint32_t programs,
+		       patch_body_fn *body, void *arg, struct utap_error *err)
+{
+	_cleanup_free_ struct patch_change *changes = calloc(2 * count + 1, sizeof(*changes));
+	_cleanup_free_ struct patch_group *groups = calloc(count + 1, sizeof(*groups));
+	_cleanup_free_ struct patch_member *members = calloc(count + 1, sizeof(*members));
+	struct applying a = { .target = target, .programs = programs, .body = body, .arg = arg, .changes = changes, .groups = groups,
+			      .members = members };
+	int error = changes && groups && members ? 0 : -ENOMEM;
+
+	a.whole = bodies_are_small(&a, sites, count);
+	target->programs = programs;
+	target->batch++;
+	if (!error)
+		error = make_all(&a, sites, count, err);
+	if (error)
+		return err && err->code ? error : base_error_system(err, error, "cannot write trampolines");
+	return change_text(&a, err);
+}
+
+size_t patch_target_traps(const struct patch_target *target, const struct patch_trap **ret)
+{
+	*ret = target->traps;
+	return target->ntraps;
 }

@@ -1,35 +1,18 @@
 /* SPDX-License-Identifier: MIT */
-/* Two bitmaps a segment: instruction starts and targets. Whole modules are decoded, so the loop over them is kept tight. */
-#include "patch/code.h"
-
+/*
+ * What is known about code: decoding, and the questions about single places. Bitmaps a segment; whole modules are decoded, so the loop over
+ * them is kept tight, and only notes what flow.c and tables.c look at when they are asked.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "isa/flow.h"
+#include "patch/code_inside.h"
+
 #define PADDING_MAX 64
 
-struct code_segment {
-	uint64_t start, end; /* vaddr */
-	uint64_t *starts;    /* one bit a byte */
-	uint64_t *targets;
-	uint64_t *known;     /* decoded bytes */
-};
-
-struct patch_code {
-	struct object *object;
-	struct code_segment *segments;
-	size_t count;
-	const struct object_range *ranges; /* frame entries */
-	size_t nranges;
-	const struct object_range *rseq;
-	size_t nrseq;
-	struct object_range cancel; /* glibc's cancellable system call, empty when unknown */
-};
-
-static bool bit(const uint64_t *map, uint64_t i) { return map[i >> 6] >> (i & 63) & 1; }
-static void set_bit(uint64_t *map, uint64_t i) { map[i >> 6] |= 1ULL << (i & 63); }
-
-static struct code_segment *segment_of(const struct patch_code *code, uint64_t vaddr)
+struct code_segment *code_segment_of(const struct patch_code *code, uint64_t vaddr)
 {
 	for (size_t i = 0; i < code->count; i++)
 		if (vaddr >= code->segments[i].start && vaddr < code->segments[i].end)
@@ -37,54 +20,136 @@ static struct code_segment *segment_of(const struct patch_code *code, uint64_t v
 	return NULL;
 }
 
-static void mark_target(struct patch_code *code, uint64_t vaddr)
+size_t code_above(const void *records, size_t count, size_t size, uint64_t key)
 {
-	struct code_segment *segment = segment_of(code, vaddr);
+	const uint8_t *bytes = records;
+	size_t low = 0;
+
+	while (low < count) {
+		size_t middle = low + (count - low) / 2;
+		uint64_t value;
+
+		memcpy(&value, bytes + middle * size, sizeof(value));
+		if (value > key)
+			count = middle;
+		else
+			low = middle + 1;
+	}
+	return low;
+}
+
+size_t code_symbol_from(const struct patch_code *code, uint64_t vaddr)
+{
+	const uint8_t *vaddrs = (const uint8_t *)code->symbols + offsetof(struct object_symbol, vaddr);
+
+	return vaddr ? code_above(vaddrs, code->nsymbols, sizeof(*code->symbols), vaddr - 1) : 0;
+}
+
+size_t code_range_of(const struct patch_code *code, uint64_t vaddr)
+{
+	size_t above = code_above(code->ranges, code->nranges, sizeof(*code->ranges), vaddr);
+
+	return above && vaddr < code->ranges[above - 1].end ? above - 1 : CODE_NO_RANGE;
+}
+
+void code_mark_target(const struct patch_code *code, uint64_t vaddr)
+{
+	struct code_segment *segment = code_segment_of(code, vaddr);
 
 	if (segment)
-		set_bit(segment->targets, vaddr - segment->start);
+		code_set_bit(segment->targets, vaddr - segment->start);
+}
+
+static void mark_entry(struct patch_code *code, uint64_t vaddr)
+{
+	struct code_segment *segment = code_segment_of(code, vaddr);
+
+	if (segment)
+		code_set_bit(segment->entries, vaddr - segment->start);
 }
 
 static void set_bits(uint64_t *map, uint64_t from, uint64_t to)
 {
 	while (from < to && (from & 63))
-		set_bit(map, from++);
+		code_set_bit(map, from++);
 	for (; from + 64 <= to; from += 64)
 		map[from >> 6] = ~0ULL;
 	while (from < to)
-		set_bit(map, from++);
+		code_set_bit(map, from++);
 }
 
-/* Decode [start, end) linearly; stop at what is no instruction: everything after it is unknown. */
-static void decode_range(struct patch_code *code, uint64_t start, uint64_t end)
+static int note_cross(struct patch_code *code, uint64_t from, uint64_t to)
 {
-	struct code_segment *segment = segment_of(code, start);
-	const uint8_t *bytes;
-	size_t available;
-	uint64_t at = start;
+	if (base_grow(&code->cross, &code->cross_cap, code->ncross + 1, sizeof(*code->cross)))
+		return -ENOMEM;
+	code->cross[code->ncross++] = (struct code_cross) { .from = from, .to = to };
+	return 0;
+}
 
-	if (!segment)
-		return;
-	bytes = object_code(code->object, start, &available);
-	if (!bytes)
-		return;
-	if (end > segment->end)
-		end = segment->end;
-	if (end - start > available)
-		end = start + available;
-	while (at < end) {
+static int note_indirect(struct patch_code *code, uint64_t at)
+{
+	if (base_grow(&code->indirect, &code->indirect_cap, code->nindirect + 1, sizeof(*code->indirect)))
+		return -ENOMEM;
+	code->indirect[code->nindirect++] = at;
+	return 0;
+}
+
+/* A jump or call at @at inside @range to @to. */
+static int note_direct(struct patch_code *code, const struct object_range *range, enum isa_lead lead, uint64_t at,
+		       uint64_t to)
+{
+	code_mark_target(code, to);
+	if (lead == ISA_LEAD_CALL)
+		mark_entry(code, to);
+	else if (to < range->start || to >= range->end)
+		return note_cross(code, at, to);
+	return 0;
+}
+
+/* Only files linked to a fixed address have code pointers as plain numbers. */
+static void note_address(struct patch_code *code, enum isa_lead lead, uint64_t address)
+{
+	if (lead == ISA_LEAD_ADDRESS || (lead == ISA_LEAD_NUMBER && !object_is_pie(code->object)))
+		mark_entry(code, address);
+}
+
+/* Decode @range linearly; stop at what is no instruction: everything after it is unknown. */
+static int decode_range(struct patch_code *code, const struct object_range *range)
+{
+	struct code_segment *segment = code_segment_of(code, range->start);
+	size_t available;
+	const uint8_t *bytes = object_code(code->object, range->start, &available);
+	uint64_t end = range->end;
+	uint64_t at = range->start;
+	unsigned before = 0; /* length of the last instruction */
+	int error = 0;
+
+	if (!segment || !bytes)
+		return 0;
+	end = end < segment->end ? end : segment->end;
+	end = end - at < available ? end : at + available;
+	while (at < end && !error) {
+		const uint8_t *here = bytes + (at - range->start);
 		bool has_target = false;
-		utap_addr target;
-		int length = isa_step(bytes + (at - start), end - at, at, &has_target, &target);
+		utap_addr address;
+		int length = isa_step(here, end - at, at, &has_target, &address);
 
 		if (length <= 0)
 			break;
-		set_bit(segment->starts, at - segment->start);
+		code_set_bit(segment->starts, at - segment->start);
+		enum isa_lead lead = isa_lead(here, (unsigned)length, at, has_target, &address);
+
 		if (has_target)
-			mark_target(code, target);
+			error = note_direct(code, range, lead, at, address);
+		else if (lead == ISA_LEAD_JUMP_INDIRECT || (lead == ISA_LEAD_RETURN && isa_makes_return(here - before, before)))
+			error = note_indirect(code, at);
+		else if (lead != ISA_LEAD_ON)
+			note_address(code, lead, address);
+		before = (unsigned)length;
 		at += (uint64_t)length;
 	}
-	set_bits(segment->known, start - segment->start, at - segment->start);
+	set_bits(segment->known, range->start - segment->start, at - segment->start);
+	return error;
 }
 
 static int add_segments(struct patch_code *code)
@@ -101,76 +166,156 @@ static int add_segments(struct patch_code *code)
 
 		if (!segments[i].execute || !segments[i].file_size)
 			continue;
-		*segment = (struct code_segment){
+		*segment = (struct code_segment) {
 			.start = segments[i].vaddr,
 			.end = segments[i].vaddr + segments[i].file_size,
 			.starts = calloc(words, 8),
 			.targets = calloc(words, 8),
 			.known = calloc(words, 8),
+			.entries = calloc(words, 8),
 		};
 		code->count++;
-		if (!segment->starts || !segment->targets || !segment->known)
+		if (!segment->starts || !segment->targets || !segment->known || !segment->entries)
 			return -ENOMEM;
 	}
 	return 0;
 }
 
-static void find_cancel_range(struct patch_code *code, const struct object_symbol *symbols, size_t count)
+static void find_cancel_range(struct patch_code *code)
 {
-	for (size_t i = 0; i < count; i++) {
-		if (!strcmp(symbols[i].name, "__syscall_cancel_arch_start"))
-			code->cancel.start = symbols[i].vaddr;
-		if (!strcmp(symbols[i].name, "__syscall_cancel_arch_end"))
-			code->cancel.end = symbols[i].vaddr;
+	for (size_t i = 0; i < code->nsymbols; i++) {
+		if (!strcmp(code->symbols[i].name, "__syscall_cancel_arch_start"))
+			code->cancel.start = code->symbols[i].vaddr;
+		if (!strcmp(code->symbols[i].name, "__syscall_cancel_arch_end"))
+			code->cancel.end = code->symbols[i].vaddr;
 	}
 }
 
-static void decode_symbols(struct patch_code *code, const struct object_symbol *symbols, size_t count)
+int code_by_first(const void *left, const void *right)
 {
-	for (size_t i = 0; i < count; i++)
-		if (symbols[i].function && symbols[i].size && !patch_code_is_known(code, symbols[i].vaddr))
-			decode_range(code, symbols[i].vaddr, symbols[i].vaddr + symbols[i].size);
+	uint64_t a = *(const uint64_t *)left;
+	uint64_t b = *(const uint64_t *)right;
+
+	return a < b ? -1 : a > b;
+}
+
+/* The ranges, and functions with a size outside of them. */
+static int add_symbol_ranges(struct patch_code *code)
+{
+	struct object_range *ranges = malloc((code->nranges + code->nsymbols + 1) * sizeof(*ranges));
+	size_t count = code->nranges;
+	int error = 0;
+
+	if (!ranges)
+		return -ENOMEM;
+	code->own_ranges = ranges;
+	memcpy(ranges, code->ranges, count * sizeof(*ranges));
+	for (size_t i = 0; i < code->nsymbols && !error; i++) {
+		const struct object_symbol *symbol = &code->symbols[i];
+		const struct object_range range = { symbol->vaddr, symbol->vaddr + symbol->size };
+
+		if (!symbol->function || range.end <= range.start || patch_code_is_known(code, symbol->vaddr))
+			continue;
+		error = decode_range(code, &range);
+		ranges[count++] = range;
+	}
+	qsort(ranges, count, sizeof(*ranges), code_by_first);
+	code->ranges = ranges;
+	code->nranges = count;
+	return error;
+}
+
+static void clear_bit(uint64_t *map, uint64_t i)
+{
+	map[i >> 6] &= ~(1ULL << (i & 63));
+}
+
+/* Take the int3 off its end that nothing leads to. */
+static void trim_range(struct patch_code *code, struct object_range *range)
+{
+	struct code_segment *segment = code_segment_of(code, range->start);
+	size_t available;
+	const uint8_t *bytes = object_code(code->object, range->start, &available);
+
+	if (!segment || range->end > segment->end || !bytes)
+		return;
+	while (range->end > range->start + 1) {
+		uint64_t last = range->end - 1 - segment->start;
+
+		if (bytes[range->end - 1 - range->start] != 0xcc || !code_bit(segment->starts, last) ||
+		    code_bit(segment->targets, last) || code_bit(segment->entries, last))
+			break;
+		clear_bit(segment->starts, last);
+		clear_bit(segment->known, last);
+		range->end--;
+	}
+}
+
+/* Go's table of functions has no ends: the padding up to the next one counts as code there. */
+static int trim_go_ranges(struct patch_code *code)
+{
+	if (!code->is_go)
+		return 0;
+	if (!code->own_ranges) {
+		code->own_ranges = malloc((code->nranges + 1) * sizeof(*code->own_ranges));
+		if (!code->own_ranges)
+			return -ENOMEM;
+		memcpy(code->own_ranges, code->ranges, code->nranges * sizeof(*code->own_ranges));
+		code->ranges = code->own_ranges;
+	}
+	for (size_t i = 0; i < code->nranges; i++)
+		trim_range(code, &code->own_ranges[i]);
+	return 0;
 }
 
 static int build(struct patch_code *code, bool allow_no_frame, struct utap_error *err)
 {
-	const struct object_symbol *symbols;
-	const uint64_t *pointers;
-	size_t count;
 	int error = add_segments(code);
 
 	if (!error)
 		error = object_ranges(code->object, &code->ranges, &code->nranges, err);
 	if (!error)
 		error = object_rseq_ranges(code->object, &code->rseq, &code->nrseq, err);
+	if (!error)
+		error = object_symbols(code->object, &code->symbols, &code->nsymbols, err);
+	if (!error)
+		error = object_pointers(code->object, &code->pointers, &code->npointers, err);
+	for (size_t i = 0; !error && i < code->nranges; i++)
+		error = decode_range(code, &code->ranges[i]);
+	if (!error && allow_no_frame)
+		error = add_symbol_ranges(code);
 	if (error)
 		return error;
-	for (size_t i = 0; i < code->nranges; i++)
-		decode_range(code, code->ranges[i].start, code->ranges[i].end);
-	error = object_symbols(code->object, &symbols, &count, err);
+	find_cancel_range(code);
+	for (size_t i = 0; i < code->npointers; i++)
+		code_mark_target(code, code->pointers[i]);
+	error = trim_go_ranges(code);
 	if (error)
 		return error;
-	find_cancel_range(code, symbols, count);
-	if (allow_no_frame)
-		decode_symbols(code, symbols, count);
-	error = object_pointers(code->object, &pointers, &count, err);
-	for (size_t i = 0; !error && i < count; i++)
-		mark_target(code, pointers[i]);
-	return error;
+	qsort(code->cross, code->ncross, sizeof(*code->cross), code_by_first);
+	qsort(code->indirect, code->nindirect, sizeof(*code->indirect), code_by_first);
+	code->lazy->states = calloc(code->nranges + 1, sizeof(*code->lazy->states));
+	code->lazy->like_functions = calloc(code->nranges + 1, sizeof(*code->lazy->like_functions));
+	return code->lazy->states && code->lazy->like_functions ? 0 : -ENOMEM;
 }
 
 int patch_code_create(struct object *object, bool allow_no_frame, struct patch_code **ret, struct utap_error *err)
 {
 	struct patch_code *code = calloc(1, sizeof(*code));
-	int error;
+	struct code_lazy *lazy = calloc(1, sizeof(*lazy));
+	int error = -ENOMEM;
 
-	if (!code)
-		return base_error_system(err, -ENOMEM, "cannot look at the code of %s", object_path(object));
-	code->object = object;
-	error = build(code, allow_no_frame, err);
+	if (code && lazy) {
+		code->object = object;
+		code->lazy = lazy;
+		code->is_go = object_is_go(object);
+		lazy = NULL;
+		error = build(code, allow_no_frame, err);
+	}
 	if (error) {
+		free(lazy);
 		patch_code_destroy(code);
-		return error;
+		return error == -ENOMEM ? base_error_system(err, error, "cannot look at the code of %s", object_path(object)) : error;
 	}
 	*ret = code;
 	return 0;
@@ -184,34 +329,102 @@ void patch_code_destroy(struct patch_code *code)
 		free(code->segments[i].starts);
 		free(code->segments[i].targets);
 		free(code->segments[i].known);
+		free(code->segments[i].entries);
 	}
 	free(code->segments);
+	free(code->own_ranges);
+	free(code->cross);
+	free(code->indirect);
+	if (code->lazy) {
+		free(code->lazy->incoming);
+		free(code->lazy->states);
+		free(code->lazy->like_functions);
+		free(code->lazy->slots);
+	}
+	free(code->lazy);
 	free(code);
 }
 
-struct object *patch_code_object(const struct patch_code *code) { return code->object; }
+struct object *patch_code_object(const struct patch_code *code)
+{
+	return code->object;
+}
 
 bool patch_code_is_start(const struct patch_code *code, uint64_t vaddr)
 {
-	const struct code_segment *segment = segment_of(code, vaddr);
+	const struct code_segment *segment = code_segment_of(code, vaddr);
 
-	return segment && bit(segment->starts, vaddr - segment->start);
+	return segment && code_bit(segment->starts, vaddr - segment->start);
 }
 
 bool patch_code_is_known(const struct patch_code *code, uint64_t vaddr)
 {
-	const struct code_segment *segment = segment_of(code, vaddr);
+	const struct code_segment *segment = code_segment_of(code, vaddr);
 
-	return segment && bit(segment->known, vaddr - segment->start);
+	return segment && code_bit(segment->known, vaddr - segment->start);
+}
+
+bool code_called(const struct patch_code *code, uint64_t vaddr)
+{
+	const struct code_segment *segment = code_segment_of(code, vaddr);
+
+	return segment && code_bit(segment->entries, vaddr - segment->start);
+}
+
+bool code_pointed(const struct patch_code *code, uint64_t vaddr)
+{
+	size_t above = code_above(code->pointers, code->npointers, sizeof(*code->pointers), vaddr);
+
+	return above && code->pointers[above - 1] == vaddr;
+}
+
+enum isa_lead code_lead_at(const struct patch_code *code, uint64_t vaddr, unsigned *length, uint64_t *target)
+{
+	size_t available;
+	const uint8_t *bytes = object_code(code->object, vaddr, &available);
+	bool has_target = false;
+	int measured = bytes ? isa_step(bytes, available, vaddr, &has_target, target) : 0;
+	uint64_t ignored;
+
+	*length = measured > 0 ? (unsigned)measured : 0;
+	return *length ? isa_lead(bytes, *length, vaddr, has_target, &ignored) : ISA_LEAD_ON;
+}
+
+/* Is the instruction that ends at @vaddr a call? */
+static bool follows_call(const struct patch_code *code, uint64_t vaddr)
+{
+	uint64_t before = vaddr ? patch_code_start_before(code, vaddr - 1) : 0;
+	unsigned length;
+	uint64_t ignored;
+	enum isa_lead lead = code_lead_at(code, before, &length, &ignored);
+
+	return before + length == vaddr && (lead == ISA_LEAD_CALL || lead == ISA_LEAD_CALL_INDIRECT);
+}
+
+bool patch_code_is_target(const struct patch_code *code, uint64_t vaddr)
+{
+	const struct code_segment *segment = code_segment_of(code, vaddr);
+
+	if (!segment)
+		return false;
+	(void)patch_code_flow_known(code, vaddr); /* marks what jump tables lead to */
+	if (code_bit(segment->targets, vaddr - segment->start))
+		return true;
+	/* Only an instruction can follow a call, or be meant by a constant. */
+	return patch_code_is_start(code, vaddr) && (code_called(code, vaddr) || follows_call(code, vaddr));
 }
 
 bool patch_code_has_inner_target(const struct patch_code *code, uint64_t vaddr, unsigned length)
 {
-	const struct code_segment *segment = segment_of(code, vaddr);
+	const struct code_segment *segment = code_segment_of(code, vaddr);
 
-	for (unsigned i = 1; segment && i < length && vaddr + i < segment->end; i++)
-		if (bit(segment->targets, vaddr + i - segment->start))
+	for (uint64_t at = vaddr + 1; segment && at < vaddr + length && at < segment->end; at++) {
+		if (code_bit(segment->targets, at - segment->start))
 			return true;
+		/* Jump tables and calls lead to instructions only. */
+		if (code_bit(segment->starts, at - segment->start) && patch_code_is_target(code, at))
+			return true;
+	}
 	return false;
 }
 
@@ -231,33 +444,16 @@ uint64_t patch_code_start_after(const struct patch_code *code, uint64_t vaddr)
 	return 0;
 }
 
-/* Index of the first frame entry that starts above @vaddr. */
-static size_t range_above(const struct patch_code *code, uint64_t vaddr)
-{
-	size_t low = 0;
-	size_t high = code->nranges;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (code->ranges[middle].start > vaddr)
-			high = middle;
-		else
-			low = middle + 1;
-	}
-	return low;
-}
-
 static bool is_dead(const struct patch_code *code, uint64_t from, uint64_t to)
 {
-	const struct code_segment *segment = segment_of(code, from);
+	const struct code_segment *segment = code_segment_of(code, from);
 	const uint8_t *bytes;
 	size_t available;
 
 	if (!segment || to > segment->end)
 		return false;
 	for (uint64_t at = from; at < to; at++)
-		if (bit(segment->targets, at - segment->start) || bit(segment->known, at - segment->start))
+		if (code_bit(segment->targets, at - segment->start) || code_bit(segment->known, at - segment->start))
 			return false;
 	bytes = object_code(code->object, from, &available);
 	return bytes && available >= to - from && isa_is_padding(bytes, to - from);
@@ -268,7 +464,7 @@ static uint64_t distance(uint64_t a, uint64_t b) { return a > b ? a - b : b - a;
 uint64_t patch_code_padding(const struct patch_code *code, uint64_t near, uint64_t from, uint64_t to, unsigned size,
 			    bool (*taken)(const void *arg, uint64_t vaddr, unsigned size), const void *arg)
 {
-	size_t next = range_above(code, from);
+	size_t next = code_above(code->ranges, code->nranges, sizeof(*code->ranges), from);
 	uint64_t best = 0;
 
 	/* Gaps lie before ranges[next], ranges[next + 1] .. */

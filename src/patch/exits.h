@@ -4,7 +4,8 @@
  * facts out.
  *
  * A function is its frame entry and the fragments that the compiler moved away from it (NAME.cold, or stretches that only this function
- * jumps to). A call that does not return is no way out; neither is an exception: no instruction of the function is left by it.
+ * jumps to). A call that does not return is no way out; neither is an exception: no instruction of the function is left by it. Nor is a jump
+ * back to the entry, a loop, although a probe at the entry sees each turn.
  */
 #ifndef PATCH_EXITS_H
 #define PATCH_EXITS_H
@@ -24,7 +25,7 @@ struct patch_exit {
 struct patch_function {
 	struct object_range parts[PATCH_PARTS]; /* parts[0] holds the entry */
 	size_t nparts;
-	struct patch_exit *exits; /* heap, by vaddr; none: it never returns */
+	struct patch_exit *exits; /* heap, by vaddr; none: it never returns. With one that is LEAVING there are at most two parts. */
 	size_t nexits;
 };
 
@@ -32,8 +33,8 @@ struct patch_function {
  * patch_function_find() - the function that starts at @vaddr and all its ways out
  * @why: on refusal, a static sentence
  *
- * Return: 0; -ENOTSUP when it cannot be proved that these are all (code without a frame entry, bytes that are no instruction, a fragment
- * that two functions share, too many parts); -ENOMEM.
+ * Return: 0; -ENOTSUP when it cannot be proved that these are all and only its own (code without a frame entry, bytes that are no
+ * instruction, a fragment that two functions share, another function that begins or jumps inside, too many parts); -ENOMEM.
  */
 int patch_function_find(const struct patch_code *code, uint64_t vaddr, struct patch_function *ret,
 			const char **why) BASE_MUST_CHECK;

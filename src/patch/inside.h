@@ -4,12 +4,14 @@
 #define PATCH_INSIDE_H
 
 #include <fcntl.h>
+#include <uthash.h>
 
 #include "engine/engine.h"
 #include "patch/space.h"
 #include "patch/target.h"
 
 #define PATCH_MAX_ISLANDS 65536
+#define PATCH_POOLS 128
 #define POOL_REACH (1ULL << 30) /* a pool is at most so far from the modules it serves */
 
 struct patch_pool {
@@ -18,6 +20,25 @@ struct patch_pool {
 	uint64_t offset;           /* in the code part */
 	bool mapped;               /* in the target */
 	utap_addr *bodies;         /* by program, 0: not there yet */
+	bool kept;                 /* something unknown may lead into it: never used again */
+};
+
+/**
+ * A jump over one place of text, planned. Its trampoline runs the instructions in [start, start + reach): all of them are entered only
+ * by way of the first, so that sites among them can share it. Only of the first, or of an L2 group, are bytes changed.
+ */
+struct patch_jump {
+	utap_addr start;       /* key */
+	uint16_t reach;
+	enum patch_layer layer;
+	uint8_t length;        /* of the first instruction */
+	uint8_t changed;       /* bytes written at start */
+	uint8_t prefixes;      /* L4 */
+	bool by_call;          /* L1 on a call: it becomes a call */
+	bool applied;          /* its trampoline is written */
+	uint32_t boundaries;   /* L2, bit i: an instruction started at start + i */
+	utap_addr island;      /* as in struct patch_site */
+	UT_hash_handle hh;
 };
 
 struct patch_target {
@@ -33,7 +54,7 @@ struct patch_target {
 	struct wire_control geometry; /* our copy: authoritative */
 	uint8_t *data;             /* file bytes [0, blocks_at) */
 	uint8_t *code;             /* the code part */
-	struct patch_pool pools[WIRE_POOLS];
+	struct patch_pool pools[PATCH_POOLS];
 	size_t npools;
 	uint64_t code_used;        /* bytes of the code part given to pools and island pages */
 	uint64_t *page_offset;     /* by space page index: its offset in the code part, 0: none yet */
@@ -42,10 +63,21 @@ struct patch_target {
 	uint32_t memory_major, memory_minor; /* the memory file's identity in maps */
 	uint64_t memory_inode;
 	struct wire_site *journal; /* our copy of the journal */
-	size_t sites, sites_cap;
+	uint32_t *batches;         /* which apply() made each entry; not in an adopted target */
+	size_t sites, sites_cap, batches_cap;
+	uint32_t *free_sites;      /* entries below sites that can be used again */
+	size_t nfree, free_cap;
+	uint32_t batch;            /* of the apply() under way, counted from 1 */
 	uint64_t stopped_ns;       /* longest stop */
+	uint64_t held_ns;          /* longest time that all threads were held, for groups */
 	bool reserved;             /* the data part's range is ours */
+	uint64_t door_size;        /* bytes of the door behind the data part, 0: none */
 	uint32_t programs;         /* entries of each pool's bodies */
+	struct patch_jump *jumps;  /* hash by start: what is planned */
+	struct patch_trap *traps;
+	size_t ntraps, traps_cap;
+	bool allow_trap;
+	unsigned without;          /* layers that are not used, a bit each: what the others do can be looked at */
 	bool adopted;
 };
 
@@ -53,26 +85,76 @@ struct patch_target {
 int patch_add_module(struct patch_target *target, const struct process_map *map, struct object *object,
 		     struct patch_module **ret) BASE_MUST_CHECK;
 
+/** patch_is_controlled() - does the utap that described itself there live? Of words that the target can write. */
+bool patch_is_controlled(const struct wire_control *control);
+void patch_module_free(struct patch_module *module);
+
 /** patch_find_memory() - the start of the shared memory's data part in somebody's mappings, or NULL */
 const struct process_map *patch_find_memory(const struct process_maps *maps);
+
+/** patch_forget_jumps() - those planned in [low, high): the text there is gone */
+void patch_forget_jumps(struct patch_target *target, utap_addr low, utap_addr high);
 
 /** patch_original() - the file's bytes at @addr of the target; 0, -ENOENT no module, -EIO outside the file */
 int patch_original(const struct patch_target *target, utap_addr addr, void *to, size_t size) BASE_MUST_CHECK;
 struct patch_module *patch_module_at(const struct patch_target *target, utap_addr addr);
 
+/* Room for trampolines (pools.c). */
+#define PATCH_CODE_SIZE (256ULL << 20) /* of the code part; only what is used takes memory */
+/** patch_pools_choose() - pools for @sites: those there are, and new ones (not mapped yet); 0, -ENOENT no site, -ENOSPC, -ENOMEM */
+int patch_pools_choose(struct patch_target *target, const struct patch_site *sites, size_t count,
+		       uint64_t body_room) BASE_MUST_CHECK;
+/** patch_pools_drop() - forget the pools from index @from on: they could not be mapped */
+void patch_pools_drop(struct patch_target *target, size_t from);
+/** patch_pages_choose() - pages of the code part for island pages that have none yet */
+int patch_pages_choose(struct patch_target *target) BASE_MUST_CHECK;
 /** patch_pool_for() - a pool that serves @module, or NULL */
 struct patch_pool *patch_pool_for(struct patch_target *target, const struct patch_module *module);
+/** patch_pool_at() - the pool that holds @addr, or NULL */
+struct patch_pool *patch_pool_at(struct patch_target *target, utap_addr addr);
 
-/** patch_stub_emit() - the trampoline of @site at the emitter's place; sets site->stub*, site->bytes, site->changed */
-int patch_stub_emit(struct patch_site *site, utap_addr body, struct isa_emitter *e) BASE_MUST_CHECK;
+/* Mapping (memory.c, extend.c). */
+/** patch_setup_error() - a sentence for why nothing could be mapped */
+int patch_setup_error(const struct patch_target *target, int code, struct utap_error *err);
+/** patch_find_facts() - what code generation needs to know of its threads, from the lent one */
+void patch_find_facts(struct patch_target *target, const struct engine_loan *loan);
+/** patch_undo_batch() - put the original bytes back at the sites of one apply(), 0: of all */
+int patch_undo_batch(struct patch_target *target, uint32_t batch, struct patch_report *report,
+		     struct utap_error *err) BASE_MUST_CHECK;
+/** patch_refuse_view() - the island page at @page cannot be had: its sites are refused */
+void patch_refuse_view(utap_addr page, struct patch_site *sites, size_t count);
+/** patch_extend() - room for more sites in a target that is set up; as patch_target_setup() */
+int patch_extend(struct patch_target *target, const struct patch_options *options, struct patch_site *sites, size_t count,
+		 struct utap_error *err) BASE_MUST_CHECK;
 
-/** patch_stub_emit_whole() - likewise, with the body in it: two taken branches less a hit, some 150 bytes more */
-int patch_stub_emit_whole(struct patch_site *site, patch_body_fn *body, void *arg, struct isa_emitter *e,
+/** The trampoline of a jump, while it is made. */
+struct patch_member {
+	struct patch_site *site;
+	utap_addr body; /* of its program; not used where the body is part of the trampoline */
+	size_t branch;  /* stub.c: the copy of a conditional jump, that is to lead to the program */
+};
+struct patch_stub {
+	struct patch_module *module;
+	const struct patch_jump *jump;
+	struct patch_member *members;   /* by address */
+	size_t count;
+	utap_addr addr;                 /* filled, as the rest */
+	uint8_t bytes[WIRE_SITE_BYTES]; /* to be written at jump->start, jump->changed of them */
+	const char *why;                /* static text, on a refusal */
+};
+
+/** patch_stub_emit() - a trampoline at the emitter's place: 0, or -ENOTSUP, -ERANGE, -ENOSPC with why set */
+int patch_stub_emit(struct patch_stub *stub, struct isa_emitter *e) BASE_MUST_CHECK;
+
+/** patch_stub_emit_whole() - likewise, of a single site and with the body in it: two taken branches less a hit, some 150 bytes more */
+int patch_stub_emit_whole(struct patch_stub *stub, patch_body_fn *body, void *arg, struct isa_emitter *e,
 			  struct utap_error *err) BASE_MUST_CHECK;
 
-/** patch_journal_add() - describe a change before it is made */
-int patch_journal_add(struct patch_target *target, utap_addr addr, enum wire_site_kind kind, uint32_t stub,
-		      const uint8_t *bytes, unsigned changed) BASE_MUST_CHECK;
+/** patch_insn_at() - the instruction that the file has at @vaddr, decoded for where it runs; false: none */
+bool patch_insn_at(const struct patch_module *module, uint64_t vaddr, struct isa_insn *ret);
+
+/** patch_journal_add() - describe a change before it is made; @site: all but its place in the journal */
+int patch_journal_add(struct patch_target *target, const struct wire_site *site) BASE_MUST_CHECK;
 
 /** patch_calls() - make @count system calls in the target: in a batch where our memory is mapped, else one by one; stops at the
  *  first that fails; *completed counts the successful ones */
@@ -107,6 +189,40 @@ struct patch_change {
 };
 /** patch_runs() - the stretches that cover @changes; sorted; @ret heap; count or negative errno */
 long patch_runs(struct patch_target *target, const struct patch_change *changes, size_t count, struct patch_run **ret);
+
+/**
+ * patch_write_groups() - put L2 jumps into the text while every thread is held and none is inside (held.c)
+ * @groups: sorted by address; those that could not be written have why set
+ *
+ * Return: 0, or -ESRCH .. when nothing more can be done.
+ */
+struct patch_group {
+	struct patch_change change;
+	uint32_t boundaries; /* as in struct patch_jump */
+	bool written, blocked;
+	const char *why;     /* static text */
+};
+int patch_write_groups(struct patch_target *target, struct patch_group *groups, size_t count,
+		       struct utap_error *err) BASE_MUST_CHECK;
+
+/* Who is inside (idle.c): by instruction pointer, or by that of a signal frame on a stack the thread will come back to. */
+struct patch_scan {
+	const struct patch_target *target;
+	bool (*is_inside)(void *arg, utap_addr ip);
+	void *arg;
+	bool moves;      /* those that wait in a system call of a trampoline are moved to the original (leave.c) */
+	uint64_t limit;  /* bytes of a stack looked at; signal frames of a running program are near its top */
+	bool unknown;    /* set: a stack that is not in the target's mappings as they were read last */
+	uint64_t *chunk; /* private: PATCH_SCAN_CHUNK bytes */
+};
+#define PATCH_SCAN_CHUNK (256U << 10)
+/**
+ * patch_way_out() - where a thread that waits in a system call of a trampoline can go on: at or behind the original, once that is back in
+ * the text; 0: it has to come out by itself
+ */
+utap_addr patch_way_out(const struct patch_target *target, const struct user_regs_struct *regs);
+/** patch_scan_thread() - an engine_visit_fn, its argument a struct patch_scan: -EAGAIN when the thread is inside */
+int patch_scan_thread(void *scan, const struct engine_view *view);
 
 /**
  * patch_text_switch() - replace pages so that @changes (sorted by address) are in the text; the only writer of text

@@ -20,10 +20,7 @@
 #include "patch/image.h"
 #include "patch/inside.h"
 
-#define CODE_SIZE (256ULL << 20)     /* of the memory file; only what is used takes memory */
-#define POOL_EXTRA (96ULL << 10)     /* room in a pool besides: the runtime, bodies that are part of trampolines */
-#define POOL_PER_SITE 128
-#define POOL_SKEW 0x2a7b000ULL         /* branch predictors see little of an address: code at the same low bits collides */
+#define MORE_SITES 65536             /* room left for what is loaded later; only what is used takes memory */
 #define FAR_FROM_LIBRARIES (16ULL << 30) /* where new mappings of the program will not come soon */
 #define MFD_EXEC_FLAG 0x10U          /* Linux 6.3 */
 #define MADV_WIPEONFORK_VALUE 18
@@ -39,30 +36,37 @@ static uint64_t place(uint64_t *at, uint64_t size)
 	return here;
 }
 
-static void lay_out(struct wire_control *control, const struct patch_options *options, size_t sites)
+static uint64_t own_start_time(void)
+{
+	struct process_status status;
+
+	return process_status_read(getpid(), &status) ? 0 : status.start_time;
+}
+
+static void lay_out(struct wire_control *control, const struct patch_options *options, size_t sites, bool more)
 {
 	uint64_t at = 0;
 	uint64_t block = 0;
-	uint64_t counters = (uint64_t)options->max_probes * 8;
+	uint32_t later = more ? MORE_SITES : 0;
+	uint64_t counters = ((uint64_t)options->max_probes + later) * 8;
 
 	*control = (struct wire_control){
 		.magic = WIRE_MAGIC,
 		.version = WIRE_VERSION,
 		.cpus = options->cpus,
-		.max_probes = options->max_probes,
-		.max_sites = (uint32_t)(2 * sites + 64),
-		.max_islands = PATCH_MAX_ISLANDS,
+		.max_probes = options->max_probes + later,
+		.max_sites = (uint32_t)(2 * (sites + later) + 64),
 		.ring_size = options->ring_size,
 		.cells = options->cells,
 		.cell_size = options->cell_size,
-		.code_size = CODE_SIZE,
+		.code_size = PATCH_CODE_SIZE,
 		.controller = (uint32_t)getpid(),
+		.controller_start = own_start_time(),
 	};
 	place(&at, sizeof(*control));
 	control->table_at = place(&at, (2 + WIRE_CPUS_MAX) * 8ULL); /* entries beyond our CPUs are 0: "no CPU" */
 	control->lost_at = place(&at, counters);
 	control->journal_at = place(&at, control->max_sites * sizeof(struct wire_site));
-	control->islands_at = place(&at, PATCH_MAX_ISLANDS * sizeof(struct wire_island));
 	control->lend_at = place(&at, sizeof(struct wire_lend));
 	control->blocks_at = at;
 	place(&block, sizeof(struct wire_ring));
@@ -74,7 +78,7 @@ static void lay_out(struct wire_control *control, const struct patch_options *op
 	control->block_span = block;
 	control->block_file_size = block - options->ring_size;
 	control->code_at = at + control->block_file_size * options->cpus;
-	control->file_size = control->code_at + CODE_SIZE;
+	control->file_size = control->code_at + PATCH_CODE_SIZE;
 	control->span = control->blocks_at + control->block_span * options->cpus;
 }
 
@@ -90,113 +94,13 @@ static int choose_data(struct patch_target *target)
 {
 	utap_addr library = first_library(&target->maps);
 	utap_addr near = library > 2 * FAR_FROM_LIBRARIES ? library - FAR_FROM_LIBRARIES : FAR_FROM_LIBRARIES;
-	uint64_t span = target->geometry.span + BASE_PAGE; /* the local page comes first */
+	uint64_t span = BASE_PAGE + target->geometry.span + target->door_size; /* the local page comes first */
 	utap_addr addr;
 	int error = process_maps_hole(&target->maps, span, near, 0, UINT64_MAX, BASE_PAGE, &addr);
 
 	target->geometry.local = addr;
 	target->geometry.self = addr + BASE_PAGE;
 	return error;
-}
-
-/* ---- pools: one for each neighbourhood of modules ---- */
-
-static int compare_modules(const void *a, const void *b)
-{
-	const struct patch_module *const *x = a;
-	const struct patch_module *const *y = b;
-	utap_addr left = (*x)->low + (*x)->bias;
-	utap_addr right = (*y)->low + (*y)->bias;
-
-	return left < right ? -1 : left > right;
-}
-
-static size_t sites_in(const struct patch_site *sites, size_t count, const struct patch_module *module)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < count; i++)
-		n += sites[i].module == module && sites[i].layer != PATCH_REFUSED;
-	return n;
-}
-
-static int add_pool(struct patch_target *target, utap_addr low, utap_addr high, size_t sites, uint64_t body_room)
-{
-	struct patch_pool *pool = &target->pools[target->npools];
-	uint64_t size = base_align_up(sites * POOL_PER_SITE + POOL_EXTRA + body_room, BASE_PAGE);
-	utap_addr first = high > POOL_REACH ? high - POOL_REACH : 0;
-	utap_addr near = low > POOL_REACH / 2 ? low - POOL_REACH / 2 + POOL_SKEW : high + POOL_REACH / 2 + POOL_SKEW;
-	int error;
-
-	if (target->npools == WIRE_POOLS || target->code_used + size > CODE_SIZE)
-		return -ENOSPC;
-	error = process_maps_hole(&target->maps, size, near, first, low + POOL_REACH, BASE_PAGE, &pool->addr);
-	if (error)
-		return error;
-	pool->size = size;
-	pool->used = 0;
-	pool->offset = target->code_used;
-	target->code_used += size;
-	target->npools++;
-	return 0;
-}
-
-static int choose_pools(struct patch_target *target, const struct patch_site *sites, size_t count, uint64_t body_room)
-{
-	_cleanup_free_ struct patch_module **modules = calloc(target->nmodules + 1, sizeof(*modules));
-	size_t used = 0;
-
-	if (!modules)
-		return -ENOMEM;
-	for (size_t i = 0; i < target->nmodules; i++)
-		if (sites_in(sites, count, target->modules[i]))
-			modules[used++] = target->modules[i];
-	qsort(modules, used, sizeof(*modules), compare_modules);
-	for (size_t i = 0; i < used;) {
-		utap_addr low = modules[i]->low + modules[i]->bias;
-		utap_addr high = modules[i]->high + modules[i]->bias;
-		size_t wanted = sites_in(sites, count, modules[i]);
-		int error;
-
-		for (i++; i < used && modules[i]->high + modules[i]->bias - low < POOL_REACH / 2; i++) {
-			high = modules[i]->high + modules[i]->bias;
-			wanted += sites_in(sites, count, modules[i]);
-		}
-		error = add_pool(target, low, high, wanted, body_room);
-		if (error)
-			return error;
-	}
-	return used ? 0 : -ENOENT;
-}
-
-struct patch_pool *patch_pool_for(struct patch_target *target, const struct patch_module *module)
-{
-	utap_addr low = module->low + module->bias;
-	utap_addr high = module->high + module->bias;
-
-	for (size_t i = 0; i < target->npools; i++) {
-		struct patch_pool *pool = &target->pools[i];
-
-		if ((pool->addr < low ? high - pool->addr : pool->addr + pool->size - low) <= POOL_REACH + (1 << 28))
-			return pool;
-	}
-	return NULL;
-}
-
-/* Island pages take pages of the code part behind the pools. */
-static int place_island_pages(struct patch_target *target)
-{
-	int error = base_grow(&target->page_offset, &target->page_offset_cap, target->space.npages + 1, sizeof(uint64_t));
-
-	if (error)
-		return error;
-	for (; target->page_offsets < target->space.npages; target->page_offsets++) {
-		if (target->code_used + BASE_PAGE > CODE_SIZE)
-			return -ENOSPC;
-		target->page_offset[target->page_offsets] = target->code_used;
-		target->code_used += BASE_PAGE;
-	}
-	return 0;
 }
 
 /* ---- our side of the memory file ---- */
@@ -230,13 +134,6 @@ static void fill_ours(struct patch_target *target)
 	first->used = base_align_up(patch_runtime_image_size, 64);
 	for (int i = 0; i < RT_ENTRIES; i++)
 		target->facts.runtime[i] = first->addr + runtime.entry[i];
-	for (size_t i = 0; i < target->npools; i++)
-		target->geometry.pools[i] = (struct wire_pool){
-			.addr = target->pools[i].addr,
-			.size = (uint32_t)target->pools[i].size,
-			.offset = (uint32_t)target->pools[i].offset,
-		};
-	target->geometry.pools_used = (uint32_t)target->npools;
 	*control = target->geometry;
 	for (uint32_t i = 0; i < target->geometry.cpus; i++)
 		table[2 + i] = target->geometry.self + target->geometry.blocks_at + i * target->geometry.block_span;
@@ -339,8 +236,6 @@ static size_t block_calls(const struct patch_target *target, int64_t fd, struct 
 /* Island pages come last: one whose address was taken since the plan costs its sites, not the setup. */
 static size_t island_calls(const struct patch_target *target, int64_t fd, struct wire_call *calls)
 {
-	struct wire_island *journal = (struct wire_island *)(target->data + target->geometry.islands_at);
-	struct wire_control *control = (struct wire_control *)target->data;
 	size_t n = 0;
 
 	for (size_t i = 0; i < target->space.count; i++) {
@@ -349,18 +244,16 @@ static size_t island_calls(const struct patch_target *target, int64_t fd, struct
 
 		if (view->mapped)
 			continue;
-		calls[n] = map_call(view->addr, BASE_PAGE, RX, MAP_PRIVATE | FIXED_NEW, fd,
-				    target->geometry.code_at + offset);
-		journal[n++] = (struct wire_island){ .addr = view->addr, .offset = (uint32_t)offset };
+		calls[n++] = map_call(view->addr, BASE_PAGE, RX, MAP_PRIVATE | FIXED_NEW, fd,
+				      target->geometry.code_at + offset);
 	}
-	control->islands = (uint32_t)n;
 	return n;
 }
 
-static void refuse_view(utap_addr page, struct patch_site *sites, size_t count)
+void patch_refuse_view(utap_addr page, struct patch_site *sites, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
-		if (sites[i].layer == PATCH_L4 && base_align_down(sites[i].island, BASE_PAGE) == page) {
+		if ((sites[i].layer == PATCH_L4 || sites[i].layer == PATCH_L2) && base_align_down(sites[i].island, BASE_PAGE) == page) {
 			sites[i].layer = PATCH_REFUSED;
 			sites[i].why = "the page its jump would land on was taken meanwhile; try again";
 		}
@@ -388,7 +281,7 @@ static int map_islands(struct patch_target *target, struct engine_loan *loan, in
 		if (at < total) { /* that one failed */
 			if (calls[at].result == -ENOMEM)
 				return -ENOMEM;
-			refuse_view(calls[at].args[0], sites, count);
+			patch_refuse_view(calls[at].args[0], sites, count);
 			at++;
 		}
 	}
@@ -403,11 +296,53 @@ static int reserve(struct patch_target *target, struct engine_loan *loan, int64_
 {
 	const struct wire_control *geometry = &target->geometry;
 	int64_t result;
-	int error = call(loan, SYS_mmap, &result, geometry->local, geometry->span + BASE_PAGE, PROT_NONE,
-			 MAP_PRIVATE | MAP_NORESERVE | FIXED_NEW, (uint64_t)fd, 0);
+	uint64_t size = BASE_PAGE + geometry->span;
+	int flags = MAP_PRIVATE | MAP_NORESERVE | FIXED_NEW;
+	int error = call(loan, SYS_mmap, &result, geometry->local, size + target->door_size, PROT_NONE, flags, (uint64_t)fd, 0);
 
+	if (error == -ENOMEM && target->door_size) { /* its address space is limited: nothing can be added later */
+		target->door_size = 0;
+		error = call(loan, SYS_mmap, &result, geometry->local, size, PROT_NONE, flags, (uint64_t)fd, 0);
+	}
 	target->reserved = !error;
 	return error;
+}
+
+/* Where what is mapped becomes locked, room that is not used takes memory all the same. */
+static bool locks_memory(pid_t pid)
+{
+	struct process_status status = { 0 };
+
+	return !process_status_read(pid, &status) && status.locked_kib;
+}
+
+/*
+ * The whole code part, behind the data part: later pieces of it are mapped from here. Where everything that is mapped becomes locked in
+ * memory this would fill it: there it is mapped without access first and unlocked.
+ */
+static int map_door(struct patch_target *target, struct engine_loan *loan, int64_t fd)
+{
+	bool locks = locks_memory(target->pid);
+	utap_addr door = target->geometry.self + target->geometry.span;
+	uint64_t size = target->door_size;
+	int64_t result;
+	int error;
+
+	if (!size)
+		return 0;
+	error = call(loan, SYS_mmap, &result, door, size, locks ? PROT_NONE : RX, MAP_SHARED | MAP_NORESERVE | MAP_FIXED,
+		     (uint64_t)fd, target->geometry.code_at);
+	if (!error && locks)
+		error = call(loan, SYS_munlock, &result, door, size, 0, 0, 0, 0);
+	if (!error && locks)
+		error = call(loan, SYS_mprotect, &result, door, size, RX, 0, 0, 0);
+	if (error == -ESRCH)
+		return error;
+	if (!error)
+		((struct wire_control *)target->data)->door = target->geometry.door = door;
+	else
+		base_log(BASE_LOG_DEBUG, "no room for later trampolines in process %d: %s", target->pid, strerror(-error));
+	return 0;
 }
 
 static int map_pools(struct patch_target *target, struct engine_loan *loan, int64_t fd)
@@ -448,7 +383,7 @@ static int map_theirs(struct patch_target *target, struct engine_loan *loan, int
 	error = patch_calls(target, loan, calls, n, &made);
 	if (!error && made < n)
 		error = (int)calls[made].result;
-	return error;
+	return error ? error : map_door(target, loan, fd);
 }
 
 /* What an unfinished setup left; never more than it mapped. */
@@ -464,12 +399,13 @@ static void unmap_theirs(struct patch_target *target, struct engine_loan *loan)
 		if (target->pools[i].mapped)
 			call(loan, SYS_munmap, &result, target->pools[i].addr, target->pools[i].size, 0, 0, 0, 0);
 	if (target->reserved)
-		call(loan, SYS_munmap, &result, geometry->local, geometry->span + BASE_PAGE, 0, 0, 0, 0);
+		call(loan, SYS_munmap, &result, geometry->local,
+		     BASE_PAGE + geometry->span + target->door_size, 0, 0, 0, 0);
 }
 
 /* ---- facts about its threads ---- */
 
-static void find_facts(struct patch_target *target, const struct engine_loan *loan)
+void patch_find_facts(struct patch_target *target, const struct engine_loan *loan)
 {
 	static const int32_t tid_offsets[] = { 0x2d0 /* glibc: struct pthread.tid */, 0x30 /* musl: the same */ };
 	utap_addr base = engine_loan_fs_base(loan);
@@ -535,7 +471,7 @@ static int set_up(struct patch_target *target, struct engine_loan *loan, struct 
 		error = map_islands(target, loan, fd, sites, count);
 	if (!error)
 		error = process_write(target->mem, target->geometry.local, &pid, sizeof(pid));
-	find_facts(target, loan);
+	patch_find_facts(target, loan);
 	if (error && error != -ESRCH)
 		unmap_theirs(target, loan);
 	if (fd >= 0)
@@ -543,7 +479,7 @@ static int set_up(struct patch_target *target, struct engine_loan *loan, struct 
 	return error;
 }
 
-static int setup_error(const struct patch_target *target, int code, struct utap_error *err)
+int patch_setup_error(const struct patch_target *target, int code, struct utap_error *err)
 {
 	if (code == -ESRCH)
 		return base_error(err, -ESRCH, UTAP_ERROR_GONE, "process %d exited during the attach", target->pid);
@@ -567,22 +503,25 @@ int patch_target_setup(struct patch_target *target, const struct patch_options *
 		       size_t count, struct utap_error *err)
 {
 	struct engine_loan *loan;
+	bool more;
 	int error;
 
 	if (target->fd >= 0)
-		return base_error(err, -EALREADY, UTAP_ERROR_REFUSED, "process %d is set up already", target->pid);
-	lay_out(&target->geometry, options, count);
+		return patch_extend(target, options, sites, count, err);
+	more = options->more && !locks_memory(target->pid);
+	target->door_size = options->more ? PATCH_CODE_SIZE : 0;
+	lay_out(&target->geometry, options, count, more);
 	error = choose_data(target);
 	if (!error)
-		error = choose_pools(target, sites, count, options->body_room);
+		error = patch_pools_choose(target, sites, count, options->body_room);
 	if (!error)
-		error = place_island_pages(target);
+		error = patch_pages_choose(target);
 	if (error)
-		return setup_error(target, error, err);
+		return patch_setup_error(target, error, err);
 	error = engine_lend(target->pid, target->mem, &loan, err);
 	if (error)
 		return error;
 	error = set_up(target, loan, sites, count);
 	patch_give_back(target, loan);
-	return error ? setup_error(target, error, err) : 0;
+	return error ? patch_setup_error(target, error, err) : 0;
 }

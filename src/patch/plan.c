@@ -1,39 +1,96 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which layer takes a place. Pure: reads the target's bytes and mappings, changes nothing in it. The proof obligations P1..P8 and
- * P13 (docs/architecture.md) are checked here, in this order; the first that fails is the reason given.
+ * Which layer takes a place. Pure: reads the target's bytes and mappings, changes nothing in it. The proof obligations P1..P10 and P13
+ * (docs/architecture.md) are checked here and in layers.c, run.c and group.c; the first that fails is the reason given.
+ *
+ * In this order: a trampoline that runs the instruction already; a jump over the one instruction (L1, L3); a trampoline that runs the
+ * instruction before it; a punned jump (L4); one over an earlier instruction, whose trampoline goes on to this one; a group (L2); a trap (L0).
  */
-#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "patch/inside.h"
+#include "patch/planning.h"
 
-static bool bit_any(const uint64_t *map, uint64_t from, unsigned count)
-{
-	for (uint64_t i = from; i < from + count; i++)
-		if (map[i >> 6] >> (i & 63) & 1)
-			return true;
-	return false;
-}
-
-static void bits_set(uint64_t *map, uint64_t from, unsigned count)
-{
-	for (uint64_t i = from; i < from + count; i++)
-		map[i >> 6] |= 1ULL << (i & 63);
-}
-
-static bool inside(const struct patch_module *module, uint64_t vaddr, unsigned count)
+static bool is_inside(const struct patch_module *module, uint64_t vaddr, unsigned count)
 {
 	return vaddr >= module->low && vaddr + count <= module->high;
 }
 
-static bool is_taken(const struct patch_module *module, uint64_t vaddr, unsigned count)
+bool plan_is_patched(const struct planning *p, uint64_t vaddr, unsigned count)
 {
-	return !inside(module, vaddr, count) || bit_any(module->patched, vaddr - module->low, count) ||
-	       bit_any(module->depended, vaddr - module->low, count);
+	return !is_inside(p->module, vaddr, count) ||
+	       (!p->alone && plan_bit_any(p->module->patched, vaddr - p->module->low, count));
 }
 
-static bool padding_taken(const void *arg, uint64_t vaddr, unsigned count) { return is_taken(arg, vaddr, count); }
+bool plan_is_taken(const struct planning *p, uint64_t vaddr, unsigned count)
+{
+	return plan_is_patched(p, vaddr, count) ||
+	       (!p->alone && plan_bit_any(p->module->depended, vaddr - p->module->low, count));
+}
+
+bool plan_is_as_in_file(const struct planning *p, uint64_t vaddr, unsigned count)
+{
+	uint8_t live[4 * ISA_INSN_MAX];
+	size_t available;
+	const uint8_t *file = object_code(p->module->object, vaddr, &available);
+
+	if (!file || available < count || count > sizeof(live))
+		return false;
+	if (!p->target->pid) /* imagined */
+		return true;
+	return !process_read(p->target->mem, vaddr + p->module->bias, live, count) && !memcmp(live, file, count);
+}
+
+bool plan_in_one_mapping(const struct planning *p, uint64_t vaddr, unsigned count)
+{
+	const struct process_map *map = process_maps_at(&p->target->maps, vaddr + p->module->bias);
+
+	return !p->target->pid || (map && map->end - (vaddr + p->module->bias) >= count);
+}
+
+bool plan_falls_through(const struct isa_insn *insn)
+{
+	return insn->class != ISA_JUMP && insn->class != ISA_JUMP_INDIRECT && insn->class != ISA_RETURN;
+}
+
+bool patch_insn_at(const struct patch_module *module, uint64_t vaddr, struct isa_insn *ret)
+{
+	size_t available;
+	const uint8_t *bytes = object_code(module->object, vaddr, &available);
+
+	return bytes && !isa_decode(bytes, available, vaddr + module->bias, ret);
+}
+
+/* Padding inside of a function, before the next thing that is jumped to: nops, decoded along with it. */
+static bool is_dead_inside(const struct planning *p, uint64_t from, unsigned count)
+{
+	uint64_t at = from;
+
+	if (!patch_code_flow_known(p->module->code, from) || patch_code_has_inner_target(p->module->code, from - 1, count + 1))
+		return false;
+	while (at < from + count) {
+		struct isa_insn insn;
+
+		if (!patch_code_is_start(p->module->code, at) || patch_code_is_target(p->module->code, at) ||
+		    !patch_insn_at(p->module, at, &insn) || insn.class != ISA_NOP)
+			return false;
+		at += insn.length;
+	}
+	return true;
+}
+
+bool plan_is_dead_after(const struct planning *p, const struct plan_insn *insn, unsigned count)
+{
+	uint64_t from = insn->vaddr + insn->insn.length;
+
+	if (plan_is_taken(p, from, count) || !plan_is_as_in_file(p, from, count) ||
+	    !plan_in_one_mapping(p, insn->vaddr, insn->insn.length + count))
+		return false;
+	return patch_code_is_known(p->module->code, from) ? is_dead_inside(p, from, count) :
+							    patch_code_padding(p->module->code, from, from, from, count, NULL, NULL) == from;
+}
+
+/* ---- one place ---- */
 
 static void refuse(struct patch_site *site, const char *why)
 {
@@ -41,155 +98,151 @@ static void refuse(struct patch_site *site, const char *why)
 	site->why = why;
 }
 
-/* P8: what runs there is what the file says: no debugger, no kernel probe, no self-modifying code. */
-static bool is_as_in_file(const struct patch_target *target, const struct patch_module *module, uint64_t vaddr,
-			  unsigned count)
+/* The instruction that the program belongs to: the asked one, or the one after an endbr64. NULL, or why not. */
+static const char *find_instruction(const struct planning *p, struct patch_site *site, struct plan_insn *ret)
 {
-	uint8_t live[2 * ISA_INSN_MAX];
-	size_t available;
-	const uint8_t *file = object_code(module->object, vaddr, &available);
+	const struct patch_code *code = p->module->code;
 
-	if (!file || available < count || count > sizeof(live))
-		return false;
-	if (!target->pid) /* imagined */
-		return true;
-	return !process_read(target->mem, vaddr + module->bias, live, count) && !memcmp(live, file, count);
-}
-
-/* The instruction to replace: the asked one, or the one after an endbr64. NULL, or why not. */
-static const char *find_instruction(const struct patch_code *code, struct patch_site *site, uint64_t *vaddr)
-{
-	size_t available;
-	const uint8_t *bytes;
-
-	*vaddr = site->vaddr;
+	ret->vaddr = site->vaddr;
 	for (int i = 0; i < 2; i++) {
-		if (!patch_code_is_known(code, *vaddr))
+		if (!patch_code_is_known(code, ret->vaddr))
 			return "no frame description entry covers it, so it may not be code (--force-no-frame probes "
 			       "functions that only a symbol describes)";
-		if (!patch_code_is_start(code, *vaddr))
+		if (!patch_code_is_start(code, ret->vaddr))
 			return "it is not the start of an instruction";
-		bytes = object_code(patch_code_object(code), *vaddr, &available);
-		if (!bytes || isa_decode(bytes, available, *vaddr + site->module->bias, &site->insn))
+		if (!patch_insn_at(p->module, ret->vaddr, &ret->insn))
 			return "the bytes there are no instruction this version knows";
-		if (site->insn.class != ISA_ENDBR)
+		if (ret->insn.class != ISA_ENDBR)
 			break;
-		*vaddr += site->insn.length;
+		ret->vaddr += ret->insn.length;
 	}
-	if (site->insn.class == ISA_REFUSED)
-		return site->insn.why;
-	if (site->insn.class == ISA_ENDBR)
+	if (ret->insn.class == ISA_REFUSED)
+		return ret->insn.why;
+	if (ret->insn.class == ISA_ENDBR)
 		return "two landing instructions in a row";
 	return NULL;
 }
 
-/* What a site changes is switched at once only within one mapping; an island in padding must be in the same. */
-static bool in_one_mapping(const struct patch_target *target, utap_addr addr, unsigned length)
+static const char *why_not_when(const struct patch_site *site, const struct isa_insn *insn)
 {
-	const struct process_map *map = process_maps_at(&target->maps, addr);
-
-	return !target->pid || (map && map->end - addr >= length);
+	if (site->when == PATCH_WHEN_TAKEN && insn->class != ISA_BRANCH && insn->class != ISA_LOOP)
+		return "it is no conditional jump";
+	if (site->when == PATCH_WHEN_LEAVING && insn->class != ISA_JUMP_INDIRECT)
+		return "it is no indirect jump";
+	return NULL;
 }
 
-static bool plan_l1(struct patch_site *site, uint64_t vaddr)
+static const char *why_not_here(const struct planning *p, const struct patch_site *site, const struct plan_insn *place)
 {
-	if (site->insn.length < 5)
-		return false;
-	site->layer = PATCH_L1;
-	site->by_call = site->insn.class == ISA_CALL || site->insn.class == ISA_CALL_INDIRECT;
-	bits_set(site->module->patched, vaddr - site->module->low, site->insn.length);
-	return true;
+	unsigned length = place->insn.length;
+	const char *why = why_not_when(site, &place->insn);
+
+	if (why)
+		return why;
+	if (patch_code_has_inner_target(p->module->code, place->vaddr, length))
+		return "a branch or pointer leads into the middle of the instruction";
+	why = patch_code_forbidden(p->module->code, place->vaddr, length);
+	if (why)
+		return why;
+	if (!plan_is_as_in_file(p, place->vaddr, length))
+		return "its bytes in memory are not those of the file: a debugger, a kernel probe or the program itself changed "
+		       "them";
+	if (!plan_in_one_mapping(p, place->vaddr, length))
+		return "it lies across two mappings, which cannot be changed at once";
+	return NULL;
 }
 
-static bool plan_l3(const struct patch_target *target, struct patch_site *site, uint64_t vaddr)
+/* A new jump for the place. */
+static bool plan_jump(const struct planning *p, const struct plan_insn *place, struct plan_run *run, struct patch_jump *jump,
+		      const char **why)
 {
-	struct patch_module *module = site->module;
-	uint64_t from = vaddr + 2 > 128 ? vaddr + 2 - 128 : 0;
-	uint64_t island;
-
-	if (site->insn.length < 2)
-		return false;
-	island = patch_code_padding(module->code, vaddr, from, vaddr + 2 + 127, 5, padding_taken, module);
-	if (!island || !is_as_in_file(target, module, island, 5) ||
-	    !in_one_mapping(target, (island < vaddr ? island : vaddr) + module->bias,
-			    (unsigned)(island < vaddr ? vaddr - island : island - vaddr) + ISA_INSN_MAX))
-		return false;
-	site->layer = PATCH_L3;
-	site->island = island + module->bias;
-	bits_set(module->patched, vaddr - module->low, site->insn.length);
-	bits_set(module->patched, island - module->low, 5);
-	return true;
+	if (plan_l4(p, place, jump) || plan_carry(p, run, jump))
+		return true;
+	return plan_group(p, run, jump, why) || plan_l0(p, place, jump);
 }
 
-static bool try_pun(struct patch_target *target, struct patch_site *site, uint64_t vaddr, const uint8_t *next,
-		    size_t available, unsigned prefixes)
+static struct patch_jump *keep_jump(const struct planning *p, const struct patch_jump *jump)
 {
-	struct patch_module *module = site->module;
-	unsigned length = site->insn.length;
-	unsigned tail = prefixes + 5 - length; /* following bytes the jump depends on */
-	unsigned covered = tail + ISA_INSN_MAX - 1 < available ? tail + ISA_INSN_MAX - 1 : (unsigned)available; /* and copies */
-	utap_addr lo, hi;
+	struct patch_jump *kept = malloc(sizeof(*kept));
 
-	if (!inside(module, vaddr, length + tail) || bit_any(module->patched, vaddr + length - module->low, tail) ||
-	    !is_as_in_file(target, module, vaddr + length, covered))
-		return false;
-	if (isa_pun(&site->insn, next, prefixes, &lo, &hi) || hi < lo ||
-	    space_place(&target->space, &target->maps, lo, hi, &site->island))
-		return false;
-	site->layer = PATCH_L4;
-	site->prefixes = (uint8_t)prefixes;
-	bits_set(module->patched, vaddr - module->low, length);
-	bits_set(module->depended, vaddr + length - module->low, tail);
-	return true;
+	if (!kept)
+		return NULL;
+	*kept = *jump;
+	HASH_ADD(hh, p->target->jumps, start, sizeof(kept->start), kept);
+	plan_mark_run(p, kept);
+	return kept;
 }
 
-static bool plan_l4(struct patch_target *target, struct patch_site *site, uint64_t vaddr)
+/* The jump that leads to the program: one that is there already, or a new one. NULL: *why is set. */
+static struct patch_jump *find_jump(const struct planning *p, const struct plan_insn *place, struct patch_jump *made,
+				    const char **why)
 {
-	unsigned length = site->insn.length;
-	size_t available;
-	const uint8_t *bytes = object_code(site->module->object, vaddr, &available);
+	struct patch_jump *jump = NULL;
+	bool is_taken = plan_is_taken(p, place->vaddr, place->insn.length);
+	struct plan_run run;
 
-	if (!bytes || available < length + 4)
-		return false;
-	for (unsigned prefixes = 0; prefixes < length; prefixes++)
-		if (try_pun(target, site, vaddr, bytes + length, available - length, prefixes))
-			return true;
-	return false;
+	if (plan_covering(p, place->vaddr)) {
+		*why = plan_join(p, place, &jump);
+		return jump;
+	}
+	if (!is_taken && (plan_l1(p, place, made) || plan_l3(p, place, made)))
+		return p->reserve ? keep_jump(p, made) : made;
+	if (p->alone && plan_l4(p, place, made)) /* there is nothing to extend */
+		return made;
+	plan_run_find(p, place, &run);
+	jump = plan_extend(p, &run);
+	if (jump)
+		return jump;
+	*why = "another probe is at this place or depends on its bytes";
+	if (is_taken || !plan_jump(p, place, &run, made, why))
+		return NULL;
+	return p->reserve ? keep_jump(p, made) : made;
 }
 
-void patch_target_plan(struct patch_target *target, struct patch_site *site)
+static void plan(const struct planning *p, struct patch_site *site)
 {
-	struct patch_module *module = site->module;
-	uint64_t vaddr;
-	const char *why = find_instruction(module->code, site, &vaddr);
-	unsigned length = site->insn.length;
+	struct plan_insn place = { 0 };
+	struct patch_jump made;
+	struct patch_jump *jump;
+	const char *why = find_instruction(p, site, &place);
 
-	if (!why && patch_code_has_inner_target(module->code, vaddr, length))
-		why = "a branch or pointer leads into the middle of the instruction";
+	site->addr = place.vaddr + p->module->bias;
+	site->insn = place.insn;
 	if (!why)
-		why = patch_code_forbidden(module->code, vaddr, length);
-	if (!why && is_taken(module, vaddr, length))
-		why = "another probe is at this place or depends on its bytes";
-	if (!why && !is_as_in_file(target, module, vaddr, length))
-		why = "its bytes in memory are not those of the file: a debugger, a kernel probe or the program itself changed "
-		      "them";
-	site->addr = vaddr + module->bias;
+		why = why_not_here(p, site, &place);
 	if (why) {
 		refuse(site, why);
 		return;
 	}
-	if (!in_one_mapping(target, site->addr, length)) {
-		refuse(site, "it lies across two mappings, which cannot be changed at once");
+	why = "out of memory";
+	jump = find_jump(p, &place, &made, &why);
+	if (!jump) {
+		refuse(site, why);
 		return;
 	}
-	if (plan_l1(site, vaddr) || plan_l3(target, site, vaddr) || plan_l4(target, site, vaddr))
-		return;
-	refuse(site, "the instruction is shorter than a jump and no island is in reach (this needs a patch of several "
-		     "instructions, which this version does not make)");
+	site->layer = jump->layer;
+	site->start = jump->start;
+	site->island = jump->island;
+	site->why = NULL;
+	if (p->reserve)
+		plan_set_bits(p->module->sited, place.vaddr - p->module->low, 1);
 }
+
+void patch_target_plan(struct patch_target *target, struct patch_site *site)
+{
+	plan(&(struct planning){ .target = target, .module = site->module, .reserve = true }, site);
+}
+
+void patch_target_judge(struct patch_target *target, struct patch_site *site)
+{
+	plan(&(struct planning){ .target = target, .module = site->module, .alone = true }, site);
+}
+
+void patch_target_allow_trap(struct patch_target *target, bool allow) { target->allow_trap = allow; }
 
 uint64_t patch_target_nearest(struct patch_target *target, struct patch_module *module, uint64_t vaddr)
 {
+	const struct planning p = { .target = target, .module = module };
 	uint64_t at = patch_code_is_start(module->code, vaddr) ? vaddr : patch_code_start_before(module->code, vaddr);
 
 	for (int i = 0; at && i < 64; i++) {
@@ -199,13 +252,9 @@ uint64_t patch_target_nearest(struct patch_target *target, struct patch_module *
 		site.vaddr = at;
 		if (!at)
 			break;
-		/* Of plans that reserve nothing: an instruction of at least five bytes that nothing else objects to. */
-		if (!find_instruction(module->code, &site, &site.vaddr) && site.insn.length >= 5 &&
-		    !patch_code_has_inner_target(module->code, site.vaddr, site.insn.length) &&
-		    !patch_code_forbidden(module->code, site.vaddr, site.insn.length) &&
-		    !is_taken(module, site.vaddr, site.insn.length) &&
-		    is_as_in_file(target, module, site.vaddr, site.insn.length))
-			return site.vaddr;
+		plan(&p, &site);
+		if (site.layer != PATCH_REFUSED && site.layer != PATCH_L0)
+			return at;
 	}
 	return 0;
 }

@@ -39,6 +39,24 @@ void space_deinit(struct space *space);
 int space_place(struct space *space, const struct process_maps *maps, utap_addr lo, utap_addr hi,
 		utap_addr *ret) BASE_MUST_CHECK;
 
+/**
+ * space_place_guarded() - room for an island for a jump that ends at @after and whose distance has a trap in each byte that @guarded names
+ * @guarded: bit i: byte i of the distance
+ * Return: as space_place().
+ */
+int space_place_guarded(struct space *space, const struct process_maps *maps, utap_addr after, unsigned guarded,
+			utap_addr *ret) BASE_MUST_CHECK;
+
+/** space_could(), space_could_guarded() - would there be room, were no other island there? Takes nothing. */
+bool space_could(const struct process_maps *maps, utap_addr lo, utap_addr hi);
+bool space_could_guarded(const struct process_maps *maps, utap_addr after, unsigned guarded);
+
+/** space_release() - the island that space_place() put at @addr is not needed; its page stays reserved */
+void space_release(struct space *space, utap_addr addr);
+
+/** space_drop() - forget the view at @addr: it is not mapped */
+void space_drop(struct space *space, utap_addr addr);
+
 /** space_find() - the view that holds @addr, or NULL */
 struct space_view *space_find(const struct space *space, utap_addr addr);
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A target: opening, its modules, its journal, and making system calls in it. */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -42,18 +41,44 @@ static struct patch_target *target_create(pid_t pid)
 	return target;
 }
 
+bool patch_is_controlled(const struct wire_control *control)
+{
+	struct process_status status;
+
+	return (pid_t)control->controller > 0 && !process_status_read((pid_t)control->controller, &status) && status.state != 'Z' &&
+	       status.start_time == control->controller_start;
+}
+
 static int present_error(struct patch_target *target, const struct process_map *memory, struct utap_error *err)
 {
 	struct wire_control control;
 	int error = process_read(target->mem, memory->start, &control, sizeof(control));
 
-	if (!error && control.magic == WIRE_MAGIC && control.controller && !kill((pid_t)control.controller, 0))
+	if (!error && control.magic == WIRE_MAGIC && patch_is_controlled(&control))
 		return base_error(err, -EBUSY, UTAP_ERROR_REFUSED,
 				  "process %d is already probed by utap pid %u; stop that one first", target->pid,
 				  control.controller);
 	return base_error(err, -EBUSY, UTAP_ERROR_REFUSED,
 			  "process %d still holds probes of a utap that is gone; run `utap detach -p %d` first", target->pid,
 			  target->pid);
+}
+
+/* A file that was renamed is reached by its new name. */
+static void rename_module(struct patch_module *module, const struct process_maps *maps)
+{
+	for (size_t i = 0; i < maps->count; i++) {
+		const struct process_map *map = &maps->map[i];
+		char *path;
+
+		if (map->inode != module->inode || map->major != module->major || map->minor != module->minor)
+			continue;
+		path = strcmp(map->path, module->path) ? strdup(map->path) : NULL;
+		if (path) {
+			free((char *)(uintptr_t)module->path);
+			module->path = path;
+		}
+		return;
+	}
 }
 
 int patch_target_refresh(struct patch_target *target, struct utap_error *err)
@@ -64,15 +89,8 @@ int patch_target_refresh(struct patch_target *target, struct utap_error *err)
 
 	if (error)
 		return process_explain(target->pid, error, err);
-	/* Paths of modules point into the old text: keep both alive is simplest done by re-pointing. */
-	for (size_t i = 0; i < target->nmodules; i++) {
-		struct patch_module *module = target->modules[i];
-
-		for (size_t j = 0; j < maps.count; j++)
-			if (maps.map[j].inode == module->inode && maps.map[j].major == module->major &&
-			    maps.map[j].minor == module->minor)
-				module->path = maps.map[j].path;
-	}
+	for (size_t i = 0; i < target->nmodules; i++)
+		rename_module(target->modules[i], &maps);
 	process_maps_free(&target->maps);
 	target->maps = maps;
 	target->space.limit = limit > maps.count + MAP_RESERVE ? limit - maps.count - MAP_RESERVE : 0;
@@ -102,6 +120,17 @@ int patch_target_open(pid_t pid, struct patch_target **ret, struct utap_error *e
 	}
 	*ret = target;
 	return 0;
+}
+
+void patch_forget_jumps(struct patch_target *target, utap_addr low, utap_addr high)
+{
+	struct patch_jump *jump, *next;
+
+	HASH_ITER(hh, target->jumps, jump, next)
+		if (jump->start >= low && jump->start < high) {
+			HASH_DEL(target->jumps, jump);
+			free(jump);
+		}
 }
 
 static void unmap_ours(struct patch_target *target)
@@ -144,17 +173,19 @@ void patch_target_close(struct patch_target *target)
 	if (!target)
 		return;
 	unmap_ours(target);
+	patch_forget_jumps(target, 0, UINT64_MAX);
+	free(target->traps);
 	for (size_t i = 0; i < target->nmodules; i++) {
 		if (target->adopted)
 			object_close(target->modules[i]->object);
-		free(target->modules[i]->patched);
-		free(target->modules[i]->depended);
-		free(target->modules[i]);
+		patch_module_free(target->modules[i]);
 	}
 	for (size_t i = 0; i < target->npools; i++)
 		free(target->pools[i].bodies);
 	free(target->modules);
 	free(target->journal);
+	free(target->batches);
+	free(target->free_sites);
 	free(target->page_offset);
 	space_deinit(&target->space);
 	process_maps_free(&target->maps);
@@ -169,6 +200,12 @@ const struct process_maps *patch_target_maps(const struct patch_target *target) 
 int patch_target_mem(const struct patch_target *target) { return target->mem; }
 int patch_target_memory_fd(const struct patch_target *target) { return target->fd; }
 const struct wire_control *patch_target_geometry(const struct patch_target *target) { return &target->geometry; }
+size_t patch_target_modules(const struct patch_target *target, struct patch_module *const **ret)
+{
+	*ret = target->modules;
+	return target->nmodules;
+}
+
 void patch_target_facts(const struct patch_target *target, struct patch_facts *ret) { *ret = target->facts; }
 
 /* ---- modules ---- */
@@ -191,42 +228,7 @@ static int find_bias(const struct process_map *map, const struct object *object,
 	return -EINVAL;
 }
 
-int patch_add_module(struct patch_target *target, const struct process_map *map, struct object *object,
-		     struct patch_module **ret)
-{
-	struct patch_module *module;
-	uint64_t bias;
-	int error;
-
-	for (size_t i = 0; i < target->nmodules; i++) {
-		module = target->modules[i];
-		if (module->inode == map->inode && module->major == map->major && module->minor == map->minor) {
-			*ret = module;
-			return 0;
-		}
-	}
-	error = find_bias(map, object, &bias);
-	if (error)
-		return error;
-	error = base_grow(&target->modules, &target->modules_cap, target->nmodules + 1, sizeof(struct patch_module *));
-	module = error ? NULL : calloc(1, sizeof(*module));
-	if (!module)
-		return -ENOMEM;
-	*module = (struct patch_module){
-		.object = object,
-		.bias = bias,
-		.path = map->path,
-		.major = map->major,
-		.minor = map->minor,
-		.inode = map->inode,
-		.deleted = map->deleted,
-	};
-	target->modules[target->nmodules++] = module;
-	*ret = module;
-	return 0;
-}
-
-/* The range of vaddrs that hold code, for the ownership maps. */
+/* The range of vaddrs that hold code. */
 static void code_bounds(struct patch_module *module)
 {
 	const struct object_segment *segments;
@@ -244,6 +246,63 @@ static void code_bounds(struct patch_module *module)
 	}
 }
 
+static struct patch_module *find_module(const struct patch_target *target, const struct process_map *map, uint64_t bias)
+{
+	for (size_t i = 0; i < target->nmodules; i++) {
+		struct patch_module *module = target->modules[i];
+
+		if (module->bias == bias && module->inode == map->inode && module->major == map->major &&
+		    module->minor == map->minor)
+			return module;
+	}
+	return NULL;
+}
+
+void patch_module_free(struct patch_module *module)
+{
+	free((char *)(uintptr_t)module->path);
+	free(module->patched);
+	free(module->depended);
+	free(module);
+}
+
+int patch_add_module(struct patch_target *target, const struct process_map *map, struct object *object,
+		     struct patch_module **ret)
+{
+	struct patch_module *module;
+	uint64_t bias;
+	int error = find_bias(map, object, &bias);
+
+	if (error)
+		return error;
+	module = find_module(target, map, bias);
+	if (module) {
+		*ret = module;
+		return 0;
+	}
+	error = base_grow(&target->modules, &target->modules_cap, target->nmodules + 1, sizeof(struct patch_module *));
+	module = error ? NULL : calloc(1, sizeof(*module));
+	if (!module)
+		return -ENOMEM;
+	*module = (struct patch_module){
+		.object = object,
+		.bias = bias,
+		.path = strdup(map->path),
+		.major = map->major,
+		.minor = map->minor,
+		.inode = map->inode,
+		.deleted = map->deleted,
+	};
+	if (!module->path) {
+		free(module);
+		return -ENOMEM;
+	}
+	code_bounds(module);
+	target->modules[target->nmodules++] = module;
+	*ret = module;
+	return 0;
+}
+
 int patch_target_module(struct patch_target *target, const struct process_map *map, struct patch_code *code,
 			struct patch_module **ret)
 {
@@ -254,11 +313,12 @@ int patch_target_module(struct patch_target *target, const struct process_map *m
 	if (error)
 		return error;
 	if (!module->code) {
-		code_bounds(module);
 		words = (module->high - module->low) / 64 + 2;
 		module->patched = calloc(words, 8);
 		module->depended = calloc(words, 8);
-		if (!module->patched || !module->depended)
+		module->carried = calloc(words, 8);
+		module->sited = calloc(words, 8);
+		if (!module->patched || !module->depended || !module->carried || !module->sited)
 			return -ENOMEM;
 		module->code = code;
 	}
@@ -272,8 +332,10 @@ struct patch_module *patch_module_at(const struct patch_target *target, utap_add
 
 	for (size_t i = 0; map && i < target->nmodules; i++) {
 		struct patch_module *module = target->modules[i];
+		utap_addr low = base_align_down(module->low + module->bias, BASE_PAGE);
 
-		if (module->inode == map->inode && module->major == map->major && module->minor == map->minor)
+		if (module->inode == map->inode && module->major == map->major && module->minor == map->minor && addr >= low &&
+		    addr < base_align_up(module->high + module->bias, BASE_PAGE))
 			return module;
 	}
 	return NULL;
@@ -296,20 +358,33 @@ int patch_original(const struct patch_target *target, utap_addr addr, void *to, 
 
 /* ---- the journal ---- */
 
-int patch_journal_add(struct patch_target *target, utap_addr addr, enum wire_site_kind kind, uint32_t stub,
-		      const uint8_t *bytes, unsigned changed)
+static int entry_for(struct patch_target *target, size_t *ret)
+{
+	if (target->nfree) {
+		*ret = target->free_sites[--target->nfree];
+		return 0;
+	}
+	if (target->sites >= target->geometry.max_sites)
+		return -ENOSPC;
+	if (base_grow(&target->journal, &target->sites_cap, target->sites + 1, sizeof(*target->journal)) ||
+	    base_grow(&target->batches, &target->batches_cap, target->sites + 1, sizeof(*target->batches)))
+		return -ENOMEM;
+	*ret = target->sites++;
+	return 0;
+}
+
+int patch_journal_add(struct patch_target *target, const struct wire_site *site)
 {
 	struct wire_site *shared = (struct wire_site *)(target->data + target->geometry.journal_at);
 	struct wire_control *control = (struct wire_control *)target->data;
-	struct wire_site site = { .addr = addr, .stub = stub, .kind = (uint8_t)kind, .changed = (uint8_t)changed };
+	size_t i;
+	int error = entry_for(target, &i);
 
-	if (target->sites >= target->geometry.max_sites)
-		return -ENOSPC;
-	if (base_grow(&target->journal, &target->sites_cap, target->sites + 1, sizeof(site)))
-		return -ENOMEM;
-	memcpy(site.wrote, bytes, changed < sizeof(site.wrote) ? changed : sizeof(site.wrote));
-	target->journal[target->sites] = site;
-	shared[target->sites++] = site;
+	if (error)
+		return error;
+	target->journal[i] = *site;
+	target->batches[i] = target->batch;
+	shared[i] = *site;
 	control->sites = (uint32_t)target->sites;
 	return 0;
 }
@@ -386,13 +461,15 @@ void patch_target_quiet(struct patch_target *target)
 		((struct wire_control *)target->data)->quiet = 1;
 }
 
-bool patch_target_is_present(const struct patch_target *target)
+bool patch_target_is_present(const struct patch_target *target) { return patch_target_is_present_in(target, target->pid); }
+
+bool patch_target_is_present_in(const struct patch_target *target, pid_t pid)
 {
 	struct process_maps maps;
 	const struct process_map *memory;
 	bool present;
 
-	if (process_maps_read(target->pid, &maps))
+	if (process_maps_read(pid, &maps))
 		return false;
 	memory = patch_find_memory(&maps);
 	present = memory && memory->inode == target->memory_inode;

@@ -29,9 +29,12 @@ struct patch_module {
 	uint32_t major, minor;
 	uint64_t inode;
 	bool deleted;
-	/* private to patch/: bytes of text that are patched, and that a punned jump or an island depends on */
-	uint64_t low, high;      /* vaddrs that the maps below cover */
-	uint64_t *patched, *depended;
+	/*
+	 * Private to patch/, one bit a byte: text that is patched; that a punned jump or an island depends on; instructions that the
+	 * trampoline of a jump further up runs; instructions with a site.
+	 */
+	uint64_t low, high;      /* vaddrs that these cover */
+	uint64_t *patched, *depended, *carried, *sited;
 };
 
 /** When the program of a place runs. */
@@ -48,14 +51,11 @@ struct patch_site {
 	uint64_t vaddr;          /* where the probe was asked for */
 	enum patch_when when;
 	struct object_range stay[2]; /* LEAVING: vaddrs of the function itself; unused ones are empty */
-	utap_addr addr;          /* of the instruction replaced, in the target */
+	utap_addr addr;          /* of the instruction, in the target */
 	struct isa_insn insn;
-	enum patch_layer layer;  /* PATCH_REFUSED: not applied, why says the reason */
-	bool by_call;            /* L1 on a call: the site becomes a call */
-	uint8_t prefixes;        /* L4 */
-	utap_addr island;        /* L3: in padding; L4: where the punned jump lands */
-	uint8_t changed;         /* bytes written at addr */
-	uint8_t bytes[WIRE_SITE_BYTES];
+	enum patch_layer layer;  /* of the jump that leads to its program; PATCH_REFUSED: not applied, why says the reason */
+	utap_addr start;         /* where that jump stands: addr, or before it; sites with one start share the jump and its trampoline */
+	utap_addr island;        /* L3: in padding; L4, L2: where the jump lands; else 0 */
 	utap_addr stub;          /* the trampoline */
 	uint32_t stub_size;
 	uint32_t stub_offset;    /* in the code part */
@@ -69,6 +69,7 @@ struct patch_options {
 	uint64_t cell_size;      /* power of two, at least the largest record + 8 */
 	uint64_t cells;          /* power of two */
 	uint64_t body_room;      /* bytes that the bodies of all programs may take */
+	bool more;               /* more sites may come later (libraries loaded then): leave room */
 };
 
 /**
@@ -114,12 +115,24 @@ int patch_target_module(struct patch_target *target, const struct process_map *m
  */
 void patch_target_plan(struct patch_target *target, struct patch_site *site);
 
+/** patch_target_unplan() - give back what a plan reserved; the site must not be applied any more. Nothing for a refused one. */
+void patch_target_unplan(struct patch_target *target, struct patch_site *site);
+
+/** patch_target_judge() - patch_target_plan() as if no other place were planned; reserves nothing */
+void patch_target_judge(struct patch_target *target, struct patch_site *site);
+
+/** patch_target_allow_trap() - may places that no layer takes become PATCH_L0? Who says so has to handle patch_target_traps(). */
+void patch_target_allow_trap(struct patch_target *target, bool allow);
+
 /** patch_target_nearest() - the nearest place after @vaddr (same function) that could be patched, or 0 */
 uint64_t patch_target_nearest(struct patch_target *target, struct patch_module *module, uint64_t vaddr);
 
 /**
  * patch_target_setup() - map the shared memory and the trampolines' room for the sites planned so far
  * @sites: all that are to be applied; those whose pages were taken meanwhile become PATCH_REFUSED
+ *
+ * Called again for sites planned later, it adds room for these; what is there stays. Then, of the options, only body_room counts.
+ * When it fails the second time, what is there stays, too.
  */
 int patch_target_setup(struct patch_target *target, const struct patch_options *options, struct patch_site *sites,
 		       size_t count, struct utap_error *err) BASE_MUST_CHECK;
@@ -152,12 +165,36 @@ typedef int patch_body_fn(void *arg, uint32_t program, const struct patch_tail *
 
 /**
  * patch_target_apply() - write the trampolines, then switch the text
- * Sites that turn out not to be possible become PATCH_REFUSED; on an error nothing is patched.
+ * Sites that turn out not to be possible become PATCH_REFUSED; on an error none of these is patched. Sites of earlier calls are not
+ * touched; @programs is the same in all calls.
  *
  * Effect: from its return (and at some instant before it) every thread that reaches a site runs the site's program.
  */
 int patch_target_apply(struct patch_target *target, struct patch_site *sites, size_t count, uint32_t programs,
 		       patch_body_fn *body, void *arg, struct utap_error *err) BASE_MUST_CHECK;
+
+/** patch_target_modules() - the files patched; valid until one is added or forgotten; returns how many */
+size_t patch_target_modules(const struct patch_target *target, struct patch_module *const **ret);
+
+/** patch_target_lost() - is the text of @module that we patched gone (unmapped, or mapped anew since)? Of the mappings as refreshed last. */
+bool patch_target_lost(const struct patch_target *target, const struct patch_module *module);
+
+/**
+ * patch_target_forget() - the program unmapped @module; what its sites needed becomes free for others
+ *
+ * The module is freed. Where a child that was forked meanwhile shares the memory, nothing becomes free: there the text may still be.
+ */
+void patch_target_forget(struct patch_target *target, struct patch_module *module);
+
+/** A place that can only be reached by a trap: its trampoline is there, the trap is not. */
+struct patch_trap {
+	utap_addr addr;
+	utap_addr stub;
+	uint8_t length;   /* of the instruction */
+	uint8_t original; /* the byte in whose place 0xcc is to be written, by whoever catches the trap; undo takes it out */
+};
+/** patch_target_traps() - those of all applies; *ret is valid until the next one; returns how many */
+size_t patch_target_traps(const struct patch_target *target, const struct patch_trap **ret);
 
 /** What was found when undoing; sums over calls. */
 struct patch_report {
@@ -193,7 +230,8 @@ void patch_target_cost(const struct patch_target *target, uint64_t *memory, uint
 /** patch_target_quiet() - from now on the runtime in the target makes no system calls (it came under a seccomp filter) */
 void patch_target_quiet(struct patch_target *target);
 
-/** Is the shared memory still mapped there? (Not after exit or exec.) */
+/** Is the shared memory still mapped there? (Not after exit or exec.) In a child that was forked from it? */
 bool patch_target_is_present(const struct patch_target *target);
+bool patch_target_is_present_in(const struct patch_target *target, pid_t child);
 
 #endif

@@ -2,10 +2,10 @@
 /*
  * Taking probes out. First the places: bytes that are still ours go back to the file's, whatever else changed in the page stays. Then, once
  * no thread can be inside our code (none has its instruction pointer there, none has a signal frame on its stack that would return
- * there, twice in a row), the islands in padding: a thread may have taken the short jump to one and not yet the jump on it. Then memory.
+ * there, twice in a row: idle.c), the islands in padding: a thread may have taken the short jump to one and not yet the jump on it. Then
+ * memory.
  *
- * Any word on a stack that looks like one of our addresses would be too careful: trampolines leave their return addresses behind below the
- * stack pointer, where later frames with uninitialised buffers keep them, and pools at low addresses look like small numbers.
+ * Groups need no more than others: nobody is inside of one, so a thread runs either their first instruction or the jump over it.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -16,8 +16,7 @@
 
 #include "patch/inside.h"
 
-#define STACK_SCAN (1U << 20) /* bytes of a stack looked at; signal frames of a running program are near its top */
-#define STACKS_A_THREAD 4  /* signal handlers on alternate stacks that interrupted one another */
+#define STACK_SCAN (1U << 20)
 #define RELEASE_TRIES 200
 #define RELEASE_PAUSE_NS 1000000L /* and a little more each time, so as not to keep step with the program */
 #define CHECK_CHUNK (64U << 10)
@@ -74,21 +73,47 @@ static bool becomes_pristine(const struct patch_target *target, const struct pat
 	return file && !memcmp(live, file, available < run->size ? available : run->size);
 }
 
-static size_t collect_changes(const struct patch_target *target, bool islands, struct patch_change *changes,
+/* What a pass undoes: places or islands, of all applies or of one. */
+struct undo_what {
+	bool islands;
+	uint32_t batch; /* 0: of all */
+};
+
+static bool is_wanted(const struct patch_target *target, size_t i, const struct undo_what *what)
+{
+	const struct wire_site *site = &target->journal[i];
+
+	return site->changed && (site->kind == WIRE_SITE_ISLAND) == what->islands &&
+	       (!what->batch || target->batches[i] == what->batch);
+}
+
+/* A place that was unloaded and loaded again may be described twice (a child shared the memory meanwhile): one of them is true. */
+static bool is_described_again(const struct patch_target *target, size_t i)
+{
+	struct patch_change change;
+
+	for (size_t j = 0; j < target->sites; j++)
+		if (j != i && target->journal[j].changed && target->journal[j].addr == target->journal[i].addr &&
+		    look_at(target, &target->journal[j], &change) != SITE_FOREIGN)
+			return true;
+	return false;
+}
+
+static size_t collect_changes(const struct patch_target *target, const struct undo_what *what, struct patch_change *changes,
 			      struct patch_report *report)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < target->sites; i++) {
-		if ((target->journal[i].kind == WIRE_SITE_ISLAND) != islands)
+		if (!is_wanted(target, i, what))
 			continue;
 		switch (look_at(target, &target->journal[i], &changes[n])) {
 		case SITE_OURS:
 			n++;
-			report->sites += target->journal[i].kind != WIRE_SITE_ISLAND;
+			report->sites += target->journal[i].places;
 			break;
 		case SITE_FOREIGN:
-			report->kept++;
+			report->kept += !is_described_again(target, i);
 			break;
 		case SITE_CLEAN:
 			break;
@@ -158,12 +183,15 @@ static void check_text(struct patch_target *target, struct patch_report *report)
 /* Places we must leave alone still lead to our trampolines: make those do nothing. */
 static void disarm(struct patch_target *target)
 {
-	static const uint8_t ret = 0xc3;
+	const uint8_t ret = 0xc3;
 
-	for (size_t i = 0; i < target->npools; i++)
-		for (uint32_t j = 0; target->pools[i].bodies && j < target->programs; j++)
-			if (target->pools[i].bodies[j] && process_write(target->mem, target->pools[i].bodies[j], &ret, 1))
-				base_log(BASE_LOG_WARN, "cannot disarm a program in process %d", target->pid);
+	for (size_t i = 0; i < target->npools; i++) {
+		const struct patch_pool *pool = &target->pools[i];
+
+		for (uint32_t j = 0; pool->bodies && j < target->programs; j++)
+			if (pool->bodies[j])
+				__atomic_store_n(target->code + pool->offset + (pool->bodies[j] - pool->addr), ret, __ATOMIC_RELAXED);
+	}
 }
 
 /* ---- who is inside ---- */
@@ -193,73 +221,17 @@ static void code_bounds(const struct patch_target *target, utap_addr *low, utap_
 	}
 }
 
-struct idle_check {
-	const struct patch_target *target;
-	uint64_t *stack; /* STACK_SCAN bytes */
-	utap_addr next;  /* a stack that a signal interrupted, when it is another one */
-};
-
-/*
- * The kernel's signal frame holds .., rsp, rip, flags, and one word with the segment selectors.
- * Source: struct sigcontext_64, arch/x86/include/uapi/asm/sigcontext.h.
- */
-static bool is_signal_context(const uint64_t *words)
-{
-	const uint64_t flags = 0x3f7fd7; /* the bits that user code can see in rflags */
-	uint16_t ss = (uint16_t)(words[3] >> 48);
-
-	return (uint16_t)words[3] == 0x33 && (ss == 0x2b || !ss) && (words[2] & 2) && !(words[2] & ~flags);
-}
-
-static int check_stack(struct idle_check *check, utap_addr rsp)
-{
-	const struct process_map *map = process_maps_at(&check->target->maps, rsp);
-	utap_addr from = base_align_down(rsp, 8);
-	size_t size;
-
-	check->next = 0;
-	if (!map)
-		return 0;
-	size = map->end - from < STACK_SCAN ? map->end - from : STACK_SCAN;
-	if (process_read(check->target->mem, from, check->stack, size))
-		return 0;
-	for (size_t i = 0; i + 4 <= size / 8; i++) {
-		if (!is_signal_context(&check->stack[i]))
-			continue;
-		if (is_ours(check->target, check->stack[i + 1]))
-			return -EAGAIN;
-		if (check->stack[i] - from >= size)
-			check->next = check->stack[i];
-	}
-	return 0;
-}
-
-static int check_thread(void *arg, const struct engine_view *view)
-{
-	struct idle_check *check = arg;
-	utap_addr rsp = view->regs.rsp;
-
-	if (is_ours(check->target, view->regs.rip))
-		return -EAGAIN;
-	for (int i = 0; rsp && i < STACKS_A_THREAD; i++) {
-		int error = check_stack(check, rsp);
-
-		if (error)
-			return error;
-		rsp = check->next;
-	}
-	return 0;
-}
+static bool is_ours_inside(void *arg, utap_addr ip) { return is_ours(arg, ip); }
 
 /* Its threads, and the children that run in its memory until they execute. */
-static int visit_all(struct patch_target *target, utap_addr low, utap_addr high, struct idle_check *check)
+static int visit_all(struct patch_target *target, utap_addr low, utap_addr high, struct patch_scan *scan)
 {
 	_cleanup_free_ pid_t *pids = NULL;
-	int error = engine_visit(target->pid, target->mem, low, high, check_thread, check);
+	int error = engine_visit(target->pid, target->mem, low, high, patch_scan_thread, scan);
 	long count = error ? 0 : patch_target_sharers(target, &pids);
 
 	for (long i = 0; !error && i < count; i++) {
-		error = engine_visit(pids[i], target->mem, low, high, check_thread, check);
+		error = engine_visit(pids[i], target->mem, low, high, patch_scan_thread, scan);
 		if (error == -ESRCH)
 			error = 0;
 	}
@@ -268,16 +240,17 @@ static int visit_all(struct patch_target *target, utap_addr low, utap_addr high,
 
 static int wait_until_idle(struct patch_target *target)
 {
-	_cleanup_free_ uint64_t *stack = malloc(STACK_SCAN);
-	struct idle_check check = { .target = target, .stack = stack };
+	_cleanup_free_ uint64_t *chunk = malloc(PATCH_SCAN_CHUNK);
+	struct patch_scan scan = { .target = target, .is_inside = is_ours_inside, .arg = target, .moves = true,
+				   .limit = STACK_SCAN, .chunk = chunk };
 	utap_addr low, high;
 	int clean = 0;
 
-	if (!stack)
+	if (!chunk)
 		return -ENOMEM;
 	code_bounds(target, &low, &high);
 	for (int i = 0; i < RELEASE_TRIES && clean < 2; i++) {
-		int error = visit_all(target, low, high, &check);
+		int error = visit_all(target, low, high, &scan);
 
 		if (error == -ESRCH || error == -EPERM)
 			return error;
@@ -290,7 +263,8 @@ static int wait_until_idle(struct patch_target *target)
 
 /* ---- text, in order ---- */
 
-static int undo_pass(struct patch_target *target, bool islands, struct patch_report *report, struct utap_error *err)
+static int undo_pass(struct patch_target *target, const struct undo_what *what, struct patch_report *report,
+		     struct utap_error *err)
 {
 	_cleanup_free_ struct patch_change *changes = calloc(target->sites + 1, sizeof(*changes));
 	_cleanup_free_ struct patch_run *runs = NULL;
@@ -302,7 +276,7 @@ static int undo_pass(struct patch_target *target, bool islands, struct patch_rep
 		return error;
 	if (!changes)
 		return base_error_system(err, -ENOMEM, "cannot undo");
-	count = collect_changes(target, islands, changes, report);
+	count = collect_changes(target, what, changes, report);
 	if (!count)
 		return 0;
 	nruns = patch_runs(target, changes, count, &runs);
@@ -312,28 +286,41 @@ static int undo_pass(struct patch_target *target, bool islands, struct patch_rep
 	return patch_text_switch(target, runs, (size_t)nruns, changes, count, err);
 }
 
-static bool has_islands(const struct patch_target *target)
+static bool has_islands(const struct patch_target *target, uint32_t batch)
 {
+	const struct undo_what what = { .islands = true, .batch = batch };
+
 	for (size_t i = 0; i < target->sites; i++)
-		if (target->journal[i].kind == WIRE_SITE_ISLAND)
+		if (is_wanted(target, i, &what))
 			return true;
 	return false;
 }
 
-int patch_target_undo(struct patch_target *target, struct patch_report *report, struct utap_error *err)
+int patch_undo_batch(struct patch_target *target, uint32_t batch, struct patch_report *report, struct utap_error *err)
 {
-	int error = undo_pass(target, false, report, err);
-	if (!error && report->kept)
-		disarm(target);
-	else if (!error && has_islands(target)) {
+	const struct undo_what places = { .batch = batch };
+	const struct undo_what islands = { .islands = true, .batch = batch };
+	int error = undo_pass(target, &places, report, err);
+
+	if (!error && report->kept) {
+		if (!batch)
+			disarm(target);
+	} else if (!error && has_islands(target, batch)) {
 		error = wait_until_idle(target);
 		if (!error)
-			error = undo_pass(target, true, report, err);
+			error = undo_pass(target, &islands, report, err);
 		else if (error == -EAGAIN) /* the islands stay, and what they lead to; release() will see the same */
 			error = 0;
 		else
 			error = process_explain(target->pid, error, err);
 	}
+	return error;
+}
+
+int patch_target_undo(struct patch_target *target, struct patch_report *report, struct utap_error *err)
+{
+	int error = patch_undo_batch(target, 0, report, err);
+
 	if (error)
 		return error;
 	patch_text_mend(target);
@@ -367,7 +354,7 @@ static size_t adopted_local(const struct patch_target *target, struct wire_call 
 static int unmap_all(struct patch_target *target, struct engine_loan *loan)
 {
 	_cleanup_free_ struct wire_call *calls = calloc(target->space.count + 1, sizeof(*calls));
-	struct wire_call rest[WIRE_POOLS + 1];
+	struct wire_call rest[PATCH_POOLS + 1];
 	size_t n = 0;
 	size_t made;
 	int error;
@@ -387,7 +374,7 @@ static int unmap_all(struct patch_target *target, struct engine_loan *loan)
 	if (target->adopted) /* what the target says of sizes is not believed: patch_sweep() goes by what is mapped */
 		n += adopted_local(target, &rest[n]);
 	else if (target->reserved)
-		rest[n++] = unmap_call(target->geometry.local, target->geometry.span + BASE_PAGE);
+		rest[n++] = unmap_call(target->geometry.local, BASE_PAGE + target->geometry.span + target->door_size);
 	for (size_t i = 0; i < n; i++) {
 		int64_t result;
 

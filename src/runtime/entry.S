@@ -12,6 +12,7 @@ runtime_base:
 	.long	tid_entry - runtime_base
 	.long	read_entry - runtime_base
 	.long	batch_entry - runtime_base
+	.long	pause_entry - runtime_base
 	.long	runtime_data_slot - runtime_base
 	.long	runtime_end - runtime_base
 
@@ -51,6 +52,7 @@ runtime_data_slot:
 	ENTRY pid_entry, runtime_pid
 	ENTRY tid_entry, runtime_tid
 	ENTRY read_entry, runtime_read
+	ENTRY pause_entry, runtime_pause
 
 /* A lent thread arrives with rsp = its signal frame's address - 8 .. on the lend stack: rdi = struct wire_lend *, rbx = frame. */
 	.balign	16

@@ -7,12 +7,18 @@
  * writable data. The controller is not trusted to be alive; the target is not disturbed when it is not. In doubt: drop and count.
  */
 #include <linux/futex.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/syscall.h>
 
 #include "runtime/runtime.h"
 
 #define EPERM_RESULT (-1)
+#define LOOK_NS 500000000  /* so long a thread waits for utap to look at the process */
+#define LOOK_ROUNDS 100000 /* signals and false wake-ups meanwhile, at most */
+#define SECOND_NS 1000000000
+#define EAGAIN_RESULT (-11)
+#define EINTR_RESULT (-4)
 #define PAUSE_NS 1000000   /* a lent thread that is done looks up once a millisecond .. */
 #define PAUSES 2000        /* .. for two seconds, then goes home by itself: utap is dead or stopped */
 #define ERROR_RANGE 4096UL /* a system call's result above -4096 is an error */
@@ -115,6 +121,48 @@ uint64_t runtime_read(const struct wire_read *read, uint64_t unused)
 	if (got < 0)
 		return (uint64_t)got;
 	return got == (long)read->size ? 0 : (uint64_t)-14; /* EFAULT */
+}
+
+/* Has utap looked since ticket @ticket was drawn? Numbers wrap around. */
+static bool is_resumed(struct wire_control *shared, uint32_t ticket)
+{
+	return (int32_t)(__atomic_load_n(&shared->resumed, __ATOMIC_ACQUIRE) - ticket) >= 0;
+}
+
+/*
+ * Let utap look at the process before this thread goes on: it came where the dynamic linker says that what is loaded has changed. The time
+ * is limited, and once it was too short nobody waits any more until utap says that it is there again: it may be dead, or stopped.
+ */
+uint64_t runtime_pause(uint64_t unused, uint64_t unused2)
+{
+	struct wire_control *shared = control();
+	volatile int64_t until[2] = { 0, 0 };
+	uint32_t ticket = __atomic_add_fetch(&shared->pauses, 1, __ATOMIC_SEQ_CST);
+
+	(void)unused;
+	(void)unused2;
+	wake_reader(shared);
+	if (shared->quiet || __atomic_load_n(&shared->hurried, __ATOMIC_RELAXED) ||
+	    call6(SYS_clock_gettime, 1, (uint64_t)until, 0, 0, 0, 0)) /* CLOCK_MONOTONIC */
+		return 0;
+	until[1] += LOOK_NS;
+	if (until[1] >= SECOND_NS) {
+		until[0]++;
+		until[1] -= SECOND_NS;
+	}
+	for (int i = 0; !is_resumed(shared, ticket); i++) {
+		uint32_t seen = __atomic_load_n(&shared->resumed, __ATOMIC_ACQUIRE);
+		long result = 0;
+
+		if ((int32_t)(seen - ticket) < 0) /* FUTEX_WAIT_BITSET takes the time of day it ends at */
+			result = call6(SYS_futex, (uint64_t)&shared->resumed, FUTEX_WAIT_BITSET, seen, (uint64_t)until, 0,
+				       FUTEX_BITSET_MATCH_ANY);
+		if (i == LOOK_ROUNDS || (result < 0 && result != EAGAIN_RESULT && result != EINTR_RESULT)) {
+			__atomic_store_n(&shared->hurried, 1, __ATOMIC_RELAXED);
+			return 0;
+		}
+	}
+	return 1;
 }
 
 /*

@@ -12,6 +12,7 @@ uint64_t runtime_cell_slow(struct wire_cells *cells, uint64_t what);
 uint64_t runtime_pid(struct wire_local *local, uint64_t unused);
 uint64_t runtime_tid(uint64_t unused, uint64_t unused2);
 uint64_t runtime_read(const struct wire_read *read, uint64_t unused);
+uint64_t runtime_pause(uint64_t unused, uint64_t unused2);
 void runtime_batch(struct wire_lend *lend);
 
 #endif

@@ -8,12 +8,13 @@
  *     table       target addresses of the per-CPU blocks: entries [-2], [-1] are 0 (rseq's "no CPU"), then one a CPU
  *     lost        u64[max_probes]: records that found no room, one counter a probe, lock-incremented
  *     journal     struct wire_site[max_sites]: what was written into the text, for an undo by anybody
- *     islands     struct wire_island[max_islands]: pages mapped for punned jumps
  *     lend        the area of a thread that runs system calls for us: struct wire_lend
  *     blocks      one a CPU; in the file a block is [ring page][ring][counters][shared][cells page][cells],
  *                 in the target the ring is mapped twice in a row, so that a record never has to wrap:
  *                 [ring page][ring][ring again][counters][shared][cells page][cells]
- *   code part, mapped piecewise near the modules it serves (struct wire_pool) and as island pages.
+ *   code part, mapped piecewise near the modules it serves and as island pages; and, where more can come later, once as a whole behind
+ *   the data part (wire_control.door): from there later pieces are mapped without a descriptor. Which pieces there are is read from the
+ *   process's mappings, not from here.
  *
  * Distrust: the target can write every byte of the data part. Readers copy a word once, bound it, and never follow an
  * offset or address taken from here without checking it against their own tables.
@@ -21,13 +22,19 @@
  * Synchronisation (x86-64, total store order; the reader uses acquire loads):
  *     word              writer                                   reader            order
  *     ring.head         target, last store of an rseq section    utap              record bytes before head
- *     ring.limit        utap when it consumed; target's slow path target           any old value is only too small: safe
+ *     ring.limit        utap when it consumed; target's slow path target           any old value is only too small: safe;
+ *                                                                                  UINT64_MAX when records replace each other
  *     ring.tail         utap                                     target slow path  bytes were copied out before tail
- *     cell.seq          target, after the cell's payload         utap              payload before seq
+ *     cell.seq          target, after the cell's payload; where  utap              payload before seq
+ *                       records replace each other also before
+ *                       it, by lock cmpxchg (WIRE_CELL_BUSY)
  *     cells.next        target, lock cmpxchg                     utap              reservation only
  *     counters[]        target, single store in an rseq section  utap              none needed: monotonic
  *     shared[], lost[]  target, lock inc                         utap              none needed: monotonic
  *     sleeping          utap sets 1; target exchanges 0 and wakes both             futex
+ *     pauses            target, lock inc: a thread waits          utap              what it waits for was done before
+ *     resumed           utap: as far as threads may go on        target, futex     what utap did is done before
+ *     hurried           target 1 when utap was not in time; utap 0 when it is back  a hint
  */
 #ifndef WIRE_WIRE_H
 #define WIRE_WIRE_H
@@ -36,26 +43,42 @@
 #include <stdint.h>
 
 #define WIRE_MAGIC 0x31706174 /* "tap1" */
-#define WIRE_VERSION 1
+#define WIRE_VERSION 2
 #define WIRE_NAME "utap" /* of the memory file: /memfd:utap in /proc/PID/maps */
 #define WIRE_PAGE 4096
-#define WIRE_POOLS 64
 #define WIRE_STAGES 64
 #define WIRE_BATCH 4096
 #define WIRE_CPUS_MAX 8192 /* the most that Linux numbers on x86-64 */
 #define WIRE_RSEQ_SIGNATURE 0x53053053
 
-/* A record: header, then one u64 for each argument. Sizes are multiples of 8. The bpf program of a probe writes it. */
+/*
+ * A record: header; where the probe is one half of a pair or a function's return, the address of the frame's return slot (rsp at the
+ * function's entry and at each of its exits); of a return the address returned to; then one u64 for each argument. Sizes are multiples of
+ * 8. The bpf program of a probe writes it.
+ */
+enum wire_record_flag {
+	WIRE_RECORD_ENTRY = 1,  /* a function was entered: the frame follows */
+	WIRE_RECORD_RETURN = 2, /* it is left: the frame and the return address follow */
+	WIRE_RECORD_TAIL = 4,   /* with RETURN: by a jump to another function, so what it returns is not known */
+};
 struct wire_record {
 	uint32_t id;    /* the probe, an index of the session's table */
 	uint16_t size;  /* bytes, header included */
-	uint16_t flags; /* 0 for now */
+	uint16_t flags; /* enum wire_record_flag; the same in all records of one place */
 	uint64_t time;  /* raw TSC */
 	uint32_t tid;
 	uint32_t pid;
 };
 static_assert(sizeof(struct wire_record) == 24, "wire_record");
 #define WIRE_RECORD_MAX 2048 /* bytes of the largest record */
+
+/*
+ * Where nobody reads and the newest records replace the oldest, one word more follows each record, in the same section:
+ * so the records can be found backwards from the head. @size is the record's, without this word. Sign-extended from 32 bits,
+ * so that one instruction stores it.
+ */
+#define WIRE_TRAILER(size) ((uint64_t)(int64_t)(int32_t)(0xb7a50000U | (uint32_t)(size)))
+#define WIRE_TRAILER_SIZE 8U
 
 /* A ring of variable-size records, committed by one store inside an rseq critical section. Positions count bytes. */
 struct wire_ring {
@@ -75,39 +98,38 @@ struct wire_cells {
 };
 static_assert(sizeof(struct wire_cells) == 64, "wire_cells");
 
-/* One cell: cell_size bytes, a power of two. seq is position + 1, stored last. */
+/*
+ * One cell: cell_size bytes, a power of two. seq is position + 1, stored last. Where cells replace each other a writer first takes the
+ * cell by exchanging its seq for WIRE_CELL_BUSY(position + 1); one that finds it taken, or holding a later record, gives up.
+ */
+#define WIRE_CELL_BUSY(seq) (~(uint64_t)(seq))
 struct wire_cell {
 	uint64_t seq;
 	uint8_t record[]; /* struct wire_record */
 };
 
-/* What one patch changed. wrote[] holds the first bytes written; bytes changed beyond 8 are 0xcc. */
+/*
+ * What one patch changed. wrote[] holds the first bytes written; bytes changed beyond 8 are 0xcc. A jump may serve several places. A group
+ * changes several instructions; a trap is described before whoever catches it writes it, and may never be.
+ */
 #define WIRE_SITE_BYTES 24 /* the most that one patch changes in one place */
-enum wire_site_kind { WIRE_SITE_FREE = 0, WIRE_SITE_JUMP = 1, WIRE_SITE_GROUP = 2, WIRE_SITE_ISLAND = 3, WIRE_SITE_PUN = 4 };
+enum wire_site_kind {
+	WIRE_SITE_FREE = 0,
+	WIRE_SITE_JUMP = 1,
+	WIRE_SITE_GROUP = 2,
+	WIRE_SITE_ISLAND = 3,
+	WIRE_SITE_PUN = 4,
+	WIRE_SITE_TRAP = 5,
+};
 struct wire_site {
 	uint64_t addr;
 	uint32_t stub;    /* offset of the trampoline in the code part */
 	uint8_t kind;     /* enum wire_site_kind */
 	uint8_t changed;  /* bytes changed at addr */
-	uint8_t unused[2];
+	uint16_t places;  /* probes that the jump serves; 0 of an island */
 	uint8_t wrote[8];
 };
 static_assert(sizeof(struct wire_site) == 24, "wire_site");
-
-struct wire_island {
-	uint64_t addr;   /* page address in the target */
-	uint32_t offset; /* page of the code part it shows, in bytes from code_at */
-	uint32_t unused;
-};
-static_assert(sizeof(struct wire_island) == 16, "wire_island");
-
-/* A piece of the code part, mapped read-execute near some modules. */
-struct wire_pool {
-	uint64_t addr;
-	uint32_t size;
-	uint32_t offset; /* in bytes from code_at */
-};
-static_assert(sizeof(struct wire_pool) == 16, "wire_pool");
 
 /* Memory mapped while a change is being prepared; empty outside one. */
 struct wire_stage {
@@ -146,11 +168,10 @@ struct wire_control {
 	uint32_t cpus;       /* blocks */
 	uint32_t max_probes; /* entries of lost, counters, shared */
 	uint32_t max_sites;
-	uint32_t max_islands;
+	uint32_t unused;
 	uint64_t table_at;   /* byte offsets from self, equal to file offsets: */
 	uint64_t lost_at;
 	uint64_t journal_at;
-	uint64_t islands_at;
 	uint64_t lend_at;
 	uint64_t blocks_at;    /* first block; differs: file offset blocks_at + cpu * block_file_size */
 	uint64_t block_span;   /* bytes of a block in an address space */
@@ -163,15 +184,18 @@ struct wire_control {
 	uint64_t cell_size;
 	uint64_t code_at;      /* file offset of the code part */
 	uint64_t code_size;
+	uint64_t door;         /* target address of the whole code part, 0: not mapped */
+	uint64_t controller_start; /* when it started (process_status.start_time): with the pid its identity */
 	uint32_t controller;   /* pid of the utap that attached */
 	uint32_t sleeping;     /* futex: 1 while the reader sleeps */
 	uint32_t sites;        /* journal entries in use */
-	uint32_t islands;      /* islands in use */
-	uint32_t pools_used;
 	uint32_t stages_used;
 	uint32_t quiet;        /* 1: the target is confined by seccomp, the runtime makes no system calls */
 	uint32_t lent;         /* tid of the thread that is lent to whoever changes the target now, 0: none */
-	struct wire_pool pools[WIRE_POOLS];
+	uint32_t pauses;       /* how often a thread waited for utap to look (RT_PAUSE) */
+	uint32_t resumed;      /* futex: of these, how many may go on */
+	uint32_t hurried;      /* 1: utap did not come in time; nobody waits until it does */
+	uint32_t unused2;
 	struct wire_stage stages[WIRE_STAGES];
 };
 static_assert(sizeof(struct wire_control) <= WIRE_PAGE, "wire_control");
@@ -194,8 +218,9 @@ struct wire_local {
  *   RT_TID                                                                     -> tid of this thread
  *   RT_READ       rax = struct wire_read *                                     -> 0 or negative errno; never faults
  *   RT_BATCH      entered by a lent thread: rdi = struct wire_lend *; does not return
+ *   RT_PAUSE                                                                   -> 0 or 1, when utap has looked at the process, or did not in time
  */
-enum wire_runtime_entry { RT_RING_SLOW, RT_CELL_SLOW, RT_PID, RT_TID, RT_READ, RT_BATCH, RT_ENTRIES };
+enum wire_runtime_entry { RT_RING_SLOW, RT_CELL_SLOW, RT_PID, RT_TID, RT_READ, RT_BATCH, RT_PAUSE, RT_ENTRIES };
 struct wire_runtime {
 	uint32_t entry[RT_ENTRIES];
 	uint32_t data_slot; /* offset of the u64 that holds wire_control.self */
