@@ -20,7 +20,7 @@ struct engine_loan;
 
 /**
  * engine_lend() - borrow a thread
- * @pid:  a process that nobody traces (or one that engine_spawn() started and that is still stopped)
+ * @pid:  a process that nobody traces (or that is followed, or one that engine_spawn() started and that is still stopped)
  * @mem:  its open /proc/PID/mem, borrowed until the return
  *
  * Picks a thread that can be stopped and has room below its stack pointer. With a seccomp filter on it, suspends the
@@ -61,6 +61,7 @@ struct engine_view {
 	pid_t tid;
 	struct user_regs_struct regs;
 	utap_addr rseq; /* 0: none */
+	utap_addr *elsewhere; /* set it to let the thread go on there; NULL: it cannot be moved */
 };
 /** @return non-zero to stop the tour */
 typedef int engine_visit_fn(void *arg, const struct engine_view *view);
@@ -73,6 +74,26 @@ typedef int engine_visit_fn(void *arg, const struct engine_view *view);
  */
 int engine_visit(pid_t pid, int mem, utap_addr clear_from, utap_addr clear_to, engine_visit_fn *fn,
 		 void *arg) BASE_MUST_CHECK;
+
+struct engine_hold;
+
+/**
+ * engine_hold() - stop all threads of @pids, processes that share one address space, and keep them stopped all at once
+ *
+ * Threads that start meanwhile are stopped too. One that waits in the kernel where it cannot be stopped (for a disk, for its vfork child)
+ * cannot run on either: it stops before it returns to its program. Nothing of the threads is changed. Should we die, the kernel lets all of
+ * them go.
+ *
+ * Return: 0; -EBUSY somebody else traces one; -ESTALE it executed another program; -ETIMEDOUT; -ESRCH; -EPERM; -ENOMEM. On an error
+ * nothing is held.
+ */
+int engine_hold(const pid_t *pids, size_t count, struct engine_hold **ret) BASE_MUST_CHECK;
+/** engine_hold_asleep() - how many of them wait in the kernel */
+size_t engine_hold_asleep(const struct engine_hold *hold);
+/** engine_hold_visit() - show each of them; 0, what the callback returned, or -EAGAIN: one that waited in the kernel does not any more */
+int engine_hold_visit(struct engine_hold *hold, engine_visit_fn *fn, void *arg) BASE_MUST_CHECK;
+/** engine_hold_release() - let all go; frees @hold. Returns the nanoseconds since the first was stopped. */
+uint64_t engine_hold_release(struct engine_hold *hold);
 
 /**
  * engine_spawn() - start a program and stop it before its first instruction (of its dynamic linker)
@@ -89,5 +110,46 @@ int engine_run_to(pid_t pid, utap_addr addr) BASE_MUST_CHECK;
 
 /** engine_release() - let a spawned process go, untraced */
 void engine_release(pid_t pid);
+
+/** Processes that stay seized, so that no process they make and no program they execute is missed. */
+struct engine_follow;
+
+enum engine_event_kind {
+	ENGINE_FORKED, /* a new process, child of parent; it may share its parent's memory (vfork) until it executes */
+	ENGINE_EXECED, /* it executed a program, and is held before the first instruction of its dynamic linker */
+	ENGINE_EXITED, /* with status, as of waitpid(2); 0 when it is not known */
+};
+struct engine_event {
+	enum engine_event_kind kind;
+	pid_t pid;
+	pid_t parent;
+	int status;
+};
+
+int engine_follow_create(struct engine_follow **ret) BASE_MUST_CHECK;
+/** engine_follow_destroy() - let all of them go; they run on. NULL is fine. */
+void engine_follow_destroy(struct engine_follow *follow);
+
+/**
+ * engine_follow_add() - follow a running process: all its threads are seized, none is stopped
+ * Return: 0, or as process_explain(): -EBUSY when another tracer has it, -EPERM, -ESRCH.
+ */
+int engine_follow_add(struct engine_follow *follow, pid_t pid, struct utap_error *err) BASE_MUST_CHECK;
+/** engine_follow_take() - follow what engine_spawn() started; it stays held. 0 or negative errno */
+int engine_follow_take(struct engine_follow *follow, pid_t pid) BASE_MUST_CHECK;
+/** engine_follow_drop() - let one process go */
+void engine_follow_drop(struct engine_follow *follow, pid_t pid);
+bool engine_follow_has(const struct engine_follow *follow, pid_t pid);
+
+/**
+ * engine_follow_next() - what happened; to be asked often (SIGCHLD says when): who did something stands still until then
+ * Does not reap children of ours: who started them waits for them.
+ * Return: 1 and an event, or 0 nothing for now.
+ */
+int engine_follow_next(struct engine_follow *follow, struct engine_event *ret) BASE_MUST_CHECK;
+/** engine_follow_check() - once in a while: find programs executed just while a thread was lent */
+void engine_follow_check(struct engine_follow *follow);
+/** engine_follow_release() - let a held process run */
+void engine_follow_release(struct engine_follow *follow, pid_t pid);
 
 #endif

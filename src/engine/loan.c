@@ -41,7 +41,7 @@ struct engine_loan {
 	pid_t pid;
 	pid_t tid;
 	int mem;
-	bool spawned;                 /* was already our tracee: stays one */
+	enum thread_hold hold;        /* what becomes of the thread afterwards */
 	bool gone;
 	bool home;                    /* went back by itself, as it does when we are too slow: its registers are its own */
 	bool in_event_stop;           /* else in a system-call stop */
@@ -286,18 +286,18 @@ static int borrow_thread(struct engine_loan *loan, const struct process_maps *ma
 
 	if (process_status_read(tid, &status))
 		return -ESRCH;
-	if (status.tracer)
+	if (status.tracer && status.tracer != getpid())
 		return -EBUSY;
-	if (!can_stop(status.state))
+	if (!status.tracer && !can_stop(status.state))
 		return -ENOTSUP;
 	loan->since = base_now_ns();
-	error = thread_seize(tid, suspend_seccomp || status.seccomp); /* a thread may have a filter of its own */
+	error = thread_take(tid, suspend_seccomp || status.seccomp, &loan->hold); /* a thread may have a filter of its own */
 	if (error)
 		return error;
 	loan->tid = tid;
 	error = may_pass_over && is_in_timed_wait(tid) ? -EAGAIN : borrow_stopped(loan, maps);
 	if (error)
-		thread_detach(tid);
+		thread_give(tid, loan->hold);
 	return error;
 }
 
@@ -325,14 +325,6 @@ static int borrow_any(struct engine_loan *loan, const struct process_maps *maps,
 			nanosleep(&(struct timespec){ .tv_nsec = 500000 }, NULL);
 	}
 	return error;
-}
-
-/* A process that engine_spawn() left stopped has us as its tracer. */
-static bool is_ours(pid_t pid)
-{
-	struct process_status status;
-
-	return !process_status_read(pid, &status) && status.tracer == getpid();
 }
 
 static int lend_error(pid_t pid, int code, bool seccomp, struct utap_error *err)
@@ -375,16 +367,11 @@ int engine_lend(pid_t pid, int mem, struct engine_loan **ret, struct utap_error 
 	}
 	if (!error) {
 		seccomp = status.seccomp != 0;
-		*loan = (struct engine_loan){ .pid = pid, .mem = mem, .spawned = is_ours(pid) };
+		*loan = (struct engine_loan){ .pid = pid, .mem = mem };
 		error = find_code(loan, &maps);
 	}
-	if (!error && loan->spawned) {
-		loan->tid = pid;
-		loan->since = base_now_ns();
-		error = borrow_stopped(loan, &maps);
-	} else if (!error) {
+	if (!error)
 		error = borrow_any(loan, &maps, seccomp);
-	}
 	process_maps_free(&maps);
 	if (error) {
 		free(loan);
@@ -410,6 +397,8 @@ static int next_call_stop(struct engine_loan *loan)
 			return error;
 		if (WSTOPSIG(status) == (SIGTRAP | 0x80))
 			return 0;
+		if (status >> 16 == PTRACE_EVENT_EXEC) /* another thread did: there is nothing of ours in this program */
+			return -ESRCH;
 		if (!(status >> 16) && WSTOPSIG(status) != SIGTRAP)
 			loan->stop_signal = WSTOPSIG(status);
 	}
@@ -450,8 +439,8 @@ static int wait_for_batch(struct engine_loan *loan, struct wire_lend *lend)
 
 		if (spent > CALL_TIMEOUT_MS * 1000000ULL)
 			return -ETIMEDOUT;
-		if (waitpid(loan->tid, &status, __WALL | WNOHANG) == loan->tid) {
-			if (!WIFSTOPPED(status))
+		if (thread_look(loan->tid, &status) != THREAD_RUNS) {
+			if (!WIFSTOPPED(status) || status >> 16 == PTRACE_EVENT_EXEC)
 				return -ESRCH;
 			if (!(status >> 16))
 				loan->stop_signal = WSTOPSIG(status);
@@ -532,8 +521,8 @@ uint64_t engine_return(struct engine_loan *loan)
 
 	if (error)
 		base_log(BASE_LOG_DEBUG, "thread %d is gone: %s", loan->tid, strerror(-error));
-	if (!loan->spawned)
-		thread_detach(loan->tid);
+	if (!loan->gone || loan->hold == THREAD_SEIZED) /* a followed one that executed a program is left there for follow.c */
+		thread_give(loan->tid, loan->hold);
 	stopped = base_now_ns() - loan->since;
 	if (loan->stop_signal)
 		syscall(SYS_tgkill, loan->pid, loan->tid, loan->stop_signal);

@@ -14,6 +14,7 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #define STOP_TIMEOUT_MS 10000 /* threads that cannot stop (state D) are not asked to; a loaded machine is slow */
 #define SPIN_NS 2000000ULL /* look without sleeping for so long: a stop usually takes 20 us */
@@ -25,18 +26,47 @@ static long trace(int request, pid_t tid, uintptr_t addr, uintptr_t data)
 
 bool thread_is_event_stop(int status) { return WIFSTOPPED(status) && status >> 16 == PTRACE_EVENT_STOP; }
 
+/* Its end is told to whoever started it. */
+static bool is_own_child(pid_t tid)
+{
+	struct process_status status;
+
+	return !process_status_read(tid, &status) && status.ppid == getpid() && status.tgid == tid;
+}
+
+static int wait_status(const siginfo_t *info)
+{
+	return info->si_code == CLD_EXITED ? (info->si_status & 0xff) << 8 : info->si_status & 0x7f;
+}
+
+enum thread_news thread_look(pid_t tid, int *status)
+{
+	siginfo_t info = { 0 };
+
+	*status = 0;
+	if (waitid(P_PID, (id_t)tid, &info, WEXITED | WSTOPPED | WNOHANG | WNOWAIT | __WALL) < 0)
+		return errno == EINTR ? THREAD_RUNS : THREAD_GONE;
+	if (!info.si_pid)
+		return THREAD_RUNS;
+	if (info.si_code != CLD_TRAPPED && info.si_code != CLD_STOPPED && is_own_child(tid)) {
+		*status = wait_status(&info);
+		return THREAD_ENDED;
+	}
+	if (waitpid(tid, status, __WALL | WNOHANG) != tid)
+		return THREAD_RUNS;
+	return WIFSTOPPED(*status) ? THREAD_STOPPED : THREAD_ENDED;
+}
+
 int thread_wait(pid_t tid, int timeout_ms, int *status)
 {
 	uint64_t start = base_now_ns();
 
 	for (;;) {
-		pid_t got = waitpid(tid, status, __WALL | WNOHANG);
+		enum thread_news news = thread_look(tid, status);
 		uint64_t spent = base_now_ns() - start;
 
-		if (got == tid)
-			return WIFSTOPPED(*status) ? 0 : -ESRCH;
-		if (got < 0 && errno != EINTR)
-			return -ESRCH;
+		if (news != THREAD_RUNS)
+			return news == THREAD_STOPPED ? 0 : -ESRCH;
 		if (spent > (uint64_t)timeout_ms * 1000000ULL)
 			return -ETIMEDOUT;
 		if (spent < SPIN_NS)
@@ -61,6 +91,8 @@ static int wait_for_event_stop(pid_t tid, int timeout_ms, int *stop_signal)
 			return error;
 		if (thread_is_event_stop(status))
 			return 0;
+		if (status >> 16 == PTRACE_EVENT_EXEC)
+			return -ESTALE;
 		pass = status >> 16 || WSTOPSIG(status) == (SIGTRAP | 0x80) ? 0 : WSTOPSIG(status);
 		if (stop_signal && pass) {
 			*stop_signal = pass;
@@ -74,7 +106,7 @@ static int wait_for_event_stop(pid_t tid, int timeout_ms, int *stop_signal)
 
 int thread_seize(pid_t tid, bool suspend_seccomp)
 {
-	uintptr_t options = PTRACE_O_TRACESYSGOOD | (suspend_seccomp ? PTRACE_O_SUSPEND_SECCOMP : 0);
+	uintptr_t options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC | (suspend_seccomp ? PTRACE_O_SUSPEND_SECCOMP : 0);
 	int error = (int)trace(PTRACE_SEIZE, tid, 0, options);
 
 	if (error)
@@ -85,6 +117,89 @@ int thread_seize(pid_t tid, bool suspend_seccomp)
 	if (error)
 		thread_detach(tid);
 	return error;
+}
+
+#define FOLLOW_OPTIONS \
+	(PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE)
+
+int thread_follow(pid_t tid) { return (int)trace(PTRACE_SEIZE, tid, 0, FOLLOW_OPTIONS); }
+
+int thread_set_follow_options(pid_t tid, bool suspend_seccomp)
+{
+	return (int)trace(PTRACE_SETOPTIONS, tid, 0, FOLLOW_OPTIONS | (suspend_seccomp ? PTRACE_O_SUSPEND_SECCOMP : 0));
+}
+
+bool thread_is_ours(pid_t tid)
+{
+	struct process_status status;
+
+	return !process_status_read(tid, &status) && status.tracer == getpid();
+}
+
+/* Which stop it stands in: as in a wait status, from bit 8 on; 0: none. Source: ptrace(2), PTRACE_GETSIGINFO in event stops. */
+static int stop_code(pid_t tid)
+{
+	siginfo_t info = { 0 };
+
+	return trace(PTRACE_GETSIGINFO, tid, 0, (uintptr_t)&info) ? 0 : info.si_code;
+}
+
+bool thread_is_executing(pid_t tid) { return stop_code(tid) == (SIGTRAP | PTRACE_EVENT_EXEC << 8); }
+bool thread_is_held(pid_t tid) { return stop_code(tid) == (SIGTRAP | PTRACE_EVENT_STOP << 8); }
+
+static bool is_job_stopped(pid_t tid)
+{
+	int code = stop_code(tid);
+
+	return code >> 8 == PTRACE_EVENT_STOP && (code & 0xff) != SIGTRAP;
+}
+
+void thread_resume(pid_t tid, int signal)
+{
+	if (!signal && is_job_stopped(tid))
+		trace(PTRACE_LISTEN, tid, 0, 0);
+	else
+		trace(PTRACE_CONT, tid, 0, (uintptr_t)signal);
+}
+
+pid_t thread_message(pid_t tid)
+{
+	unsigned long message = 0;
+
+	return trace(PTRACE_GETEVENTMSG, tid, 0, (uintptr_t)&message) ? 0 : (pid_t)message;
+}
+
+int thread_take(pid_t tid, bool suspend_seccomp, enum thread_hold *hold)
+{
+	int error;
+
+	if (!thread_is_ours(tid)) {
+		*hold = THREAD_SEIZED;
+		return thread_seize(tid, suspend_seccomp);
+	}
+	*hold = thread_is_held(tid) ? THREAD_HELD : THREAD_KEPT;
+	error = *hold == THREAD_HELD ? 0 : thread_interrupt(tid, NULL);
+	if (!error && suspend_seccomp) {
+		error = thread_set_follow_options(tid, true);
+		if (error)
+			thread_give(tid, *hold);
+	}
+	return error;
+}
+
+void thread_give(pid_t tid, enum thread_hold hold)
+{
+	switch (hold) {
+	case THREAD_SEIZED:
+		thread_detach(tid);
+		break;
+	case THREAD_KEPT:
+		if (!thread_set_follow_options(tid, false))
+			thread_resume(tid, 0);
+		break;
+	case THREAD_HELD:
+		break;
+	}
 }
 
 int thread_interrupt(pid_t tid, int *stop_signal)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "engine/thread.h"
 
@@ -20,9 +21,11 @@ static void clear_stale_rseq(int mem, utap_addr area, utap_addr from, utap_addr 
 
 static int visit_thread(pid_t tid, int mem, utap_addr from, utap_addr to, engine_visit_fn *fn, void *arg)
 {
-	struct engine_view view = { .tid = tid };
+	utap_addr elsewhere = 0;
+	struct engine_view view = { .tid = tid, .elsewhere = &elsewhere };
+	enum thread_hold hold;
 	uint64_t mask;
-	int error = thread_seize(tid, false);
+	int error = thread_take(tid, false, &hold);
 
 	if (error)
 		return error == -ESRCH ? 0 : -EBUSY;
@@ -40,8 +43,13 @@ static int visit_thread(pid_t tid, int mem, utap_addr from, utap_addr to, engine
 		error = fn(arg, &view);
 		if (!error)
 			clear_stale_rseq(mem, view.rseq, from, to);
+		if (elsewhere) {
+			view.regs.rip = elsewhere;
+			if (thread_set_regs(tid, &view.regs))
+				base_log(BASE_LOG_DEBUG, "thread %d is gone", tid);
+		}
 	}
-	thread_detach(tid);
+	thread_give(tid, hold);
 	return error;
 }
 
@@ -49,7 +57,7 @@ static int visit_thread(pid_t tid, int mem, utap_addr from, utap_addr to, engine
  * A thread that cannot be stopped (it waits for its vfork child, or for a disk) can still be looked at: the kernel tells where it sleeps.
  * Source: Documentation/filesystems/proc.rst, /proc/PID/syscall: number, arguments, stack pointer, program counter.
  */
-static int visit_sleeping(pid_t pid, pid_t tid, engine_visit_fn *fn, void *arg)
+int thread_asleep(pid_t pid, pid_t tid, struct engine_view *ret)
 {
 	_cleanup_free_ char *text = NULL;
 	struct engine_view view = { .tid = tid };
@@ -69,7 +77,16 @@ static int visit_sleeping(pid_t pid, pid_t tid, engine_visit_fn *fn, void *arg)
 	if (!before)
 		return -EBUSY;
 	view.regs.rsp = strtoull(before, NULL, 16);
-	return fn(arg, &view);
+	*ret = view;
+	return 0;
+}
+
+static int visit_sleeping(pid_t pid, pid_t tid, engine_visit_fn *fn, void *arg)
+{
+	struct engine_view view;
+	int error = thread_asleep(pid, tid, &view);
+
+	return error ? error : fn(arg, &view);
 }
 
 int engine_visit(pid_t pid, int mem, utap_addr clear_from, utap_addr clear_to, engine_visit_fn *fn, void *arg)
@@ -83,7 +100,7 @@ int engine_visit(pid_t pid, int mem, utap_addr clear_from, utap_addr clear_to, e
 
 		if (process_status_read(tids[i], &status) || status.state == 'Z' || status.state == 'X')
 			continue;
-		if (strchr("RST", status.state))
+		if (strchr("RST", status.state) || status.tracer == getpid())
 			error = visit_thread(tids[i], mem, clear_from, clear_to, fn, arg);
 		else
 			error = status.state == 'D' ? visit_sleeping(pid, tids[i], fn, arg) : -EBUSY;

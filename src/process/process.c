@@ -339,22 +339,42 @@ static bool is_accessible(pid_t pid)
 	return mem >= 0;
 }
 
+/* Who traces it, or one of its threads; 0: nobody. */
+static pid_t find_tracer(pid_t pid, const struct process_status *status)
+{
+	_cleanup_free_ pid_t *tids = NULL;
+	long count = status->tracer ? 0 : process_threads(pid, &tids);
+	pid_t tracer = status->tracer;
+
+	for (long i = 0; !tracer && i < count; i++) {
+		struct process_status thread;
+
+		if (!process_status_read(tids[i], &thread))
+			tracer = thread.tracer;
+	}
+	return tracer;
+}
+
 int process_explain(pid_t pid, int code, struct utap_error *err)
 {
 	struct process_status status;
 	char owner[64];
-	char tracer[64];
+	char name[64];
+	pid_t tracer;
 
 	if (process_status_read(pid, &status))
 		return base_error(err, -ESRCH, UTAP_ERROR_NOT_FOUND, "no process %d: it does not exist or has exited", pid);
 	if (process_has_ended(pid))
 		return base_error(err, -ESRCH, UTAP_ERROR_GONE, "process %d has exited and only waits for its parent", pid);
-	if (status.tracer) {
-		process_comm(status.tracer, tracer, sizeof(tracer));
+	tracer = find_tracer(pid, &status);
+	if (tracer) {
+		process_comm(tracer, name, sizeof(name));
 		return base_error(err, -EBUSY, UTAP_ERROR_PERMISSION,
-				  "process %d is already traced by pid %d (%s); detach that tracer first", pid,
-				  status.tracer, tracer);
+				  "process %d is already traced by pid %d (%s); detach that tracer first", pid, tracer, name);
 	}
+	if (code == -EBUSY)
+		return base_error(err, code, UTAP_ERROR_PERMISSION,
+				  "another tracer had a thread of process %d just now (another utap?); try again", pid);
 	if (code == -ESRCH)
 		return base_error(err, -ECHILD, UTAP_ERROR_GONE,
 				  "process %d has no memory to look at: it is a kernel thread, or just exiting or executing another "
