@@ -98,6 +98,7 @@ struct bpf_target {
 	uint64_t cells_at;
 	uint64_t cells;
 	uint64_t cell_size;
+	bool overwrite;       /* nobody reads meanwhile, the newest records replace the oldest (WIRE_TRAILER, WIRE_CELL_BUSY) */
 	utap_addr runtime[8]; /* target addresses by enum wire_runtime_entry */
 	/*
 	 * For a body that is part of its trampoline: the place's id is a constant, and the trampoline only made room: rax is the

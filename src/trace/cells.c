@@ -205,7 +205,7 @@ static void cells_give_up(struct lane_cells *cells, uint64_t next, struct trace_
 		cells->stuck_since = 0;
 }
 
-static int held_compare(const void *left, const void *right)
+int lane_held_compare(const void *left, const void *right)
 {
 	const struct lane_held *a = left;
 	const struct lane_held *b = right;
@@ -228,7 +228,7 @@ static void cells_gather(struct lane_cells *cells, uint64_t next, const struct l
 		if (!cells->taken[cells_slot(cells, position)])
 			cells_take(cells, position, rules);
 	if (cells->last != before)
-		qsort(cells->order, cells->last, sizeof(*cells->order), held_compare);
+		qsort(cells->order, cells->last, sizeof(*cells->order), lane_held_compare);
 }
 
 int lane_cells_begin(struct lane_cells *cells, const struct lane_rules *rules)

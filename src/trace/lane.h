@@ -9,12 +9,15 @@
 #ifndef TRACE_LANE_H
 #define TRACE_LANE_H
 
+#include <string.h>
+
 #include "trace/trace.h"
 
-/* What the check of a record needs of its probe, in 4 bytes that stay cached; size 0: not looked up yet. */
+/* What the check of a record needs of its probe, in few bytes that stay cached; size 0: not looked up yet. */
 struct lane_shape {
 	uint16_t size;
-	uint16_t nargs;
+	uint8_t nargs;
+	uint8_t words; /* before the arguments: the frame, the caller */
 };
 
 /* What holds for every lane during one drain. */
@@ -22,6 +25,7 @@ struct lane_rules {
 	const struct trace_probe *probes;
 	struct lane_shape *shapes; /* nprobes of them */
 	uint32_t nprobes;
+	uint64_t now;    /* TSC, when the drain began */
 	uint64_t latest; /* TSC: a record cannot be younger */
 	uint64_t jitter; /* TSC: how far time may step back within a ring */
 	uint64_t now_ns;
@@ -63,6 +67,33 @@ struct lane_cells {
 	size_t last;
 };
 
+#define LANE_KEPT_END UINT64_MAX
+
+/* What a ring or cells held at one moment where nothing is read: private copies, chained (kept.c). */
+struct lane_kept {
+	bool is_cells;
+	uint64_t *head, *limit; /* shared: of cells next, and their limit */
+	const uint8_t *shared;  /* the ring, mapped twice; or the cells */
+	uint64_t count;         /* bytes of the ring, or cells; a power of two */
+	uint64_t stride;        /* bytes of a cell's copy; 1 */
+
+	uint8_t *bytes;   /* records, each followed by the offset of the next younger one; NULL until there was something to copy */
+	uint64_t touched; /* bytes of it that have memory */
+	uint64_t next;    /* offset of the oldest that was not delivered; LANE_KEPT_END: none */
+	uint64_t start;   /* position of what is at bytes[0] */
+	uint64_t end;     /* from there to the head, in bytes or cells */
+	uint64_t low;     /* what is below is not copied, or was perhaps overwritten meanwhile */
+	bool wrapped;     /* there was more once */
+
+	uint64_t gone;  /* bytes of a ring, or cells, that were overwritten */
+	uint64_t since; /* TSC: nothing younger is missing; 0: nothing is */
+	uint64_t records;
+	uint64_t size;           /* ring: bytes of records, with their trailers */
+	struct lane_held *order; /* cells only, as are the next: the copies, youngest first */
+	uint64_t whole;          /* copies */
+	uint64_t unfinished;     /* begun, and not finished or given up */
+};
+
 void lane_ring_init(struct lane_ring *ring, void *block, const struct wire_control *geometry);
 void lane_ring_deinit(struct lane_ring *ring);
 int lane_ring_begin(struct lane_ring *ring, const struct lane_rules *rules) BASE_MUST_CHECK;
@@ -85,6 +116,33 @@ void lane_cells_limit(struct lane_cells *cells, uint64_t room);
 bool lane_cells_is_beyond(const struct lane_cells *cells, uint64_t room);
 /** lane_cells_unfinished() - cells that were reserved and never completed: at the end they are given up */
 uint64_t lane_cells_unfinished(const struct lane_cells *cells);
+
+void lane_kept_init(struct lane_kept *kept, void *block, const struct wire_control *geometry, bool is_cells);
+/** lane_kept_prepare() - the limit is up, and there is memory for a copy; now and then, and before each copy */
+int lane_kept_prepare(struct lane_kept *kept) BASE_MUST_CHECK;
+/** lane_kept_begin() - what is below the head of this moment will be copied */
+void lane_kept_begin(struct lane_kept *kept);
+/**
+ * lane_kept_copy() - the next piece, from the head downwards; false when there is no other
+ * @largest: bytes of the largest record, with its trailer: how much can be overwritten above the head
+ */
+bool lane_kept_copy(struct lane_kept *kept, uint64_t largest);
+/** lane_kept_link() - find the records in the copy, check them, put them in order */
+void lane_kept_link(struct lane_kept *kept, const struct lane_rules *rules);
+void lane_kept_deinit(struct lane_kept *kept);
+
+static inline const struct wire_record *lane_kept_peek(const struct lane_kept *kept)
+{
+	return kept->next == LANE_KEPT_END ? NULL : (const struct wire_record *)(kept->bytes + kept->next);
+}
+
+static inline void lane_kept_skip(struct lane_kept *kept, const struct wire_record *record)
+{
+	memcpy(&kept->next, (const uint8_t *)record + record->size, sizeof(kept->next));
+}
+
+/** lane_held_compare() - by time, then by position; for qsort() */
+int lane_held_compare(const void *left, const void *right);
 
 /** lane_shape_lookup() - the slow half of lane_shape(): the first record of a probe */
 struct lane_shape lane_shape_lookup(const struct lane_rules *rules, uint32_t id);

@@ -40,7 +40,6 @@ static bool areas_fit(const struct wire_control *geometry)
 	       is_area(geometry, geometry->table_at, geometry->cpus * sizeof(uint64_t)) &&
 	       is_area(geometry, geometry->lost_at, geometry->max_probes * sizeof(uint64_t)) &&
 	       is_area(geometry, geometry->journal_at, geometry->max_sites * sizeof(struct wire_site)) &&
-	       is_area(geometry, geometry->islands_at, geometry->max_islands * sizeof(struct wire_island)) &&
 	       is_area(geometry, geometry->lend_at, sizeof(struct wire_lend));
 }
 

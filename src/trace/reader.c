@@ -31,16 +31,25 @@ int trace_reader_create(const struct trace_probe *probes, uint32_t nprobes, stru
 	return 0;
 }
 
+static void lane_deinit(struct reader_lane *lane)
+{
+	switch (lane->kind) {
+	case READER_RING:
+		lane_ring_deinit(&lane->ring);
+		break;
+	case READER_CELLS:
+		lane_cells_deinit(&lane->cells);
+		break;
+	case READER_KEPT:
+		lane_kept_deinit(&lane->kept);
+		break;
+	}
+}
+
 static void source_destroy(struct reader_source *source)
 {
-	for (uint32_t i = 0; i < source->nlanes; i++) {
-		struct reader_lane *lane = &source->lanes[i];
-
-		if (lane->is_cells)
-			lane_cells_deinit(&lane->cells);
-		else
-			lane_ring_deinit(&lane->ring);
-	}
+	for (uint32_t i = 0; i < source->nlanes; i++)
+		lane_deinit(&source->lanes[i]);
 	free(source->lanes);
 	free(source);
 }
@@ -68,19 +77,37 @@ struct lane_shape lane_shape_lookup(const struct lane_rules *rules, uint32_t id)
 {
 	const struct trace_probe *probe = &rules->probes[id];
 	uint32_t size = probe->record_size;
+	uint32_t words = probe->kind == TRACE_RETURN ? 2 : probe->kind == TRACE_ENTRY ? 1 : 0;
 	uint32_t nargs = probe->nargs;
 	struct lane_shape shape;
+	uint32_t room;
 
-	if (size < sizeof(struct wire_record) || size > WIRE_RECORD_MAX || size % 8)
+	if (size < sizeof(struct wire_record) + 8 * words || size > WIRE_RECORD_MAX || size % 8)
 		return (struct lane_shape) { 0 };
-	if (nargs > (size - sizeof(struct wire_record)) / sizeof(uint64_t))
-		nargs = (uint32_t)((size - sizeof(struct wire_record)) / sizeof(uint64_t));
-	shape = (struct lane_shape) { .size = (uint16_t)size, .nargs = (uint16_t)nargs };
+	room = (uint32_t)((size - sizeof(struct wire_record)) / sizeof(uint64_t) - words);
+	if (nargs > room)
+		nargs = room;
+	shape = (struct lane_shape) { .size = (uint16_t)size, .nargs = (uint8_t)nargs, .words = (uint8_t)words };
 	rules->shapes[id] = shape;
 	return shape;
 }
 
-static int source_create(struct trace_memory *memory, uint32_t id, struct reader_source **ret)
+static void lane_init(struct reader_lane *lane, void *block, const struct wire_control *geometry, bool is_cells)
+{
+	switch (lane->kind) {
+	case READER_RING:
+		lane_ring_init(&lane->ring, block, geometry);
+		break;
+	case READER_CELLS:
+		lane_cells_init(&lane->cells, block, geometry);
+		break;
+	case READER_KEPT:
+		lane_kept_init(&lane->kept, block, geometry, is_cells);
+		break;
+	}
+}
+
+static int source_create(struct trace_memory *memory, uint32_t id, bool overwrites, struct reader_source **ret)
 {
 	const struct wire_control *geometry = &memory->geometry;
 	struct reader_source *source = calloc(1, sizeof(*source));
@@ -95,13 +122,11 @@ static int source_create(struct trace_memory *memory, uint32_t id, struct reader
 	source->memory = memory;
 	source->id = id;
 	source->nlanes = 2 * geometry->cpus;
-	for (uint32_t cpu = 0; cpu < geometry->cpus; cpu++) {
-		struct reader_lane *lane = &source->lanes[2 * cpu];
+	for (uint32_t i = 0; i < source->nlanes; i++) {
+		enum reader_kind kind = overwrites ? READER_KEPT : i % 2 ? READER_CELLS : READER_RING;
 
-		lane[0] = (struct reader_lane) { .cpu = cpu, .source = source };
-		lane_ring_init(&lane[0].ring, memory->blocks[cpu], geometry);
-		lane[1] = (struct reader_lane) { .is_cells = true, .cpu = cpu, .source = source };
-		lane_cells_init(&lane[1].cells, memory->blocks[cpu], geometry);
+		source->lanes[i] = (struct reader_lane) { .kind = kind, .cpu = i / 2, .source = source };
+		lane_init(&source->lanes[i], memory->blocks[i / 2], geometry, i % 2);
 	}
 	*ret = source;
 	return 0;
@@ -122,7 +147,7 @@ int trace_reader_add(struct trace_reader *reader, struct trace_memory *memory, u
 	if (!r)
 		r = base_grow(&reader->heap, &reader->heap_cap, lanes, sizeof(*reader->heap));
 	if (!r)
-		r = source_create(memory, id, &source);
+		r = source_create(memory, id, reader->overwrites, &source);
 	if (r)
 		return r;
 	reader->sources[reader->nsources++] = source;
@@ -137,7 +162,7 @@ void trace_reader_remove(struct trace_reader *reader, uint32_t id)
 		if (source->id != id)
 			continue;
 		for (uint32_t lane = 0; lane < source->nlanes; lane++)
-			if (source->lanes[lane].is_cells)
+			if (source->lanes[lane].kind == READER_CELLS)
 				reader->stats.abandoned += lane_cells_unfinished(&source->lanes[lane].cells);
 		source_destroy(source);
 		memmove(&reader->sources[i], &reader->sources[i + 1],
@@ -184,17 +209,50 @@ static uint64_t heap_second(const struct reader_head *heap, size_t count)
 	return second;
 }
 
+static const struct wire_record *lane_peek(struct reader_lane *lane, const struct lane_rules *rules)
+{
+	switch (lane->kind) {
+	case READER_RING:
+		return lane_ring_peek(&lane->ring, rules);
+	case READER_CELLS:
+		return lane_cells_peek(&lane->cells);
+	case READER_KEPT:
+		return lane_kept_peek(&lane->kept);
+	}
+	return NULL;
+}
+
+static void lane_skip(struct reader_lane *lane, const struct wire_record *record)
+{
+	switch (lane->kind) {
+	case READER_RING:
+		lane_ring_skip(&lane->ring, record);
+		break;
+	case READER_CELLS:
+		lane_cells_skip(&lane->cells);
+		break;
+	case READER_KEPT:
+		lane_kept_skip(&lane->kept, record);
+		break;
+	}
+}
+
 /* Show the lane's oldest record in @head. Return: false if it has none up to the horizon. */
 static bool lane_show(struct reader_lane *lane, const struct lane_rules *rules, uint64_t horizon,
 		      struct reader_head *head)
 {
-	const struct wire_record *record =
-	    lane->is_cells ? lane_cells_peek(&lane->cells) : lane_ring_peek(&lane->ring, rules);
+	const struct wire_record *record = lane_peek(lane, rules);
 
 	if (!record || record->time > horizon)
 		return false;
 	*head = (struct reader_head) { .time = record->time, .record = record, .lane = lane };
 	return true;
+}
+
+void reader_show(struct trace_reader *reader, struct reader_lane *lane, const struct lane_rules *rules, uint64_t horizon)
+{
+	if (lane_show(lane, rules, horizon, &reader->heap[reader->nheap]))
+		reader->nheap++;
 }
 
 static uint64_t reader_ns(struct trace_reader *reader, uint64_t tsc)
@@ -215,6 +273,8 @@ static int reader_deliver(struct trace_reader *reader, const struct lane_rules *
 			  trace_record_fn *fn, void *arg)
 {
 	const struct wire_record *record = head->record;
+	const uint64_t *words = (const uint64_t *)(record + 1);
+	struct lane_shape shape = lane_shape(rules, record->id);
 	struct trace_record out = {
 		.time_ns = reader_ns(reader, record->time),
 		.id = record->id,
@@ -222,20 +282,20 @@ static int reader_deliver(struct trace_reader *reader, const struct lane_rules *
 		.pid = record->pid,
 		.tid = record->tid,
 		.source = head->lane->source->id,
-		.nargs = lane_shape(rules, record->id).nargs,
-		.args = (const uint64_t *)(record + 1),
+		.nargs = shape.nargs,
+		.args = words + shape.words,
+		.flags = record->flags,
+		.frame = shape.words ? words[0] : 0,
+		.caller = shape.words > 1 ? words[1] : 0,
 	};
 
-	if (head->lane->is_cells)
-		lane_cells_skip(&head->lane->cells);
-	else
-		lane_ring_skip(&head->lane->ring, record);
+	lane_skip(head->lane, record);
 	reader->stats.records++;
 	return fn(arg, &out);
 }
 
-static int reader_merge(struct trace_reader *reader, const struct lane_rules *rules, uint64_t horizon,
-			trace_record_fn *fn, void *arg)
+int reader_merge(struct trace_reader *reader, const struct lane_rules *rules, uint64_t horizon, trace_record_fn *fn,
+		 void *arg)
 {
 	struct reader_head *heap = reader->heap;
 
@@ -272,6 +332,42 @@ static int reader_shapes(struct trace_reader *reader)
 	return 0;
 }
 
+int reader_rules(struct trace_reader *reader, struct lane_rules *ret)
+{
+	uint64_t now;
+	int r = reader_shapes(reader);
+
+	if (r)
+		return r;
+	trace_clock_update(&reader->clock);
+	trace_scale_init(&reader->scale, &reader->clock);
+	now = trace_clock_now();
+	*ret = (struct lane_rules) {
+		.probes = reader->probes,
+		.shapes = reader->shapes,
+		.nprobes = reader->nprobes,
+		.now = now,
+		.latest = now + trace_scale_ticks(&reader->scale, READER_FUTURE_NS),
+		.jitter = trace_scale_ticks(&reader->scale, READER_SLACK_NS),
+		.now_ns = reader->clock.ns[1],
+		.stats = &reader->stats,
+	};
+	return 0;
+}
+
+static int lane_begin(struct reader_lane *lane, const struct lane_rules *rules)
+{
+	switch (lane->kind) {
+	case READER_RING:
+		return lane_ring_begin(&lane->ring, rules);
+	case READER_CELLS:
+		return lane_cells_begin(&lane->cells, rules);
+	case READER_KEPT:
+		return lane_kept_prepare(&lane->kept);
+	}
+	return 0;
+}
+
 /* Look at every lane once, collect those with something to deliver. */
 static int reader_begin(struct trace_reader *reader, const struct lane_rules *rules, uint64_t horizon)
 {
@@ -280,14 +376,11 @@ static int reader_begin(struct trace_reader *reader, const struct lane_rules *ru
 		struct reader_source *source = reader->sources[i];
 
 		for (uint32_t n = 0; n < source->nlanes; n++) {
-			struct reader_lane *lane = &source->lanes[n];
-			int r = lane->is_cells ? lane_cells_begin(&lane->cells, rules)
-					       : lane_ring_begin(&lane->ring, rules);
+			int r = lane_begin(&source->lanes[n], rules);
 
 			if (r)
 				return r;
-			if (lane_show(lane, rules, horizon, &reader->heap[reader->nheap]))
-				reader->nheap++;
+			reader_show(reader, &source->lanes[n], rules, horizon);
 		}
 	}
 	return 0;
@@ -297,27 +390,12 @@ long trace_reader_drain(struct trace_reader *reader, bool all, trace_record_fn *
 {
 	uint64_t before = reader->stats.records;
 	struct lane_rules rules;
-	uint64_t now;
-	uint64_t slack;
 	uint64_t horizon;
-	int r = reader_shapes(reader);
+	int r = reader_rules(reader, &rules);
 
 	if (r)
 		return r;
-	trace_clock_update(&reader->clock);
-	trace_scale_init(&reader->scale, &reader->clock);
-	now = trace_clock_now();
-	slack = trace_scale_ticks(&reader->scale, READER_SLACK_NS);
-	rules = (struct lane_rules) {
-		.probes = reader->probes,
-		.shapes = reader->shapes,
-		.nprobes = reader->nprobes,
-		.latest = now + trace_scale_ticks(&reader->scale, READER_FUTURE_NS),
-		.jitter = slack,
-		.now_ns = reader->clock.ns[1],
-		.stats = &reader->stats,
-	};
-	horizon = all ? UINT64_MAX : now - slack;
+	horizon = all ? UINT64_MAX : rules.now - rules.jitter;
 	r = reader_begin(reader, &rules, horizon);
 	if (!r)
 		r = reader_merge(reader, &rules, horizon, fn, arg);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a reader consists of: shared by reader.c (which delivers) and wait.c (which sleeps). Inside the room only.
+ * What a reader consists of: shared by reader.c (which delivers), wait.c (which sleeps) and snapshot.c (which reads what
+ * nobody drains). Inside the room only.
  */
 #ifndef TRACE_READER_H
 #define TRACE_READER_H
@@ -10,13 +11,16 @@
 
 struct reader_source;
 
+enum reader_kind { READER_RING, READER_CELLS, READER_KEPT };
+
 struct reader_lane {
-	bool is_cells;
+	enum reader_kind kind;
 	uint32_t cpu;
 	const struct reader_source *source;
 	union {
 		struct lane_ring ring;
 		struct lane_cells cells;
+		struct lane_kept kept;
 	};
 };
 
@@ -40,6 +44,7 @@ struct trace_reader {
 	struct lane_shape *shapes;
 	size_t shapes_cap;
 	bool shapes_stale; /* the table changed: look everything up again */
+	bool overwrites;   /* the newest records replace the oldest */
 
 	struct reader_source **sources;
 	size_t nsources;
@@ -55,5 +60,13 @@ struct trace_reader {
 	uint64_t last_ns;
 	struct trace_stats stats;
 };
+
+/** reader_rules() - look at the clock: what holds for the drain that begins now; 0 or -ENOMEM */
+int reader_rules(struct trace_reader *reader, struct lane_rules *ret) BASE_MUST_CHECK;
+/** reader_show() - a lane's oldest record into the heap, if it has one up to the horizon; the heap has room */
+void reader_show(struct trace_reader *reader, struct reader_lane *lane, const struct lane_rules *rules, uint64_t horizon);
+/** reader_merge() - deliver what the lanes in the heap have up to the horizon; what the callback returned when not 0 */
+int reader_merge(struct trace_reader *reader, const struct lane_rules *rules, uint64_t horizon, trace_record_fn *fn,
+		 void *arg) BASE_MUST_CHECK;
 
 #endif

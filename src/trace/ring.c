@@ -13,7 +13,8 @@
 #include <string.h>
 
 #define RING_BUFFER 16384
-static_assert(RING_BUFFER >= 2 * WIRE_RECORD_MAX, "a refill makes progress");
+#define RING_CHAIN 4 /* records in a row that make a boundary plausible after damage */
+static_assert(RING_BUFFER >= (RING_CHAIN + 1) * WIRE_RECORD_MAX, "a refill makes progress, and shows a whole row");
 
 void lane_ring_init(struct lane_ring *ring, void *block, const struct wire_control *geometry)
 {
@@ -95,27 +96,6 @@ static void ring_refill(struct lane_ring *ring)
 	lane_ring_limit(ring, ring->size);
 }
 
-/* Records have no marks to find the next one by: after a bad one, everything up to the head is skipped. */
-static void ring_skip_to_head(struct lane_ring *ring, struct trace_stats *stats)
-{
-	uint64_t head = __atomic_load_n(&ring->shared->head, __ATOMIC_ACQUIRE);
-
-	stats->damaged += ring->to - ring->from;
-	ring->from = 0;
-	ring->to = 0;
-	ring->time = 0;
-	if (head - ring->at > ring->size) {
-		stats->damaged += ring->end - ring->at;
-		ring->at = ring->end;
-		ring_jump(ring, head, stats);
-		return;
-	}
-	stats->damaged += head - ring->at;
-	ring->at = head;
-	ring->end = head;
-	lane_ring_limit(ring, ring->size);
-}
-
 /* Is the time one that can follow in this ring? A few ticks back are the CPU's reordering, and are smoothed out. */
 static bool ring_accepts_time(struct lane_ring *ring, struct wire_record *record, const struct lane_rules *rules)
 {
@@ -130,30 +110,79 @@ static bool ring_accepts_time(struct lane_ring *ring, struct wire_record *record
 	return true;
 }
 
+/* Records in a row from buffer[from] on: enough of them to be no accident, or as many as there are up to the head. */
+static bool ring_is_chain(const struct lane_ring *ring, const struct lane_rules *rules)
+{
+	bool is_all = ring->at == ring->end;
+	uint64_t time = ring->time;
+	uint32_t at = ring->from;
+
+	for (int n = 0; n < RING_CHAIN; n++) {
+		const struct wire_record *record = (const struct wire_record *)(ring->buffer + at);
+		uint32_t left = ring->to - at;
+		struct lane_shape shape;
+
+		if (is_all && !left)
+			return n;
+		if (left < sizeof(*record))
+			return false;
+		shape = lane_shape(rules, record->id);
+		if (!shape.size || record->size != shape.size || shape.size > left)
+			return false;
+		if (record->time > rules->latest || record->time + rules->jitter < time)
+			return false;
+		time = record->time;
+		at += shape.size;
+	}
+	return true;
+}
+
+/*
+ * What stands at buffer[from] makes no sense. Records have no marks to find the next one by, but stand 8 apart and in rows. Return:
+ * false when there is none up to the head; the head is where the next one will be.
+ */
+static bool ring_resync(struct lane_ring *ring, const struct lane_rules *rules)
+{
+	while (ring->to - ring->from >= 8) {
+		ring->from += 8;
+		rules->stats->damaged += 8;
+		if (ring->to - ring->from < RING_CHAIN * WIRE_RECORD_MAX && ring->at != ring->end)
+			ring_refill(ring);
+		if (ring_is_chain(ring, rules))
+			return true;
+	}
+	rules->stats->damaged += ring->to - ring->from;
+	ring->from = 0;
+	ring->to = 0;
+	ring->time = 0; /* perhaps it was this that made no sense */
+	return false;
+}
+
 const struct wire_record *lane_ring_peek(struct lane_ring *ring, const struct lane_rules *rules)
 {
 	for (;;) {
 		uint32_t have = ring->to - ring->from;
+		bool is_bad = have && ring->at == ring->end; /* unless it is whole: the head stands inside a record */
 
 		if (have >= sizeof(struct wire_record)) {
 			struct wire_record *record = (struct wire_record *)(ring->buffer + ring->from);
 			struct lane_shape shape = lane_shape(rules, record->id);
 
-			if (!shape.size || record->size != shape.size)
-				break;
-			if (shape.size <= have) {
-				if (!ring_accepts_time(ring, record, rules))
-					break;
-				return record;
+			if (!shape.size || record->size != shape.size) {
+				is_bad = true;
+			} else if (shape.size <= have) {
+				if (ring_accepts_time(ring, record, rules))
+					return record;
+				is_bad = true;
 			}
 		}
-		if (ring->at == ring->end) {
-			if (!have)
+		if (is_bad) {
+			if (!ring_resync(ring, rules))
 				return NULL;
-			break; /* the head stands inside a record */
+		} else if (ring->at == ring->end) {
+			return NULL;
+		} else {
+			ring_refill(ring);
 		}
-		ring_refill(ring);
 	}
-	ring_skip_to_head(ring, rules->stats);
-	return NULL;
 }

@@ -15,6 +15,14 @@ struct trace_arg {
 	char name[64];
 	uint8_t bits; /* 8, 16, 32, 64 */
 	enum trace_arg_format format;
+	bool is_result; /* what a function returns: not known at a tail call */
+};
+
+/** What the records of a probe are of. */
+enum trace_probe_kind {
+	TRACE_PLACE,  /* a place that was reached */
+	TRACE_ENTRY,  /* a function that was entered: of a pair, the next probe of the table has its returns */
+	TRACE_RETURN, /* a function that was left */
 };
 
 /** A probe as readers and formats know it; its index in the session's table is the id in the records. */
@@ -23,7 +31,8 @@ struct trace_probe {
 	char event[64];
 	const char *path;     /* the file, absolute; borrowed like args */
 	const char *symbol;   /* function name for people, demangled, "" when unknown; borrowed */
-	uint64_t offset;      /* of the probed place in the file */
+	enum trace_probe_kind kind;
+	uint64_t offset;      /* of the probed place in the file; of a RETURN that of the function */
 	uint64_t symbol_offset; /* of the place from the symbol */
 	uint64_t addr;        /* in the first process that maps it */
 	uint32_t record_size; /* bytes of its records; 0 for count-only probes, which never write any */
@@ -41,6 +50,9 @@ struct trace_record {
 	uint32_t source;   /* which target's memory it came from */
 	uint32_t nargs;
 	const uint64_t *args;
+	uint16_t flags;    /* enum wire_record_flag */
+	uint64_t frame;    /* ENTRY and RETURN: address of the return slot */
+	uint64_t caller;   /* RETURN: where it returns to */
 };
 
 /*
@@ -115,6 +127,38 @@ void trace_reader_remove(struct trace_reader *reader, uint32_t source);
  * Return: records delivered, or what the callback returned when not 0 (the rest comes with the next drain), or -ENOMEM.
  */
 long trace_reader_drain(struct trace_reader *reader, bool all, trace_record_fn *fn, void *arg) BASE_MUST_CHECK;
+
+/**
+ * trace_reader_overwrite() - rings of this reader are never full: the newest records replace the oldest, which is no loss
+ *
+ * To be called before the first source is added; the targets' programs must be made for it (bpf_target.overwrite). A drain delivers
+ * nothing then, it makes ready for a quick snapshot (and mends what the target may have scribbled on): call it now and then.
+ */
+void trace_reader_overwrite(struct trace_reader *reader);
+
+/** What a snapshot holds. */
+struct trace_snapshot {
+	uint64_t records;
+	uint64_t first_ns, last_ns; /* time of the first and the last of them; 0 when there are none */
+	uint64_t since_ns;          /* what is younger is there without a gap (but for losses); 0: everything is, from the start */
+	uint64_t gone_bytes;        /* that were overwritten in rings: records with their trailers, exact */
+	uint64_t gone_records;      /* records that were overwritten, in rings and cells .. */
+	bool gone_is_exact;         /* .. unless they were of different sizes, or in cells: then about */
+};
+
+/**
+ * trace_reader_snapshot() - deliver, in order of time, what the rings hold at this moment; they stay as they are
+ * @live: the target may be running: only what is older than this call is delivered, so that each thread's records are there without a
+ *        gap up to its last; false at the end: everything
+ *
+ * What a running target overwrites meanwhile is left out. trace_reader_stats() is about the last snapshot.
+ *
+ * The newest are copied first: while a target writes faster than they can be copied, its oldest are lost.
+ *
+ * Return: 0, or what the callback returned when not 0, or -ENOMEM (copies take as much memory as what is used of the rings).
+ */
+int trace_reader_snapshot(struct trace_reader *reader, bool live, trace_record_fn *fn, void *arg,
+			  struct trace_snapshot *ret) BASE_MUST_CHECK;
 
 /**
  * trace_reader_wait() - sleep until a target passed its watermark, @timeout_ms passed or a signal came; needs no ptrace

@@ -40,9 +40,9 @@ static void source_arm(struct reader_source *source)
 	for (uint32_t i = 0; i < source->nlanes; i++) {
 		struct reader_lane *lane = &source->lanes[i];
 
-		if (lane->is_cells)
+		if (lane->kind == READER_CELLS)
 			lane_cells_limit(&lane->cells, watermark(lane->cells.count));
-		else
+		else if (lane->kind == READER_RING)
 			lane_ring_limit(&lane->ring, watermark(lane->ring.size));
 	}
 	__atomic_store_n(source_sleeping(source), 1, __ATOMIC_SEQ_CST); /* pairs with the target's exchange */
@@ -54,18 +54,27 @@ static void source_disarm(struct reader_source *source)
 	for (uint32_t i = 0; i < source->nlanes; i++) {
 		struct reader_lane *lane = &source->lanes[i];
 
-		if (lane->is_cells)
+		if (lane->kind == READER_CELLS)
 			lane_cells_limit(&lane->cells, lane->cells.count);
-		else
+		else if (lane->kind == READER_RING)
 			lane_ring_limit(&lane->ring, lane->ring.size);
 	}
 }
 
+/* A thread waits for us to look at its process (RT_PAUSE): it counted itself before it looked whether we sleep. */
+static bool source_is_waited_for(const struct reader_source *source)
+{
+	const struct wire_control *control = source->memory->data;
+
+	return __atomic_load_n(&control->pauses, __ATOMIC_SEQ_CST) != __atomic_load_n(&control->resumed, __ATOMIC_RELAXED);
+}
+
 static bool lane_is_ready(const struct reader_lane *lane)
 {
-	if (lane->is_cells)
+	if (lane->kind == READER_CELLS)
 		return lane_cells_is_beyond(&lane->cells, nearly(watermark(lane->cells.count), 1));
-	return lane_ring_is_beyond(&lane->ring, nearly(watermark(lane->ring.size), WIRE_RECORD_MAX));
+	return lane->kind == READER_RING &&
+	       lane_ring_is_beyond(&lane->ring, nearly(watermark(lane->ring.size), WIRE_RECORD_MAX));
 }
 
 static bool reader_is_ready(const struct trace_reader *reader)
@@ -73,7 +82,7 @@ static bool reader_is_ready(const struct trace_reader *reader)
 	for (size_t i = 0; i < reader->nsources; i++) {
 		const struct reader_source *source = reader->sources[i];
 
-		if (!__atomic_load_n(source_sleeping(source), __ATOMIC_SEQ_CST))
+		if (!__atomic_load_n(source_sleeping(source), __ATOMIC_SEQ_CST) || source_is_waited_for(source))
 			return true;
 		for (uint32_t n = 0; n < source->nlanes; n++)
 			if (lane_is_ready(&source->lanes[n]))
@@ -140,6 +149,9 @@ static void reader_dampen(const struct trace_reader *reader, uint64_t started)
 {
 	struct timespec pause = to_timespec(WAIT_LEAST_NS);
 
+	for (size_t i = 0; i < reader->nsources; i++)
+		if (source_is_waited_for(reader->sources[i]))
+			return;
 	for (size_t i = 0; i < reader->nsources; i++)
 		for (uint32_t n = 0; n < reader->sources[i]->nlanes; n++)
 			if (lane_is_ready(&reader->sources[i]->lanes[n]))

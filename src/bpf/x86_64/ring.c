@@ -11,6 +11,9 @@
  * cells (threads without rseq): a cell is reserved with a bounded compare-and-exchange loop, its sequence word is
  * stored last.
  *
+ * Where the newest records replace the oldest (bpf_target.overwrite), a record in a ring is followed by a word by which it is
+ * found backwards, and a cell is taken before it is written.
+ *
  * Source: include/uapi/linux/rseq.h and kernel/rseq.c (the signature, the checks on descriptors).
  */
 #include <errno.h>
@@ -171,12 +174,18 @@ static void ask_for_room(struct probe_gen *g, enum wire_runtime_entry entry, int
 	x86_test(g->e, true, X86_AX, X86_AX);
 }
 
+/* What a record takes in the ring: where records replace each other, also the word behind it. */
+static int32_t ring_room(const struct probe_gen *g, const struct probe_region *region)
+{
+	return region->size + (g->target->overwrite ? (int32_t)WIRE_TRAILER_SIZE : 0);
+}
+
 static void emit_ring_slow(struct probe_gen *g, const struct probe_stub *stub)
 {
 	const struct probe_region *region = &g->regions[stub->region];
 
 	probe_here(g, stub->label);
-	ask_for_room(g, RT_RING_SLOW, region->size);
+	ask_for_room(g, RT_RING_SLOW, ring_room(g, region));
 	x86_jump_if(g->e, &g->labels, X86_NE, region->retry);
 	x86_jump(g->e, &g->labels, region->gone);
 }
@@ -203,6 +212,24 @@ static void emit_lost(struct probe_gen *g, const struct probe_stub *stub)
 static bool fits_cell(const struct probe_gen *g, int32_t size)
 {
 	return g->target->cells && sizeof(struct wire_cell) + (uint64_t)size <= g->target->cell_size;
+}
+
+/*
+ * Where cells replace each other the one reserved may still be another thread's: one that sleeps inside it, or died there, or that
+ * came a lap later and was quicker. Take it, or give up. A taken seq is above all others; so is none of a reader's.
+ */
+static void take_cell(struct probe_gen *g, size_t lost)
+{
+	struct x86_mem seq = x86_at(PROBE_RECORD, -(int32_t)offsetof(struct wire_cell, record));
+
+	x86_load(g->e, X86_AX, seq, 8);
+	x86_alu(g->e, X86_CMP, true, X86_AX, PROBE_BLOCK);
+	x86_jump_if(g->e, &g->labels, X86_AE, lost);
+	x86_mov(g->e, true, X86_DX, PROBE_BLOCK);
+	x86_unary(g->e, X86_NOT, true, X86_DX); /* WIRE_CELL_BUSY */
+	x86_lock(g->e);
+	x86_cmpxchg(g->e, true, seq, X86_DX);
+	x86_jump_if(g->e, &g->labels, X86_NE, lost);
 }
 
 /* Reserve one cell: PROBE_RECORD is its payload, PROBE_BLOCK its sequence number. */
@@ -240,6 +267,8 @@ static void reserve_cell(struct probe_gen *g)
 	x86_lea(g->e, PROBE_RECORD,
 		x86_at_index(PROBE_BLOCK, X86_AX, 0, WIRE_PAGE + (int32_t)offsetof(struct wire_cell, record)));
 	x86_mov(g->e, true, PROBE_BLOCK, X86_DX);
+	if (t->overwrite)
+		take_cell(g, lost.label);
 	probe_add_stub(g, slow);
 }
 
@@ -259,7 +288,7 @@ static void reserve_ring(struct probe_gen *g)
 	x86_test(g->e, true, PROBE_BLOCK, PROBE_BLOCK);
 	x86_jump_if(g->e, &g->labels, X86_E, region->cell);
 	x86_load(g->e, X86_AX, x86_at(PROBE_BLOCK, offsetof(struct wire_ring, head)), 8);
-	x86_lea(g->e, X86_DX, x86_at(X86_AX, region->size));
+	x86_lea(g->e, X86_DX, x86_at(X86_AX, ring_room(g, region)));
 	x86_alu_load(g->e, X86_CMP, true, X86_DX, x86_at(PROBE_BLOCK, offsetof(struct wire_ring, limit)));
 	x86_jump_if(g->e, &g->labels, X86_A, slow.label);
 	x86_alu_imm(g->e, X86_AND, false, X86_AX, (int32_t)(g->target->ring_size - 1));
@@ -273,8 +302,12 @@ static void reserve_ring(struct probe_gen *g)
 
 static void publish_ring(struct probe_gen *g)
 {
+	const struct probe_region *region = probe_region(g);
+
+	if (g->target->overwrite)
+		x86_store_imm(g->e, x86_at(PROBE_RECORD, region->size), (int32_t)WIRE_TRAILER(region->size), 8);
 	x86_alu_store_imm(g->e, X86_ADD, true, x86_at(PROBE_BLOCK, offsetof(struct wire_ring, head)),
-			  probe_region(g)->size);
+			  ring_room(g, region));
 }
 
 static bool region_uses_pid(const struct probe_gen *g, size_t at)
