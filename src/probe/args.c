@@ -30,7 +30,6 @@ struct later {
 };
 
 static const struct later later_fetches[] = {
-	{ "$retval", "return values ($retval) are not supported yet; only a function's entry can be probed" },
 	{ "$comm", "$comm is not supported yet; every record shows its thread's name anyway" },
 	{ "$arg", "$argN is not supported yet; at a function's entry the arguments are %di, %si, %dx, %cx, %r8, %r9" },
 	{ "$params", "$params is not supported yet; it needs debug information" },
@@ -40,7 +39,6 @@ static const struct later later_fetches[] = {
 	{ "-", "reading memory (-OFFSET(FETCH)) is not supported yet; registers and $stackN are" },
 	{ "\\", "immediate values (\\VALUE) are not supported yet" },
 	{ "%sdt", "USDT markers (%sdt_..) are not supported yet" },
-	{ "%return", "return probes (%return) are not supported yet; probe the function's entry without it" },
 };
 static const struct later later_types[] = {
 	{ "string", "strings are not supported yet; record the pointer, as x64" },
@@ -117,6 +115,17 @@ static int parse_stack(struct probe_input *input, const char *at, const char *en
 	return 0;
 }
 
+static int parse_retval(struct probe_input *input, const char *at, struct probe_arg *arg)
+{
+	if (input->spec->kind != PROBE_RETURN)
+		return probe_input_fail(input, at,
+					"$retval is known only where a function returns; write r:EVENT FILE:SYMBOL or "
+					"FILE:SYMBOL%%return");
+	arg->source = PROBE_ARG_RETVAL;
+	arg->reg = ISA_AX;
+	return 0;
+}
+
 static int refuse_fetch(struct probe_input *input, const char *at, const char *end)
 {
 	const char *later = find_later(later_fetches, COUNT(later_fetches), at, (size_t)(end - at));
@@ -144,6 +153,8 @@ static int parse_fetch(struct probe_input *input, const char *at, const char *en
 	size_t length = (size_t)(end - at);
 
 	*width = 64;
+	if (length == strlen("$retval") && memcmp(at, "$retval", length) == 0)
+		return parse_retval(input, at, arg);
 	if (length > strlen("$stack") - 1 && memcmp(at, "$stack", strlen("$stack")) == 0)
 		return parse_stack(input, at, end, arg);
 	if (*at == '%' && length > 1 && !find_later(later_fetches, COUNT(later_fetches), at, length))

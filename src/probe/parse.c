@@ -201,10 +201,6 @@ static int refuse_later(struct probe_input *input, const struct piece *place)
 {
 	const char *at = memchr(place->at, '@', (size_t)(place->end - place->at));
 
-	if (ends_with(place->at, place->end, "%return"))
-		return probe_input_fail(input, place->end - strlen("%return"),
-					"return probes (%%return) are not supported yet; probe the function's entry "
-					"without it");
 	for (size_t i = 0; at && i < sizeof(source_endings) / sizeof(source_endings[0]); i++) {
 		if (ends_with(at, place->end, source_endings[i]))
 			return probe_input_fail(input, at,
@@ -214,6 +210,31 @@ static int refuse_later(struct probe_input *input, const struct piece *place)
 	at = memchr(place->at, ';', (size_t)(place->end - place->at));
 	if (at)
 		return probe_input_fail(input, at, "source patterns (;PATTERN) are not supported yet");
+	return 0;
+}
+
+/* "%return" and ":*" at the end of a place say what is probed of the function; both are cut off. */
+static int parse_suffix(struct probe_input *input, struct piece *place)
+{
+	static const char returns[] = "%return", each[] = ":*";
+	bool is_each = false;
+
+	for (;;) {
+		if (ends_with(place->at, place->end, returns)) {
+			place->end -= strlen(returns);
+			input->spec->kind = PROBE_RETURN;
+		} else if (ends_with(place->at, place->end, each)) {
+			place->end -= strlen(each);
+			is_each = true;
+		} else {
+			break;
+		}
+	}
+	if (!is_each)
+		return 0;
+	if (input->spec->kind == PROBE_RETURN)
+		return probe_input_fail(input, place->end, "a return probe is of a function, not of each instruction (:*)");
+	input->spec->kind = PROBE_EACH;
 	return 0;
 }
 
@@ -238,6 +259,8 @@ static int parse_file_offset(struct probe_input *input, const struct piece *plac
 	if (!spec->path[0])
 		return probe_input_fail(input, place->at, "a file offset needs its file: FILE:%.*s",
 					(int)(place->end - place->at), place->at);
+	if (spec->kind == PROBE_EACH)
+		return probe_input_fail(input, place->end, "each instruction (:*) is asked for of a function, by its name");
 	spec->by_offset = true;
 	return 0;
 }
@@ -245,12 +268,17 @@ static int parse_file_offset(struct probe_input *input, const struct piece *plac
 /* "+0x10" at @at, ends with the place. */
 static int parse_symbol_offset(struct probe_input *input, const char *at, const char *end)
 {
-	const char *stop = parse_number(at + 1, &input->spec->offset);
+	struct probe_spec *spec = input->spec;
+	const char *stop = parse_number(at + 1, &spec->offset);
 
-	if (stop && stop == end)
-		return 0;
-	return probe_input_fail(input, at + 1, "'%.*s' is not an offset; write +0x10 or +16", (int)(end - at - 1),
-				at + 1);
+	if (!stop || stop != end)
+		return probe_input_fail(input, at + 1, "'%.*s' is not an offset; write +0x10 or +16", (int)(end - at - 1),
+					at + 1);
+	if (spec->kind == PROBE_RETURN && spec->offset)
+		return probe_input_fail(input, at, "a return probe is of a whole function: it takes no offset");
+	if (spec->kind == PROBE_EACH)
+		return probe_input_fail(input, at, "each instruction (:*) is asked for of a function: it takes no offset");
+	return 0;
 }
 
 /* The '+' before an offset; that of a C++ operator is none. */
@@ -272,6 +300,8 @@ static int parse_bare_symbol(struct probe_input *input, struct piece *place, boo
 	int error = refuse_later(input, place);
 	const char *sign;
 
+	if (!error)
+		error = parse_suffix(input, place);
 	if (error)
 		return error;
 	if (place->at < place->end && probe_is_digit(*place->at))
@@ -297,12 +327,15 @@ static int parse_quoted_symbol(struct probe_input *input, const struct piece *sy
 	int error = refuse_later(input, &tail);
 
 	if (!error)
+		error = parse_suffix(input, &tail);
+	if (!error)
 		error = copy(input, symbol, "symbol", spec->symbol, sizeof(spec->symbol));
-	if (error || rest == end)
+	if (error || rest == tail.end)
 		return error;
 	if (*rest != '+')
-		return probe_input_fail(input, rest, "after a quoted symbol +OFFSET or a blank is expected");
-	return parse_symbol_offset(input, rest, end);
+		return probe_input_fail(input, rest,
+					"after a quoted symbol +OFFSET, %%return, :* or a blank is expected");
+	return parse_symbol_offset(input, rest, tail.end);
 }
 
 static int parse_symbol(struct probe_input *input, const char **at, bool kernel_form)
@@ -413,10 +446,9 @@ static bool place_follows(const char *at)
 	return *at && !probe_is_argument(at);
 }
 
-/* "p:..": the kernel's form when an event and a place follow, else the short form behind a "p:". */
-static int parse_p(struct probe_input *input, const char **at, bool *kernel_form)
+/* Behind "p:" or "r:": the kernel's form when an event and a place follow, else the short form. */
+static int parse_named(struct probe_input *input, char word, const char *event, const char **at, bool *kernel_form)
 {
-	const char *event = *at + 2;
 	const char *end = probe_word_end(event);
 
 	if (!looks_like_event(event, end)) {
@@ -425,7 +457,7 @@ static int parse_p(struct probe_input *input, const char **at, bool *kernel_form
 	}
 	if (!place_follows(end)) {
 		if (end == event || memchr(event, '/', (size_t)(end - event)))
-			return probe_input_fail(input, end, "the place is missing: p:%.*s FILE:SYMBOL",
+			return probe_input_fail(input, end, "the place is missing: %c:%.*s FILE:SYMBOL", word,
 						(int)(end - event), event);
 		*at = event;
 		return 0;
@@ -435,43 +467,46 @@ static int parse_p(struct probe_input *input, const char **at, bool *kernel_form
 	return parse_event(input, event, end);
 }
 
-/* Is "r", "r:" or "r10:" at @at the kernel's word for a return probe, not a symbol or a file of that name? */
-static bool is_return_probe(const char *at)
+/*
+ * The ':' or blank behind the kernel's "p" (at an instruction), "r" or "r8" (at returns; the kernel wants to know how many frames may be
+ * open, nobody here does). NULL: a symbol or a file of such a name.
+ */
+static const char *kernel_word_end(const char *at)
 {
 	const char *end = at + 1;
 
-	if (at[0] != 'r')
-		return false;
-	while (probe_is_digit(*end))
+	if (at[0] != 'p' && at[0] != 'r')
+		return NULL;
+	while (at[0] == 'r' && probe_is_digit(*end))
 		end++;
 	if (*end == ':' && end[1] != ':')
-		return end == at + 1 || place_follows(probe_word_end(end));
-	return end == at + 1 && probe_is_blank(*end) && place_follows(end);
+		return end == at + 1 || place_follows(probe_word_end(end)) ? end : NULL;
+	return end == at + 1 && probe_is_blank(*end) && place_follows(end) ? end : NULL;
 }
 
 static int parse_form(struct probe_input *input, const char **at, bool *kernel_form)
 {
 	const char *start = *at;
+	const char *end;
 
 	*kernel_form = false;
 	if (!*start)
 		return probe_input_fail(input, start,
 					"a probe is expected: [FILE:]SYMBOL[+OFFSET] [ARG...], as in 'malloc' "
 					"or 'libc:malloc size=%%di'");
-	if (is_return_probe(start))
-		return probe_input_fail(input, start,
-					"return probes (r:) are not supported yet; probe the function's entry "
-					"with p:");
 	if (start[0] == '-' && start[1] == ':')
 		return probe_input_fail(input, start,
 					"-: (removing an event) has no meaning here; probes go when their "
 					"session ends");
-	if (start[0] == 'p' && start[1] == ':' && start[2] != ':')
-		return parse_p(input, at, kernel_form);
-	if (start[0] == 'p' && probe_is_blank(start[1]) && place_follows(start + 1)) {
-		*kernel_form = true;
-		*at = probe_skip_blanks(start + 1);
-	}
+	end = kernel_word_end(start);
+	if (!end)
+		return 0;
+	if (start[0] == 'r')
+		input->spec->kind = PROBE_RETURN;
+	if (*end == ':')
+		return parse_named(input, start[0], end + 1, at, kernel_form);
+	*kernel_form = true;
+	*at = probe_skip_blanks(end);
 	return 0;
 }
 
@@ -479,13 +514,14 @@ static int check_stack_words(struct probe_input *input)
 {
 	uint32_t words[PROBE_ARGS];
 	size_t count = probe_stack_words(input->spec, words);
+	size_t most = PROBE_STACK_WORDS - (input->spec->kind == PROBE_RETURN); /* one is the return address */
 
-	if (count <= PROBE_STACK_WORDS)
+	if (count <= most)
 		return 0;
 	return probe_input_fail(input, input->text,
-				"%zu different words of the stack are asked for, and a probe can read %d; leave some "
+				"%zu different words of the stack are asked for, and a probe can read %zu; leave some "
 				"$stackN out",
-				count, PROBE_STACK_WORDS);
+				count, most);
 }
 
 int probe_parse(const char *text, struct probe_spec *ret, size_t *column, struct utap_error *err)

@@ -7,6 +7,9 @@
  * each load stands right before its store, the pair that the code generator makes one move of.
  *
  *   r6 record   r7 context   r8, r9 and the stack: words of the target's stack   r1 scratch
+ *
+ * A function's return slot is where rsp points at its entry and at each exit. After the return, which is what a return probe shows, rsp
+ * is one word higher.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -30,6 +33,7 @@ enum {
 	OP_STORE_IMM_32 = 0x62,
 	OP_MOVE = 0xbf,
 	OP_MOVE_IMM = 0xb7,
+	OP_ADD_IMM = 0x07,
 	OP_SHIFT_LEFT_IMM = 0x67,
 	OP_SHIFT_RIGHT_IMM = 0x77,
 	OP_SHIFT_ARITHMETIC_IMM = 0xc7,
@@ -39,9 +43,9 @@ enum {
 };
 
 #define MAP_PSEUDO 1   /* source register of a LOAD_IMM64 that names a map */
-#define FIXED_INSNS 32 /* instructions that do not depend on the arguments */
+#define FIXED_INSNS 64 /* instructions that do not depend on the arguments, of two records */
 #define INSNS_A_WORD 3
-#define INSNS_AN_ARG 4
+#define INSNS_AN_ARG 5
 
 /* A program being written; insns has room for all of it. */
 struct writer {
@@ -101,10 +105,20 @@ static uint8_t load_opcode(const struct probe_arg *arg)
 	return OP_LOAD_64;
 }
 
+/* r1 cut and extended */
+static void put_cut(struct writer *w, const struct probe_arg *arg)
+{
+	bool is_signed = arg->format == PROBE_FORMAT_SIGNED;
+
+	if (arg->bits == 64)
+		return;
+	put(w, OP_SHIFT_LEFT_IMM, 1, 0, 0, 64 - arg->bits);
+	put(w, is_signed ? OP_SHIFT_ARITHMETIC_IMM : OP_SHIFT_RIGHT_IMM, 1, 0, 0, 64 - arg->bits);
+}
+
 /* r1 = the word, cut and extended */
 static void put_load_word(struct writer *w, const struct probe_arg *arg, size_t k)
 {
-	bool is_signed = arg->format == PROBE_FORMAT_SIGNED;
 	uint8_t reg;
 
 	if (!word_in_register(k, &reg)) {
@@ -112,23 +126,86 @@ static void put_load_word(struct writer *w, const struct probe_arg *arg, size_t 
 		return;
 	}
 	put(w, OP_MOVE, 1, reg, 0, 0);
-	if (arg->bits == 64)
-		return;
-	put(w, OP_SHIFT_LEFT_IMM, 1, 0, 0, 64 - arg->bits);
-	put(w, is_signed ? OP_SHIFT_ARITHMETIC_IMM : OP_SHIFT_RIGHT_IMM, 1, 0, 0, 64 - arg->bits);
+	put_cut(w, arg);
 }
 
-static void put_args(struct writer *w, const struct probe_spec *spec, const uint32_t *words)
+/* One record as it will lie in memory. */
+struct shape {
+	enum probe_part part; /* not one of those that are two */
+	size_t nargs;
+	bool frame, caller;
+	uint32_t id_add;      /* of the second of two */
+};
+
+static bool is_return(enum probe_part part)
 {
-	for (size_t i = 0; i < spec->nargs; i++) {
+	return part == PROBE_PART_RETURN || part == PROBE_PART_TAIL;
+}
+
+static struct shape shape_of(const struct probe_spec *spec, enum probe_part part)
+{
+	bool at_return = spec->kind == PROBE_RETURN;
+
+	return (struct shape) { .part = part,
+				.nargs = at_return == is_return(part) ? spec->nargs : 0,
+				.frame = part != PROBE_PART_PLACE,
+				.caller = is_return(part) };
+}
+
+static int16_t args_at(const struct shape *shape)
+{
+	return (int16_t)(sizeof(struct wire_record) + (shape->frame ? 8 : 0) + (shape->caller ? 8 : 0));
+}
+
+static uint32_t shape_size(const struct shape *shape)
+{
+	return (uint32_t)args_at(shape) + 8 * (uint32_t)shape->nargs;
+}
+
+static uint32_t shape_flags(const struct shape *shape)
+{
+	switch (shape->part) {
+	case PROBE_PART_ENTRY:
+		return WIRE_RECORD_ENTRY;
+	case PROBE_PART_RETURN:
+		return WIRE_RECORD_RETURN;
+	case PROBE_PART_TAIL:
+		return WIRE_RECORD_RETURN | WIRE_RECORD_TAIL;
+	case PROBE_PART_PLACE:
+	case PROBE_PART_ENTRY_RETURN:
+	case PROBE_PART_ENTRY_TAIL:
+		break;
+	}
+	return 0;
+}
+
+/* r1 = a register as the probed place, or as the caller after a return, sees it */
+static void put_load_register(struct writer *w, const struct shape *shape, const struct probe_arg *arg)
+{
+	if (arg->source == PROBE_ARG_RETVAL && shape->part == PROBE_PART_TAIL) {
+		put(w, OP_MOVE_IMM, 1, 0, 0, 0);
+		return;
+	}
+	if (!is_return(shape->part) || arg->reg != ISA_SP) {
+		put(w, load_opcode(arg), 1, 7, (int16_t)(8 * (int)arg->reg), 0);
+		return;
+	}
+	put(w, OP_LOAD_64, 1, 7, 8 * ISA_SP, 0);
+	put(w, OP_ADD_IMM, 1, 0, 0, 8);
+	put_cut(w, arg);
+}
+
+static void put_args(struct writer *w, const struct probe_spec *spec, const struct shape *shape, const uint32_t *words)
+{
+	for (size_t i = 0; i < shape->nargs; i++) {
 		const struct probe_arg *arg = &spec->args[i];
-		int16_t at = (int16_t)(sizeof(struct wire_record) + 8 * i);
+		int16_t at = (int16_t)(args_at(shape) + 8 * (int)i);
 		size_t k = 0;
 
-		if (arg->source == PROBE_ARG_REGISTER) {
-			put(w, load_opcode(arg), 1, 7, (int16_t)(8 * (int)arg->reg), 0);
+		if (arg->source != PROBE_ARG_STACK) {
+			put_load_register(w, shape, arg);
 		} else {
-			while (words[k] != arg->word)
+			while (words[k] != arg->word + (shape->caller ? 1 : 0))
 				k++;
 			put_load_word(w, arg, k);
 		}
@@ -136,51 +213,112 @@ static void put_args(struct writer *w, const struct probe_spec *spec, const uint
 	}
 }
 
-static void put_header(struct writer *w, uint32_t size)
+/* The stack's words of a record, by their distance from rsp at the place: the return address, then those of the arguments. */
+static size_t shape_words(const struct probe_spec *spec, const struct shape *shape, uint32_t *words)
 {
+	size_t count = 0;
+
+	if (!shape->caller)
+		return shape->nargs ? probe_stack_words(spec, words) : 0;
+	words[0] = 0;
+	if (shape->nargs)
+		count = probe_stack_words(spec, words + 1);
+	for (size_t i = 1; i <= count; i++)
+		words[i]++;
+	return count + 1;
+}
+
+static void put_header(struct writer *w, const struct shape *shape)
+{
+	uint32_t size_and_flags = shape_size(shape) | shape_flags(shape) << 16;
+
 	put(w, OP_MOVE, 1, 7, 0, 0);
 	put_call(w, BPF_HELPER_COOKIE);
+	if (shape->id_add)
+		put(w, OP_ADD_IMM, 0, 0, 0, (int32_t)shape->id_add);
 	put(w, OP_STORE_32, 6, 0, offsetof(struct wire_record, id), 0);
-	put(w, OP_STORE_IMM_32, 6, 0, offsetof(struct wire_record, size), (int32_t)size); /* flags 0 above it */
+	put(w, OP_STORE_IMM_32, 6, 0, offsetof(struct wire_record, size), (int32_t)size_and_flags);
 	put_call(w, BPF_HELPER_TIME);
 	put(w, OP_STORE_64, 6, 0, offsetof(struct wire_record, time), 0);
 	put_call(w, BPF_HELPER_PID_TGID);
 	put(w, OP_STORE_64, 6, 0, offsetof(struct wire_record, tid), 0); /* tid low, pid high, as the struct has them */
 }
 
-static void put_record(struct writer *w, const struct probe_spec *spec, const uint32_t *words, size_t nwords)
+static void put_frame(struct writer *w, const struct shape *shape)
 {
-	uint32_t size = probe_record_size(spec);
+	uint8_t reg;
+
+	if (shape->frame) {
+		put(w, OP_LOAD_64, 1, 7, 8 * ISA_SP, 0);
+		put(w, OP_STORE_64, 6, 1, sizeof(struct wire_record), 0);
+	}
+	if (shape->caller && word_in_register(0, &reg))
+		put(w, OP_STORE_64, 6, reg, sizeof(struct wire_record) + 8, 0);
+}
+
+static void put_record(struct writer *w, const struct probe_spec *spec, const struct shape *shape)
+{
+	uint32_t words[PROBE_ARGS + 1];
+	size_t nwords = shape_words(spec, shape, words);
 	size_t jump;
 
-	put(w, OP_MOVE, 7, 1, 0, 0);
 	put_words(w, words, nwords);
 	put(w, OP_LOAD_IMM64, 1, MAP_PSEUDO, 0, BPF_MAP_RING);
 	put(w, 0, 0, 0, 0, 0);
-	put(w, OP_MOVE_IMM, 2, 0, 0, (int32_t)size);
+	put(w, OP_MOVE_IMM, 2, 0, 0, (int32_t)shape_size(shape));
 	put(w, OP_MOVE_IMM, 3, 0, 0, 0);
 	put_call(w, BPF_HELPER_RING_RESERVE);
 	put(w, OP_MOVE, 6, 0, 0, 0);
 	jump = w->count;
 	put(w, OP_JUMP_EQUAL_IMM, 6, 0, 0, 0);
-	put_header(w, size);
-	put_args(w, spec, words);
+	put_header(w, shape);
+	put_frame(w, shape);
+	put_args(w, spec, shape, words);
 	put(w, OP_MOVE, 1, 6, 0, 0);
 	put(w, OP_MOVE_IMM, 2, 0, 0, 0);
 	put_call(w, BPF_HELPER_RING_SUBMIT);
 	w->insns[jump].offset = (int16_t)(w->count - jump - 1);
 }
 
-uint32_t probe_record_size(const struct probe_spec *spec)
+/* The records that a program writes, one or two. */
+static size_t shapes_of(const struct probe_spec *spec, enum probe_part part, struct shape shapes[static 2])
 {
-	return (uint32_t)(sizeof(struct wire_record) + 8 * spec->nargs);
+	bool returns = part == PROBE_PART_ENTRY_RETURN;
+
+	if (!returns && part != PROBE_PART_ENTRY_TAIL) {
+		shapes[0] = shape_of(spec, part);
+		return 1;
+	}
+	shapes[0] = shape_of(spec, PROBE_PART_ENTRY);
+	shapes[1] = shape_of(spec, returns ? PROBE_PART_RETURN : PROBE_PART_TAIL);
+	shapes[1].id_add = 1;
+	return 2;
 }
 
-int probe_program(const struct probe_spec *spec, enum probe_action action, struct bpf_insn **ret, size_t *count)
+size_t probe_part_args(const struct probe_spec *spec, enum probe_part part)
 {
-	uint32_t words[PROBE_ARGS];
-	size_t nwords = probe_stack_words(spec, words);
-	size_t most = FIXED_INSNS + INSNS_A_WORD * nwords + INSNS_AN_ARG * spec->nargs;
+	struct shape shapes[2];
+	size_t count = shapes_of(spec, part, shapes);
+
+	return shapes[0].nargs > shapes[count - 1].nargs ? shapes[0].nargs : shapes[count - 1].nargs;
+}
+
+uint32_t probe_record_size(const struct probe_spec *spec, enum probe_part part)
+{
+	struct shape shapes[2];
+	size_t count = shapes_of(spec, part, shapes);
+	uint32_t first = shape_size(&shapes[0]);
+	uint32_t last = shape_size(&shapes[count - 1]);
+
+	return first > last ? first : last;
+}
+
+int probe_program(const struct probe_spec *spec, enum probe_action action, enum probe_part part, struct bpf_insn **ret,
+		  size_t *count)
+{
+	struct shape shapes[2];
+	size_t nshapes = shapes_of(spec, part, shapes);
+	size_t most = FIXED_INSNS + (INSNS_A_WORD + INSNS_AN_ARG) * (spec->nargs + 1);
 	struct writer w = { .insns = calloc(most, sizeof(*w.insns)) };
 
 	if (!w.insns)
@@ -190,7 +328,9 @@ int probe_program(const struct probe_spec *spec, enum probe_action action, struc
 		put_call(&w, BPF_HELPER_COUNT);
 		break;
 	case PROBE_RECORD:
-		put_record(&w, spec, words, nwords);
+		put(&w, OP_MOVE, 7, 1, 0, 0);
+		for (size_t i = 0; i < nshapes; i++)
+			put_record(&w, spec, &shapes[i]);
 		break;
 	}
 	put(&w, OP_MOVE_IMM, 0, 0, 0, 0);

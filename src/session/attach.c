@@ -1,27 +1,39 @@
 /* SPDX-License-Identifier: MIT */
 /* Bringing the session's probes into a process. */
+#include <elf.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/engine.h"
 #include "session/inside.h"
+
+#define ATTACH_TRIES 5 /* when others map memory where we are just about to */
 
 static int keep_sites(struct session_attaching *a)
 {
 	struct session *session = a->session;
+	struct session_process *process = a->process;
 	int error = base_grow(&session->sites, &session->sites_cap, session->nsites + a->nsites, sizeof(*session->sites));
 
-	for (size_t i = 0; !error && i < a->nsites; i++) {
+	if (!error)
+		error = base_grow(&process->sites, &process->sites_cap, process->nsites + a->nsites, sizeof(*process->sites));
+	if (error)
+		return error;
+	memcpy(process->sites + process->nsites, a->sites, a->nsites * sizeof(*a->sites));
+	process->nsites += a->nsites;
+
+	for (size_t i = 0; i < a->nsites; i++) {
 		const struct patch_site *site = &a->sites[i];
 
-		if (site->layer == PATCH_REFUSED)
+		if (site->layer == PATCH_REFUSED || session_is_pause(session, site))
 			continue;
 		session->sites[session->nsites++] = (struct session_site){
 			.pid = a->process->pid, .id = site->id, .addr = site->addr, .layer = site->layer, .stub = site->stub,
 			.stub_size = site->stub_size,
 		};
 	}
-	return error;
+	return 0;
 }
 
 /* Sites that fell out after the plan. */
@@ -32,7 +44,9 @@ static size_t count_applied(struct session_attaching *a)
 	for (size_t i = 0; i < a->nsites; i++) {
 		const struct trace_probe *probe = &a->session->probes[a->sites[i].id];
 
-		if (a->sites[i].layer == PATCH_REFUSED)
+		if (session_is_pause(a->session, &a->sites[i])) /* without it, files are looked for now and then */
+			a->process->polls = a->sites[i].layer == PATCH_REFUSED;
+		else if (a->sites[i].layer == PATCH_REFUSED)
 			session_refuse(a->session, *probe->symbol ? probe->symbol : probe->path, a->sites[i].why);
 		else
 			n++;
@@ -71,37 +85,56 @@ static int nothing_probed(const struct session *session, struct utap_error *err)
 	return base_error(err, -ENOTSUP, UTAP_ERROR_REFUSED, "none of %u places could be probed", session->refused);
 }
 
-static long attach_target(struct session_attaching *a, struct utap_error *err)
+long session_attach_sites(struct session_attaching *a, struct utap_error *err)
 {
-	struct patch_options options;
-	size_t applied;
-	int error = session_resolve_all(a, err);
+	struct patch_options options = session_geometry(a->session);
+	int error;
 
+	session_progress(a->session, "patching", 0, a->nsites);
+	options.more = a->process->waits;
+	error = patch_target_setup(a->target, &options, a->sites, a->nsites, err);
+	if (!error) {
+		session_settle_functions(a);
+		error = a->process->has_memory ? 0 : map_memory(a, err);
+	}
 	if (!error)
-		error = session_plan_all(a, err);
-	trace_reader_probes(a->session->reader, a->session->probes, a->session->nprobes); /* the table may have moved */
+		error = patch_target_apply(a->target, a->sites, a->nsites, session_programs(a->session), session_emit_body, a, err);
 	if (error)
 		return error;
+	if (keep_sites(a))
+		return base_error_system(err, -ENOMEM, "cannot keep the list of places");
+	return (long)count_applied(a);
+}
+
+static long attach_target(struct session_attaching *a, struct utap_error *err)
+{
+	long result = session_resolve_all(a, err);
+
+	if (!result)
+		result = session_plan_all(a, err);
+	if (!result && session_plan_pause(a))
+		result = base_error_system(err, -ENOMEM, "cannot plan where process %d waits", a->process->pid);
+	trace_reader_probes(a->session->reader, a->session->probes, a->session->nprobes); /* the table may have moved */
+	if (result)
+		return result;
+	if (!a->nsites && a->process->followed)
+		return 0;
+	if (!a->nsites && a->process->polls)
+		return base_error(err, -ENOTSUP, UTAP_ERROR_REFUSED,
+				  "process %d does not map what is to be probed, and cannot be made to wait where it loads libraries",
+				  a->process->pid);
 	if (!a->nsites)
 		return nothing_probed(a->session, err);
-	session_progress(a->session, "patching", 0, a->nsites);
-	options = session_geometry(a->session);
-	error = patch_target_setup(a->target, &options, a->sites, a->nsites, err);
-	if (!error)
-		error = map_memory(a, err);
-	if (!error)
-		error = patch_target_apply(a->target, a->sites, a->nsites, 2 * (uint32_t)a->session->nspecs, session_emit_body, a, err);
-	applied = error ? 0 : count_applied(a);
-	if (!error && !applied)
-		error = nothing_probed(a->session, err);
-	if (!error && keep_sites(a))
-		error = base_error_system(err, -ENOMEM, "cannot keep the list of places");
-	if (error) {
+	result = session_attach_sites(a, err);
+	if (!result && !a->process->waits && !a->process->followed)
+		result = nothing_probed(a->session, err);
+	if (result >= 0 && session_note_copies(a->process))
+		result = base_error_system(err, -ENOMEM, "cannot keep the list of files");
+	if (result < 0)
 		back_out(a);
-		return error;
-	}
-	session_flush_refusal(a->session);
-	return (long)applied;
+	else
+		session_flush_refusal(a->session);
+	return result;
 }
 
 static pid_t inner_pid(pid_t pid)
@@ -111,7 +144,7 @@ static pid_t inner_pid(pid_t pid)
 	return process_status_read(pid, &status) || !status.inner_pid ? pid : status.inner_pid;
 }
 
-static int new_process(struct session *session, pid_t pid, struct session_process **ret)
+int session_process_new(struct session *session, pid_t pid, struct session_process **ret)
 {
 	size_t n = session->nprocesses;
 	struct session_process *process;
@@ -123,6 +156,12 @@ static int new_process(struct session *session, pid_t pid, struct session_proces
 	if (!process)
 		return -ENOMEM;
 	*process = (struct session_process){ .pid = pid, .inner_pid = inner_pid(pid), .source = (uint32_t)n };
+	process->found = calloc(session->nspecs + 1, sizeof(*process->found));
+	if (!process->found) {
+		free(process);
+		return -ENOMEM;
+	}
+	session->current = process;
 	session->processes[n] = process;
 	session->targets[n] = (struct session_target){ .pid = pid, .state = SESSION_RUNNING };
 	session->nprocesses++;
@@ -130,17 +169,36 @@ static int new_process(struct session *session, pid_t pid, struct session_proces
 	return 0;
 }
 
-static void drop_process(struct session *session)
+void session_process_free(struct session_process *process)
 {
-	struct session_process *process = session->processes[--session->nprocesses];
+	if (process->has_memory)
+		trace_memory_unmap(&process->memory);
+	patch_target_close(process->target);
+	free(process->sites);
+	free(process->copies);
+	free(process->found);
+	free(process);
+}
 
+void session_process_strip(struct session *session, struct session_process *process)
+{
 	if (process->has_memory) {
 		trace_reader_remove(session->reader, process->source);
 		trace_memory_unmap(&process->memory);
 	}
+	process->has_memory = process->waits = process->polls = false;
 	patch_target_close(process->target);
-	free(process->sites);
-	free(process);
+	process->target = NULL;
+}
+
+static void drop_process(struct session *session)
+{
+	struct session_process *process = session->processes[--session->nprocesses];
+
+	if (process->has_memory)
+		trace_reader_remove(session->reader, process->source);
+	session->current = NULL;
+	session_process_free(process);
 }
 
 static void note_cost(struct session *session, struct session_process *process, uint64_t started)
@@ -151,11 +209,18 @@ static void note_cost(struct session *session, struct session_process *process, 
 	target->attach_ns = base_now_ns() - started;
 }
 
-long session_attach(struct session *session, pid_t pid, struct utap_error *err)
+static void free_attaching(struct session_attaching *a)
+{
+	free(a->matches);
+	free(a->sites);
+	free(a->groups);
+}
+
+static long attach(struct session *session, pid_t pid, struct utap_error *err)
 {
 	struct session_attaching a = { .session = session };
 	uint64_t started = base_now_ns();
-	long result = new_process(session, pid, &a.process);
+	long result = session_process_new(session, pid, &a.process);
 
 	if (result)
 		return base_error_system(err, (int)result, "cannot attach to process %d", pid);
@@ -166,11 +231,63 @@ long session_attach(struct session *session, pid_t pid, struct utap_error *err)
 		if (result < 0 && process_has_ended(pid)) /* whatever was said: that is the reason */
 			result = base_error(err, -ECHILD, UTAP_ERROR_GONE, "process %d exited during the attach", pid);
 	}
-	free(a.matches);
-	a.process->sites = a.sites;
-	a.process->nsites = a.nsites;
+	free_attaching(&a);
 	if (result < 0)
 		drop_process(session);
+	else
+		note_cost(session, a.process, started);
+	return result;
+}
+
+long session_attach(struct session *session, pid_t pid, struct utap_error *err)
+{
+	int error = session->options.follow ? session_follow_begin(session, pid, err) : 0;
+	uint32_t refused = session->refused;
+	long result = error ? error : attach(session, pid, err);
+
+	/* It, or another utap, mapped something just where we wanted to. Look again: another utap is seen now, and named. */
+	for (int i = 0; i < ATTACH_TRIES && result == -EEXIST; i++) {
+		session->refused = refused;
+		result = attach(session, pid, err);
+	}
+	if (result < 0 && !error && session->options.follow)
+		engine_follow_drop(session->follow, pid);
+	return result;
+}
+
+/* Only the place where it will wait for us; a static program has none, and is probed at once. */
+static long attach_start(struct session_attaching *a, struct utap_error *err)
+{
+	uint64_t base = 0;
+	int error;
+
+	a->process->followed = true;
+	if (process_auxv(a->process->pid, AT_BASE, &base) || !base)
+		return attach_target(a, err);
+	a->process->waits = a->process->starting = true;
+	error = session_plan_pause(a);
+	if (error)
+		return base_error_system(err, error, "cannot plan where process %d waits", a->process->pid);
+	return a->nsites ? session_attach_sites(a, err) : 0;
+}
+
+long session_attach_executed(struct session *session, pid_t pid, struct utap_error *err)
+{
+	struct session_attaching a = { .session = session };
+	uint64_t started = base_now_ns();
+	long result = session_process_new(session, pid, &a.process);
+
+	if (result)
+		return base_error_system(err, (int)result, "cannot attach to process %d", pid);
+	result = patch_target_open(pid, &a.process->target, err);
+	a.target = a.process->target;
+	if (!result)
+		result = attach_start(&a, err);
+	if (result < 0 && a.target)
+		back_out(&a);
+	free_attaching(&a);
+	if (result < 0) /* it goes on without probes, but is followed */
+		session_process_strip(session, a.process);
 	else
 		note_cost(session, a.process, started);
 	return result;

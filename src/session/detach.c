@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/engine.h"
 #include "session/inside.h"
 
 #define POLL_NS 100000000ULL /* states are looked at so often at most */
@@ -17,6 +18,10 @@ static enum session_target_state state_of(const struct session_process *process)
 
 	if (process_status_read(process->pid, &status) || process_has_ended(process->pid))
 		return SESSION_EXITED;
+	if (process->owner)
+		return patch_target_is_present_in(process->owner->target, process->pid) ? SESSION_RUNNING : SESSION_EXECED;
+	if (!process->has_memory) /* followed, and nothing of it is probed */
+		return SESSION_RUNNING;
 	if (process_is_confined(process->pid)) /* confined since we attached: the runtime must not make system calls any more */
 		patch_target_quiet(process->target);
 	if (patch_target_is_present(process->target))
@@ -33,6 +38,11 @@ size_t session_poll(struct session *session)
 	uint64_t now = base_now_ns();
 	size_t running = 0;
 
+	if (session->follow && now - session->polled_ns >= POLL_NS)
+		engine_follow_check(session->follow);
+	session_follow_events(session);
+	session_look(session, now - session->polled_ns >= POLL_NS);
+
 	for (size_t i = 0; i < session->nprocesses; i++) {
 		struct session_target *target = &session->targets[i];
 
@@ -40,6 +50,8 @@ size_t session_poll(struct session *session)
 			target->state = state_of(session->processes[i]);
 		running += target->state == SESSION_RUNNING;
 	}
+	if (now - session->polled_ns >= POLL_NS)
+		session_follow_retire(session);
 	if (now - session->polled_ns >= POLL_NS)
 		session->polled_ns = now;
 	return running;
@@ -106,8 +118,10 @@ static int detach_one(struct session *session, size_t i, struct session_report *
 {
 	struct session_process *process = session->processes[i];
 	struct patch_report part = { 0 };
-	int error = patch_target_undo(process->target, &part, err);
+	int error;
 
+	session_resume(process);
+	error = patch_target_undo(process->target, &part, err);
 	if (!error) {
 		struct utap_error reason = { 0 };
 		int children = clean_children(process->target, report, &reason);
@@ -133,6 +147,8 @@ int session_detach(struct session *session, struct session_report *report, struc
 		struct utap_error reason = { 0 };
 		int error = 0;
 
+		if (!session->processes[i]->has_memory)
+			continue;
 		/* One that is gone may have left children behind. */
 		if (session->targets[i].state == SESSION_RUNNING)
 			error = detach_one(session, i, &sum, &reason);
@@ -146,6 +162,7 @@ int session_detach(struct session *session, struct session_report *report, struc
 		if (session->targets[i].state == SESSION_RUNNING)
 			session->targets[i].state = error ? state_of(session->processes[i]) : SESSION_DETACHED;
 	}
+	session_follow_end(session);
 	sum.detach_ns = base_now_ns() - started;
 	*report = sum;
 	return result;

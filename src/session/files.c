@@ -7,7 +7,7 @@
 
 static pid_t any_pid(const struct session *session)
 {
-	return session->nprocesses ? session->processes[session->nprocesses - 1]->pid : 0;
+	return session->current ? session->current->pid : 0;
 }
 
 int session_file_of(struct session *session, const struct process_map *map, struct session_file **ret,

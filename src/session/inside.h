@@ -20,11 +20,12 @@ struct session_file {
 struct session_place_key {
 	const struct session_file *file;
 	uint64_t vaddr;
+	uint64_t what; /* enum session_what */
 };
 
 struct session_place {
 	struct session_place_key key;
-	uint32_t id;
+	uint32_t id; /* of a pair that of the entry; the returns have the next one */
 	uint32_t spec;
 	UT_hash_handle hh;
 };
@@ -35,11 +36,18 @@ struct session_name {
 	UT_hash_handle hh;
 };
 
-struct session_program {
+/** A program that some spec has; one body in a target serves all specs whose programs are the same. */
+struct session_body {
 	struct bpf_insn *insns;
 	size_t count;
-	uint32_t same;          /* number of the first spec with the very same program: one body serves all */
+};
+
+#define SESSION_NO_BODY UINT32_MAX
+
+struct session_program {
+	uint32_t body[PROBE_PARTS]; /* indices of bodies; SESSION_NO_BODY: the spec has no such part */
 	struct trace_arg *args; /* of the spec */
+	bool triggers;          /* its hits are counted, too */
 	uint64_t *offsets;      /* of session_add_places(), instead of the spec's own */
 	size_t noffsets;
 };
@@ -51,8 +59,27 @@ struct session_process {
 	struct patch_target *target;
 	struct trace_memory memory;
 	bool has_memory;
-	struct patch_site *sites;
-	size_t nsites;
+	struct patch_site *sites; /* of all attaches to it */
+	size_t nsites, sites_cap;
+	struct session_copy *copies; /* files that were looked at */
+	size_t ncopies, copies_cap;
+	bool *found;             /* by spec: it matched something */
+	bool later;              /* probed already: only what it loaded since is looked at */
+	bool waits;              /* for files that it may load */
+	bool followed;           /* it executed its program while it was followed: what it does not map does not matter */
+	bool starting;           /* its libraries are not in place yet */
+	utap_addr link_state;    /* r_debug.r_state; 0: not known */
+	bool polls;              /* they are looked for now and then: it cannot be made to wait for us where it loads them */
+	uint64_t gone_drains;    /* drains when it was found gone; 0: it was not */
+	uint32_t resumed;        /* as in struct wire_control */
+	const struct session_process *owner; /* whose memory it shares, as a child forked from it; NULL: it has its own */
+};
+
+/** A copy of a file in a process: dlmopen makes several. */
+struct session_copy {
+	uint64_t inode;
+	uint32_t major, minor;
+	uint64_t base; /* where offset 0 of the file would be */
 };
 
 struct session {
@@ -60,6 +87,8 @@ struct session {
 	struct probe_spec *specs;
 	struct session_program *programs; /* one a spec */
 	size_t nspecs, specs_cap, programs_cap;
+	struct session_body *bodies;
+	size_t nbodies, bodies_cap;
 	struct session_file **files;
 	size_t nfiles, files_cap;
 	struct session_place *places;     /* hash */
@@ -67,9 +96,18 @@ struct session {
 	struct trace_probe *probes;       /* by id */
 	uint32_t nprobes;
 	size_t probes_cap;
+	bool adding_trigger;              /* session_add() is for session_add_trigger() */
+	uint32_t *triggers;               /* ids of probes whose hits are counted besides */
+	size_t ntriggers, triggers_cap;
+	uint32_t triggers_known;          /* ids below were looked at */
 	uint64_t *delivered;              /* records by id */
 	size_t delivered_cap;
+	struct session_counts *past;      /* by id: of processes that are gone and whose memory was let go */
+	size_t npast, past_cap;
+	uint64_t drains;                  /* of all that was there */
 	struct session_process **processes;
+	struct session_process *current;  /* being attached */
+	struct engine_follow *follow;     /* NULL: nobody is followed */
 	struct session_target *targets;   /* same index */
 	size_t nprocesses, processes_cap, targets_cap;
 	struct session_site *sites;
@@ -77,6 +115,7 @@ struct session {
 	struct trace_reader *reader;
 	uint64_t polled_ns;
 	uint32_t refused;                 /* places, in all attaches */
+	struct session_wheres *wheres;    /* addresses that were looked up (where.c) */
 	char first_place[1400];
 	char first_refusal[400];
 	bool first_waits;                 /* not reported yet */
@@ -104,9 +143,30 @@ struct session_match {
 int session_resolve(struct session *session, struct patch_target *target, uint32_t spec, struct session_match **matches,
 		    size_t *count, size_t *cap, struct utap_error *err) BASE_MUST_CHECK;
 
+/* Copies of files (later.c). */
+/** session_is_candidate() - is it a file's code that probes may name? */
+bool session_is_candidate(const struct process_map *map);
+bool session_is_same_copy(const struct process_map *a, const struct process_map *b);
+/** session_is_seen() - was @map's file looked at in the process? */
+bool session_is_seen(const struct session_process *process, const struct process_map *map);
+/** session_is_found() - is nothing more wanted for spec @number? */
+bool session_is_found(const struct session_process *process, const struct probe_spec *spec, uint32_t number);
+/** session_waits_for() - @spec names a file that the process does not map: may it come? Then the process waits for it */
+bool session_waits_for(const struct session *session, struct session_process *process, const struct probe_spec *spec);
+/** session_map_bias() - where vaddr 0 of a mapped file is; 0 or -ENOENT */
+int session_map_bias(const struct process_map *map, const struct object *object, uint64_t *bias) BASE_MUST_CHECK;
+
 /** session_resolve_ifunc() - the vaddr of the implementation that @target uses; 0, -ENOENT not bound anywhere yet */
 int session_resolve_ifunc(struct session *session, struct patch_target *target, struct session_file *file,
 			  const struct process_map *map, const struct object_symbol *symbol, uint64_t *ret) BASE_MUST_CHECK;
+
+/** What is probed of a match. */
+enum session_what {
+	SESSION_PLACE,   /* its instruction */
+	SESSION_RETURNS, /* the ways out of the function that starts there */
+	SESSION_PAIR,    /* its entry and the ways out */
+};
+enum session_what session_what_of(const struct session *session, const struct session_match *match);
 
 /** session_id_of() - the id of a place, a new one when it has none; -EEXIST when an earlier spec probes it already */
 int session_id_of(struct session *session, const struct session_match *match, utap_addr addr, uint32_t *ret) BASE_MUST_CHECK;
@@ -119,12 +179,71 @@ struct session_attaching {
 	struct session_match *matches;
 	size_t nmatches, matches_cap;
 	struct patch_site *sites;
-	size_t nsites;
+	uint32_t *groups; /* of each site: 0, or the number of the function whose sites are patched all or none */
+	size_t nsites, sites_cap, groups_cap;
+	uint32_t ngroups;
+	struct session_function *functions; /* whose exits are still to be planned (functions.c) */
+	size_t nfunctions, functions_cap;
 };
 
 /** session_resolve_all(), session_plan_all() - what all probes name in the target; and how each place would be patched (plan.c) */
 int session_resolve_all(struct session_attaching *a, struct utap_error *err) BASE_MUST_CHECK;
 int session_plan_all(struct session_attaching *a, struct utap_error *err) BASE_MUST_CHECK;
+
+/** session_plan_site() - plan one place for @match; its id, part and group are given. The site is appended also when it is refused */
+int session_plan_site(struct session_attaching *a, const struct session_match *match, const struct patch_site *asked,
+		      enum probe_part part, uint32_t group) BASE_MUST_CHECK;
+/**
+ * session_plan_function() - of SESSION_RETURNS and SESSION_PAIR: find the exits, plan the entry; why[] says why it cannot be (functions.c)
+ * session_plan_exits() - for all of these: the exits; where one cannot be had, none of the function's sites stays
+ */
+int session_plan_function(struct session_attaching *a, const struct session_match *match, struct patch_module *module,
+			  uint32_t id, char why[static 400]) BASE_MUST_CHECK;
+int session_plan_exits(struct session_attaching *a) BASE_MUST_CHECK;
+/** session_refuse_match() - say why a match is not probed, and for one asked for by name where else it could be; @module may be NULL */
+void session_refuse_match(struct session_attaching *a, const struct session_match *match, struct patch_module *module,
+			  const char *why);
+/** session_is_pause() - is it the place where the process waits for us, not a probe's? (later.c) */
+bool session_is_pause(const struct session *session, const struct patch_site *site);
+bool session_wants_more(const struct session_attaching *a);
+/** session_plan_pause() - such a place, where one is wanted; when it cannot be had, files are looked for now and then */
+int session_plan_pause(struct session_attaching *a) BASE_MUST_CHECK;
+int session_emit_pause(const struct session_attaching *a, const struct patch_tail *tail, struct isa_emitter *e) BASE_MUST_CHECK;
+int session_process_new(struct session *session, pid_t pid, struct session_process **ret) BASE_MUST_CHECK;
+void session_process_free(struct session_process *process);
+/** session_process_strip() - it has nothing of ours any more; the entry stays */
+void session_process_strip(struct session *session, struct session_process *process);
+/** session_attach_executed() - probe the program that a followed process just executed; 0 when that is done where it waits for us */
+long session_attach_executed(struct session *session, pid_t pid, struct utap_error *err) BASE_MUST_CHECK;
+
+/* Following (follow.c). */
+int session_follow_begin(struct session *session, pid_t pid, struct utap_error *err) BASE_MUST_CHECK;
+int session_follow_spawned(struct session *session, pid_t pid, struct utap_error *err) BASE_MUST_CHECK;
+/** session_follow_events() - handle what followed processes did; whether there was anything */
+bool session_follow_events(struct session *session);
+/** session_follow_retire() - give up what processes that are gone still hold: their counts are kept */
+void session_follow_retire(struct session *session);
+/** session_follow_end() - let all of them go, untraced */
+void session_follow_end(struct session *session);
+/** session_note_copies() - what is mapped now was looked at */
+int session_note_copies(struct session_process *process) BASE_MUST_CHECK;
+/** session_bring() - probe what the process loaded since; places, or a negative errno with the reason */
+long session_bring(struct session *session, struct session_process *process, struct utap_error *err) BASE_MUST_CHECK;
+/** session_look() - let processes go on that wait for us, after their new files are probed; @now: also look at those that cannot wait */
+void session_look(struct session *session, bool now);
+/** session_resume() - let go on whoever waits in @process, and nobody wait any more: we leave */
+void session_resume(struct session_process *process);
+/** session_attach_sites() - setup, apply and bookkeeping of what @a planned; how many places */
+long session_attach_sites(struct session_attaching *a, struct utap_error *err) BASE_MUST_CHECK;
+void session_note(const struct session *session, const char *format, ...) BASE_PRINTF(2, 3);
+/** session_settle_functions() - after patch_target_setup(): where one site of a function fell out, the others do too */
+void session_settle_functions(struct session_attaching *a);
+/** session_count_too() - make a program that records count, too: @insns is replaced; 0 or -ENOMEM (trigger.c) */
+int session_count_too(struct bpf_insn **insns, size_t *count) BASE_MUST_CHECK;
+/** session_programs() - how many programs patch_target_apply() may ask session_emit_body() for */
+uint32_t session_programs(const struct session *session);
+/** session_code_of() - what is known of a file's code, looked at when it is first asked for */
+int session_code_of(struct session *session, struct session_file *file, struct utap_error *err) BASE_MUST_CHECK;
 
 /** session_geometry(), session_emit_body() - the sizes of the shared memory, and a patch_body_fn (programs.c); its arg is struct session_attaching */
 struct patch_options session_geometry(const struct session *session);
@@ -137,8 +256,13 @@ bool session_runs_early(const struct session_match *match);
 /** session_run_to_start() - let a program that engine_spawn() stopped run until its libraries are in place, no constructor run yet */
 int session_run_to_start(pid_t pid, struct utap_error *err) BASE_MUST_CHECK;
 
+void session_wheres_free(struct session *session);
 void session_progress(const struct session *session, const char *what, size_t done, size_t total);
 void session_refuse(struct session *session, const char *place, const char *why);
 void session_flush_refusal(struct session *session);
+
+/** session_cover() - judge the places of one file (coverage.c) */
+int session_cover(struct patch_target *target, struct patch_module *module, unsigned sample, session_coverage_fn *fn, void *arg,
+		  struct utap_error *err) BASE_MUST_CHECK;
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* `utap list`: the functions of files or of a process, and how each would be probed. Nothing is changed anywhere. */
+/* `utap list`: the functions of files or of a process, and how each would be probed, or how many could be. Nothing is changed anywhere. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +12,8 @@ struct listing {
 	pid_t pid;
 	const char *glob;
 	session_candidate_fn *fn;
+	session_coverage_fn *cover; /* instead of @fn */
+	unsigned sample;
 	void *arg;
 };
 
@@ -34,20 +36,29 @@ static int list_symbol(struct listing *l, struct patch_module *module, const str
 	return l->fn(l->arg, &candidate);
 }
 
-static int list_map(struct listing *l, const struct process_map *map, struct session_file *file, struct utap_error *err)
+static int list_symbols(struct listing *l, struct patch_module *module, struct session_file *file, struct utap_error *err)
 {
 	_cleanup_free_ const struct object_symbol **found = NULL;
-	struct patch_module *module;
 	long n = object_find(file->object, l->glob ? l->glob : "*", true, &found, err);
 	int error = n < 0 ? (int)n : 0;
 
-	if (!error && !file->code)
-		error = patch_code_create(file->object, l->session->options.allow_no_frame, &file->code, err);
-	if (!error)
-		error = patch_target_module(l->target, map, file->code, &module);
 	for (long i = 0; !error && i < n; i++)
 		error = list_symbol(l, module, found[i]);
 	return error;
+}
+
+static int list_map(struct listing *l, const struct process_map *map, struct session_file *file, struct utap_error *err)
+{
+	struct patch_module *module;
+	int error = 0;
+
+	if (!file->code)
+		error = patch_code_create(file->object, l->session->options.allow_no_frame, &file->code, err);
+	if (!error)
+		error = patch_target_module(l->target, map, file->code, &module);
+	if (error)
+		return error;
+	return l->cover ? session_cover(l->target, module, l->sample, l->cover, l->arg, err) : list_symbols(l, module, file, err);
 }
 
 static bool seen_before(const struct process_maps *maps, size_t index)
@@ -101,20 +112,29 @@ static int list_file(struct listing *l, const char *path, struct utap_error *err
 	return error;
 }
 
-int session_list(pid_t pid, const char *path, const char *glob, session_candidate_fn *fn, void *arg,
-		 struct utap_error *err)
+static int list(struct listing *l, const char *path, struct utap_error *err)
 {
 	struct session_options options = { .action = PROBE_COUNT };
-	struct listing listing = { .pid = pid, .glob = glob, .fn = fn, .arg = arg };
-	int error = session_create(&options, &listing.session, err);
+	int error = session_create(&options, &l->session, err);
 
 	if (error)
 		return error;
-	if (pid)
-		error = patch_target_open(pid, &listing.target, err);
+	if (l->pid)
+		error = patch_target_open(l->pid, &l->target, err);
 	if (!error)
-		error = pid ? list_process(&listing, err) : list_file(&listing, path, err);
-	patch_target_close(listing.target);
-	session_destroy(listing.session);
+		error = l->pid ? list_process(l, err) : list_file(l, path, err);
+	patch_target_close(l->target);
+	session_destroy(l->session);
 	return error;
+}
+
+int session_list(pid_t pid, const char *path, const char *glob, session_candidate_fn *fn, void *arg,
+		 struct utap_error *err)
+{
+	return list(&(struct listing){ .pid = pid, .glob = glob, .fn = fn, .arg = arg }, path, err);
+}
+
+int session_coverage(pid_t pid, const char *path, unsigned sample, session_coverage_fn *fn, void *arg, struct utap_error *err)
+{
+	return list(&(struct listing){ .pid = pid, .cover = fn, .sample = sample, .arg = arg }, path, err);
 }

@@ -2,13 +2,13 @@
 /* From what probes name to places in a target: which layer takes each, or why none does. Nothing in the target changes here. */
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
 
 #include "session/inside.h"
 
 #define PROGRESS_EVERY 256
 
-static int code_of(struct session *session, struct session_file *file, struct utap_error *err)
+int session_code_of(struct session *session, struct session_file *file, struct utap_error *err)
 {
 	if (file->code)
 		return 0;
@@ -29,13 +29,13 @@ static void describe(const struct session_match *match, char *text, size_t size)
 }
 
 /* For one place asked for by name a person wants to know where else; for a thousand, not. */
-static void refuse_match(struct session_attaching *a, const struct session_match *match, struct patch_module *module,
-			 const char *why)
+void session_refuse_match(struct session_attaching *a, const struct session_match *match, struct patch_module *module,
+			  const char *why)
 {
 	const struct probe_spec *spec = &a->session->specs[match->spec];
 	char text[400];
 	char place[1400];
-	bool many = spec->glob || a->session->programs[match->spec].noffsets;
+	bool many = spec->glob || spec->kind != PROBE_PLACE || a->session->programs[match->spec].noffsets;
 	uint64_t nearest = many || !module ? 0 : patch_target_nearest(a->target, module, match->vaddr);
 
 	describe(match, place, sizeof(place));
@@ -47,22 +47,71 @@ static void refuse_match(struct session_attaching *a, const struct session_match
 	session_refuse(a->session, place, text);
 }
 
+int session_plan_site(struct session_attaching *a, const struct session_match *match, const struct patch_site *asked,
+		      enum probe_part part, uint32_t group)
+{
+	struct patch_site site = *asked;
+	int error = base_grow(&a->sites, &a->sites_cap, a->nsites + 1, sizeof(*a->sites));
+
+	if (!error)
+		error = base_grow(&a->groups, &a->groups_cap, a->nsites + 1, sizeof(*a->groups));
+	if (error)
+		return error;
+	site.program = a->session->programs[match->spec].body[part];
+	if (session_runs_early(match))
+		site.program += (uint32_t)a->session->nbodies;
+	patch_target_plan(a->target, &site);
+	a->groups[a->nsites] = group;
+	a->sites[a->nsites++] = site;
+	return 0;
+}
+
+static int plan_place(struct session_attaching *a, const struct session_match *match, struct patch_module *module,
+		      uint32_t id, char why[static 400])
+{
+	const struct patch_site asked = { .id = id, .module = module, .vaddr = match->vaddr };
+	int error = session_plan_site(a, match, &asked, PROBE_PART_PLACE, 0);
+
+	if (!error && a->sites[a->nsites - 1].layer == PATCH_REFUSED)
+		snprintf(why, 400, "%s", a->sites[--a->nsites].why);
+	return error;
+}
+
+static const char *mapping_forbids(const struct process_map *map)
+{
+	if (map->shared)
+		return "its mapping is shared: a change would reach the file and other processes";
+	if (map->write)
+		return "its mapping is writable: the program may change its code itself";
+	return NULL;
+}
+
+/* What compilers move away from a function has a symbol of its own, but is not called: NAME.cold, NAME.cold.1. */
+static bool is_fragment(const struct session_match *match)
+{
+	const char *cold = match->symbol ? strstr(match->symbol->name, ".cold") : NULL;
+
+	return cold && (!cold[5] || cold[5] == '.');
+}
+
 static int plan_match(struct session_attaching *a, const struct session_match *match, struct utap_error *err)
 {
-	struct patch_site *site = &a->sites[a->nsites];
+	const char *forbidden = mapping_forbids(match->map);
+	enum session_what what = session_what_of(a->session, match);
 	struct patch_module *module;
+	char why[400] = "";
 	uint32_t id;
 	int error;
 
-	if (match->map->shared) {
-		refuse_match(a, match, NULL, "its mapping is shared: a change would reach the file and other processes");
+	if (what != SESSION_PLACE && is_fragment(match) && a->session->specs[match->spec].glob)
+		return 0; /* the function's own symbol matches, too */
+	if (what != SESSION_PLACE && is_fragment(match))
+		forbidden = "it is a part of a function, which is probed by its own name";
+	if (forbidden) {
+		session_refuse_match(a, match, NULL, forbidden);
 		return 0;
 	}
-	if (match->map->write) {
-		refuse_match(a, match, NULL, "its mapping is writable: the program may change its code itself");
-		return 0;
-	}
-	error = code_of(a->session, match->file, err);
+	error = session_code_of(a->session, match->file, err);
 	if (error)
 		return error;
 	error = patch_target_module(a->target, match->map, match->file->code, &module);
@@ -71,21 +120,14 @@ static int plan_match(struct session_attaching *a, const struct session_match *m
 	error = session_id_of(a->session, match, match->vaddr + module->bias, &id);
 	if (error == -EEXIST)
 		return 0; /* an earlier probe is there: one is enough */
+	if (!error && what == SESSION_PLACE)
+		error = plan_place(a, match, module, id, why);
+	else if (!error)
+		error = session_plan_function(a, match, module, id, why);
 	if (error)
 		return base_error_system(err, error, "cannot add a probe");
-	*site = (struct patch_site){
-		.id = id,
-		.program = a->session->programs[match->spec].same,
-		.module = module,
-		.vaddr = match->vaddr,
-	};
-	if (session_runs_early(match))
-		site->program += (uint32_t)a->session->nspecs;
-	patch_target_plan(a->target, site);
-	if (site->layer == PATCH_REFUSED)
-		refuse_match(a, match, module, site->why);
-	else
-		a->nsites++;
+	if (*why)
+		session_refuse_match(a, match, module, why);
 	return 0;
 }
 
@@ -105,8 +147,7 @@ int session_resolve_all(struct session_attaching *a, struct utap_error *err)
 
 int session_plan_all(struct session_attaching *a, struct utap_error *err)
 {
-	a->sites = calloc(a->nmatches + 1, sizeof(*a->sites));
-	if (!a->sites)
+	if (base_grow(&a->sites, &a->sites_cap, a->nmatches + 1, sizeof(*a->sites)))
 		return base_error_system(err, -ENOMEM, "cannot plan %zu probes", a->nmatches);
 	for (size_t i = 0; i < a->nmatches; i++) {
 		int error = plan_match(a, &a->matches[i], err);
@@ -116,5 +157,7 @@ int session_plan_all(struct session_attaching *a, struct utap_error *err)
 		if (i % PROGRESS_EVERY == 0)
 			session_progress(a->session, "planning", i, a->nmatches);
 	}
+	if (session_plan_exits(a))
+		return base_error_system(err, -ENOMEM, "cannot plan the returns of %zu probes", a->nmatches);
 	return 0;
 }

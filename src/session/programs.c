@@ -28,9 +28,13 @@ static uint64_t largest_record(const struct session *session)
 	uint64_t largest = sizeof(struct wire_record);
 
 	for (size_t i = 0; i < session->nspecs; i++)
-		if (probe_record_size(&session->specs[i]) > largest)
-			largest = probe_record_size(&session->specs[i]);
-	return largest;
+		for (enum probe_part part = 0; part < PROBE_PARTS; part++) {
+			uint64_t size = probe_record_size(&session->specs[i], part);
+
+			if (session->programs[i].body[part] != SESSION_NO_BODY && size > largest)
+				largest = size;
+		}
+	return largest + (session->options.overwrite ? WIRE_TRAILER_SIZE : 0);
 }
 
 /*
@@ -41,11 +45,13 @@ static uint64_t body_room(const struct session *session)
 {
 	uint64_t room = 0;
 
-	for (size_t i = 0; i < session->nspecs; i++)
-		if (session->programs[i].same == i)
-			room += 2048 + 96 * session->programs[i].count;
+	for (size_t i = 0; i < session->nbodies; i++)
+		room += 2048 + 96 * session->bodies[i].count;
 	return room;
 }
+
+/* Each twice (session_runs_early()), and behind them the one of session_plan_pause(). */
+uint32_t session_programs(const struct session *session) { return 2 * (uint32_t)session->nbodies + 1; }
 
 struct patch_options session_geometry(const struct session *session)
 {
@@ -67,13 +73,15 @@ int session_emit_body(void *arg, uint32_t program, const struct patch_tail *tail
 		     struct utap_error *err)
 {
 	struct session_attaching *a = arg;
-	uint32_t specs = (uint32_t)a->session->nspecs;
-	bool early = program >= specs;
-	const struct session_program *source = &a->session->programs[early ? program - specs : program];
+	uint32_t bodies = (uint32_t)a->session->nbodies;
+	bool early = program >= bodies;
+	const struct session_body *source = &a->session->bodies[program % bodies];
 	const struct wire_control *geometry = patch_target_geometry(a->target);
 	struct patch_facts facts;
 	struct bpf_target target;
 
+	if (program == 2 * bodies)
+		return session_emit_pause(a, tail, e);
 	patch_target_facts(a->target, &facts);
 	target = (struct bpf_target){
 		.rseq_offset = early ? 0 : facts.rseq_offset,
@@ -89,6 +97,7 @@ int session_emit_body(void *arg, uint32_t program, const struct patch_tail *tail
 		.cells_at = geometry->cells_at,
 		.cells = geometry->cells,
 		.cell_size = geometry->cell_size,
+		.overwrite = a->session->options.overwrite,
 		.id_known = tail != NULL,
 		.id = tail ? tail->id : 0,
 		.finish = tail ? tail->emit : NULL,

@@ -7,6 +7,7 @@
 
 #include "session/inside.h"
 
+#define FOLLOW_WAIT_MS 20 /* a followed process that stops just before we sleep is seen so late */
 #define GROUP_DEFAULT "utap"
 
 int session_create(const struct session_options *options, struct session **ret, struct utap_error *err)
@@ -22,6 +23,8 @@ int session_create(const struct session_options *options, struct session **ret, 
 		return base_error_system(err, -ENOMEM, "cannot make a session");
 	}
 	session->options = *options;
+	if (options->overwrite)
+		trace_reader_overwrite(session->reader);
 	*ret = session;
 	return 0;
 }
@@ -44,32 +47,31 @@ static void free_tables(struct session *session)
 		free((char *)(uintptr_t)session->probes[i].path);
 	}
 	for (size_t i = 0; i < session->nspecs; i++) {
-		free(session->programs[i].insns);
 		free(session->programs[i].args);
 		free(session->programs[i].offsets);
 	}
+	for (size_t i = 0; i < session->nbodies; i++)
+		free(session->bodies[i].insns);
 }
 
 void session_destroy(struct session *session)
 {
 	if (!session)
 		return;
+	session_follow_end(session);
 	trace_reader_destroy(session->reader);
-	for (size_t i = 0; i < session->nprocesses; i++) {
-		struct session_process *process = session->processes[i];
-
-		if (process->has_memory)
-			trace_memory_unmap(&process->memory);
-		patch_target_close(process->target);
-		free(process->sites);
-		free(process);
-	}
+	for (size_t i = 0; i < session->nprocesses; i++)
+		session_process_free(session->processes[i]);
 	free_tables(session);
+	session_wheres_free(session);
 	session_files_free(session);
 	free(session->specs);
 	free(session->programs);
+	free(session->bodies);
 	free(session->probes);
 	free(session->delivered);
+	free(session->past);
+	free(session->triggers);
 	free(session->processes);
 	free(session->targets);
 	free(session->sites);
@@ -117,6 +119,7 @@ static struct trace_arg *trace_args(const struct probe_spec *spec)
 	for (size_t i = 0; args && i < spec->nargs; i++) {
 		snprintf(args[i].name, sizeof(args[i].name), "%s", spec->args[i].name);
 		args[i].bits = spec->args[i].bits;
+		args[i].is_result = spec->args[i].source == PROBE_ARG_RETVAL;
 		switch (spec->args[i].format) {
 		case PROBE_FORMAT_UNSIGNED:
 			args[i].format = TRACE_UNSIGNED;
@@ -132,13 +135,60 @@ static struct trace_arg *trace_args(const struct probe_spec *spec)
 	return args;
 }
 
-static uint32_t same_program(const struct session *session, const struct session_program *program)
+/* Takes @insns over, also on failure. */
+static int add_body(struct session *session, struct bpf_insn *insns, size_t count, uint32_t *ret)
 {
-	for (uint32_t i = 0; i < session->nspecs; i++)
-		if (session->programs[i].same == i && session->programs[i].count == program->count &&
-		    !memcmp(session->programs[i].insns, program->insns, program->count * sizeof(*program->insns)))
-			return i;
-	return (uint32_t)session->nspecs;
+	for (uint32_t i = 0; i < session->nbodies; i++)
+		if (session->bodies[i].count == count && !memcmp(session->bodies[i].insns, insns, count * sizeof(*insns))) {
+			free(insns);
+			*ret = i;
+			return 0;
+		}
+	if (base_grow(&session->bodies, &session->bodies_cap, session->nbodies + 1, sizeof(*session->bodies))) {
+		free(insns);
+		return -ENOMEM;
+	}
+	*ret = (uint32_t)session->nbodies;
+	session->bodies[session->nbodies++] = (struct session_body){ .insns = insns, .count = count };
+	return 0;
+}
+
+/* Which parts a spec's places can have. */
+static bool has_part(const struct session *session, const struct probe_spec *spec, enum probe_part part)
+{
+	switch (part) {
+	case PROBE_PART_PLACE:
+		return spec->kind != PROBE_RETURN;
+	case PROBE_PART_RETURN:
+	case PROBE_PART_TAIL:
+		return spec->kind == PROBE_RETURN || session->options.pairs;
+	case PROBE_PART_ENTRY:
+	case PROBE_PART_ENTRY_RETURN:
+	case PROBE_PART_ENTRY_TAIL:
+		return session->options.pairs;
+	}
+	return false;
+}
+
+static int add_part(struct session *session, const struct probe_spec *spec, enum probe_part part, uint32_t *ret,
+		    struct utap_error *err)
+{
+	struct bpf_insn *insns;
+	size_t count;
+	int error = probe_program(spec, session->options.action, part, &insns, &count);
+
+	if (error)
+		return base_error_system(err, error, "cannot add probe %s", spec->symbol);
+	if (session->adding_trigger)
+		error = session_count_too(&insns, &count);
+	error = error ? base_error_system(err, error, "cannot add probe %s", spec->symbol)
+		      : bpf_check(insns, count, BPF_PROBE, err);
+	if (error) {
+		free(insns);
+		return error;
+	}
+	error = add_body(session, insns, count, ret);
+	return error ? base_error_system(err, error, "cannot add probe %s", spec->symbol) : 0;
 }
 
 int session_add(struct session *session, const struct probe_spec *spec, struct utap_error *err)
@@ -149,19 +199,19 @@ int session_add(struct session *session, const struct probe_spec *spec, struct u
 
 	if (!error)
 		error = base_grow(&session->programs, &session->programs_cap, n + 1, sizeof(*session->programs));
-	if (!error)
-		error = probe_program(spec, session->options.action, &program.insns, &program.count);
-	if (error)
-		return base_error_system(err, error, "cannot add probe %s", spec->symbol);
-	error = bpf_check(program.insns, program.count, BPF_PROBE, err);
 	program.args = error ? NULL : trace_args(spec);
-	if (!error && !program.args)
-		error = base_error_system(err, -ENOMEM, "cannot add probe %s", spec->symbol);
+	if (!program.args)
+		return base_error_system(err, -ENOMEM, "cannot add probe %s", spec->symbol);
+	for (enum probe_part part = 0; part < PROBE_PARTS && !error; part++) {
+		program.body[part] = SESSION_NO_BODY;
+		if (has_part(session, spec, part))
+			error = add_part(session, spec, part, &program.body[part], err);
+	}
 	if (error) {
-		free(program.insns);
+		free(program.args);
 		return error;
 	}
-	program.same = same_program(session, &program);
+	program.triggers = session->adding_trigger;
 	session->specs[n] = *spec;
 	session->programs[n] = program;
 	session->nspecs++;
@@ -211,6 +261,20 @@ static void take_name(struct session *session, const char *group, const char *ev
 	HASH_ADD_STR(session->names, name, name);
 }
 
+/* A probe's name as perf probe would have it: of returns with a suffix of their own. */
+static void derive_name(const struct session_match *match, enum trace_probe_kind kind, uint64_t offset, char *event)
+{
+	static const char suffix[] = "__return";
+	size_t room = kind == TRACE_RETURN ? PROBE_NAME - strlen(suffix) : PROBE_NAME;
+
+	if (match->symbol)
+		probe_event_name(match->symbol->name, match->symbol_offset, event, room);
+	else
+		snprintf(event, room, "at_0x%lx", (unsigned long)offset);
+	if (kind == TRACE_RETURN)
+		strcat(event, suffix);
+}
+
 /* Names are unique in a group, as perf's readers want: a second malloc becomes malloc_1. */
 static void name_event(struct session *session, const struct session_match *match, struct trace_probe *probe)
 {
@@ -221,10 +285,8 @@ static void name_event(struct session *session, const struct session_match *matc
 	snprintf(probe->group, sizeof(probe->group), "%s", *spec->group ? spec->group : GROUP_DEFAULT);
 	if (*spec->event)
 		snprintf(event, sizeof(event), "%s", spec->event);
-	else if (match->symbol)
-		probe_event_name(match->symbol->name, match->symbol_offset, event, sizeof(event));
 	else
-		snprintf(event, sizeof(event), "at_0x%lx", (unsigned long)probe->offset);
+		derive_name(match, session->options.pairs ? TRACE_PLACE : probe->kind, probe->offset, event);
 	snprintf(probe->event, sizeof(probe->event), "%s", event);
 	first = find_name(session, probe->group, event);
 	while (first && find_name(session, probe->group, probe->event))
@@ -232,8 +294,23 @@ static void name_event(struct session *session, const struct session_match *matc
 	take_name(session, probe->group, probe->event);
 }
 
-static int add_probe(struct session *session, const struct session_match *match, utap_addr addr)
+static enum probe_part part_of(enum trace_probe_kind kind)
 {
+	switch (kind) {
+	case TRACE_ENTRY:
+		return PROBE_PART_ENTRY;
+	case TRACE_RETURN:
+		return PROBE_PART_RETURN;
+	case TRACE_PLACE:
+		break;
+	}
+	return PROBE_PART_PLACE;
+}
+
+static int add_probe(struct session *session, const struct session_match *match, utap_addr addr,
+		     enum trace_probe_kind kind)
+{
+	const struct probe_spec *spec = &session->specs[match->spec];
 	uint32_t id = session->nprobes;
 	struct trace_probe *probe;
 
@@ -244,10 +321,11 @@ static int add_probe(struct session *session, const struct session_match *match,
 	*probe = (struct trace_probe){
 		.path = strdup(match->map->path),
 		.symbol = match->symbol ? object_demangle(match->symbol->name) : strdup(""),
+		.kind = kind,
 		.symbol_offset = match->symbol_offset,
 		.addr = addr,
-		.record_size = session->options.action == PROBE_RECORD ? probe_record_size(&session->specs[match->spec]) : 0,
-		.nargs = (uint32_t)session->specs[match->spec].nargs,
+		.record_size = session->options.action == PROBE_RECORD ? probe_record_size(spec, part_of(kind)) : 0,
+		.nargs = (uint32_t)probe_part_args(spec, part_of(kind)),
 		.args = session->programs[match->spec].args,
 	};
 	if (!probe->path || !probe->symbol ||
@@ -256,21 +334,71 @@ static int add_probe(struct session *session, const struct session_match *match,
 		free((char *)(uintptr_t)probe->symbol);
 		return -ENOMEM;
 	}
-	name_event(session, match, probe);
 	session->delivered[id] = 0;
 	session->nprobes++;
 	return 0;
 }
 
+/* The rows of a place in the table: one, or two that stand together. */
+static int add_probes(struct session *session, const struct session_match *match, utap_addr addr, enum session_what what)
+{
+	uint32_t id = session->nprobes;
+	int error = 0;
+
+	switch (what) {
+	case SESSION_PLACE:
+		error = add_probe(session, match, addr, TRACE_PLACE);
+		break;
+	case SESSION_RETURNS:
+		error = add_probe(session, match, addr, TRACE_RETURN);
+		break;
+	case SESSION_PAIR:
+		error = add_probe(session, match, addr, TRACE_ENTRY);
+		if (!error)
+			error = add_probe(session, match, addr, TRACE_RETURN);
+		break;
+	}
+	if (error)
+		return error;
+	name_event(session, match, &session->probes[id]);
+	for (uint32_t i = id + 1; i < session->nprobes; i++) {
+		memcpy(session->probes[i].group, session->probes[id].group, sizeof(session->probes[i].group));
+		memcpy(session->probes[i].event, session->probes[id].event, sizeof(session->probes[i].event));
+	}
+	return 0;
+}
+
+static bool is_function(const struct session_match *match)
+{
+	const struct object_range *range;
+
+	if (match->symbol)
+		return !match->symbol_offset;
+	range = object_range_at(match->file->object, match->vaddr);
+	return range && range->start == match->vaddr;
+}
+
+enum session_what session_what_of(const struct session *session, const struct session_match *match)
+{
+	enum probe_kind kind = session->specs[match->spec].kind;
+
+	if (session->options.pairs && kind != PROBE_EACH && is_function(match))
+		return SESSION_PAIR;
+	return kind == PROBE_RETURN ? SESSION_RETURNS : SESSION_PLACE;
+}
+
 int session_id_of(struct session *session, const struct session_match *match, utap_addr addr, uint32_t *ret)
 {
+	enum session_what what = session_what_of(session, match);
 	struct session_place_key key;
 	struct session_place *place;
+	uint32_t id = session->nprobes;
 	int error;
 
 	memset(&key, 0, sizeof(key));
 	key.file = match->file;
 	key.vaddr = match->vaddr;
+	key.what = what;
 	HASH_FIND(hh, session->places, &key, sizeof(key), place);
 	if (place) {
 		*ret = place->id;
@@ -279,14 +407,14 @@ int session_id_of(struct session *session, const struct session_match *match, ut
 	place = calloc(1, sizeof(*place));
 	if (!place)
 		return -ENOMEM;
-	error = add_probe(session, match, addr);
+	error = add_probes(session, match, addr, what);
 	if (error) {
 		free(place);
 		return error;
 	}
 	place->key = key;
 	place->spec = match->spec;
-	place->id = session->nprobes - 1;
+	place->id = id;
 	HASH_ADD(hh, session->places, key, sizeof(place->key), place);
 	*ret = place->id;
 	return 0;
@@ -344,11 +472,30 @@ static int deliver(void *arg, const struct trace_record *record)
 long session_drain(struct session *session, bool all, trace_record_fn *fn, void *arg)
 {
 	struct delivery delivery = { .session = session, .fn = fn, .arg = arg };
+	long result;
 
-	return trace_reader_drain(session->reader, all, deliver, &delivery);
+	result = trace_reader_drain(session->reader, all, deliver, &delivery);
+	session->drains += result >= 0;
+	return result;
 }
 
-void session_wait(struct session *session, int timeout_ms) { trace_reader_wait(session->reader, timeout_ms); }
+int session_snapshot(struct session *session, trace_record_fn *fn, void *arg, struct trace_snapshot *ret)
+{
+	struct delivery delivery = { .session = session, .fn = fn, .arg = arg };
+
+	return trace_reader_snapshot(session->reader, session_poll(session) > 0, deliver, &delivery, ret);
+}
+
+void session_wait(struct session *session, int timeout_ms)
+{
+	if (session_follow_events(session)) /* there may be more to read */
+		return;
+	if (session->follow && timeout_ms > FOLLOW_WAIT_MS)
+		timeout_ms = FOLLOW_WAIT_MS;
+	trace_reader_wait(session->reader, timeout_ms);
+	session_follow_events(session);
+	session_look(session, false);
+}
 
 void session_count(const struct session *session, uint32_t id, struct session_counts *ret)
 {
@@ -362,6 +509,10 @@ void session_count(const struct session *session, uint32_t id, struct session_co
 			continue;
 		ret->hits += trace_memory_hits(&process->memory, id);
 		ret->lost += trace_memory_lost(&process->memory, id);
+	}
+	if (id < session->npast) {
+		ret->hits += session->past[id].hits;
+		ret->lost += session->past[id].lost;
 	}
 	if (session->options.action == PROBE_RECORD)
 		ret->hits = session->delivered[id] + ret->lost;

@@ -22,9 +22,18 @@ struct session_options {
 	enum probe_action action; /* of all probes */
 	uint64_t ring_size;       /* bytes a CPU, rounded up to a power of two of pages, at most SESSION_RING_MAX; 0: 1 MiB */
 	bool allow_no_frame;      /* also probe code without a frame description entry */
+	bool overwrite;           /* PROBE_RECORD: the newest records replace the oldest; session_snapshot() reads, session_drain() nothing */
+	/*
+	 * PROBE_RECORD: a probe of a function, at its entry or return, records both: two probes of the table, a TRACE_ENTRY and then a
+	 * TRACE_RETURN, for trace_frames. Others stay single.
+	 */
+	bool pairs;
 	/* Called now and then while an attach takes long; may be NULL. done of total, "reading symbols", "patching" .. */
 	void (*progress)(void *arg, const char *what, size_t done, size_t total);
 	void *progress_arg;
+	bool follow;              /* also children and the programs that targets execute; see session_follow() */
+	void (*note)(void *arg, const char *text); /* what a person may want to know while it runs; may be NULL */
+	void *note_arg;
 	/* Called for each place that could not be probed, with a sentence; may be NULL. */
 	void (*refused)(void *arg, const char *place, const char *why);
 	void *refused_arg;
@@ -71,6 +80,13 @@ long session_spawn(struct session *session, char *const argv[], pid_t *pid, stru
 /** session_probes() - the table of places probed; ids index it; valid until the next attach */
 uint32_t session_probes(const struct session *session, const struct trace_probe **ret);
 
+/**
+ * session_where() - the function that holds @addr in the target numbered @source (as in a record), for people; demangled
+ * @offset: of @addr from its start
+ * Return: valid until the next call; NULL: not known
+ */
+const char *session_where(struct session *session, uint32_t source, uint64_t addr, uint64_t *offset);
+
 /** How one place is probed, for `utap list`, `utap probe --explain` and -v. */
 struct session_site {
 	pid_t pid;
@@ -99,6 +115,13 @@ size_t session_targets(const struct session *session, const struct session_targe
 
 long session_drain(struct session *session, bool all, trace_record_fn *fn, void *arg) BASE_MUST_CHECK;
 void session_wait(struct session *session, int timeout_ms);
+
+/** session_snapshot() - with options.overwrite: what trace_reader_snapshot() delivers; of this moment while a target runs */
+int session_snapshot(struct session *session, trace_record_fn *fn, void *arg, struct trace_snapshot *ret) BASE_MUST_CHECK;
+/** session_add_trigger() - session_add(), and count the hits besides recording them */
+int session_add_trigger(struct session *session, const struct probe_spec *spec, struct utap_error *err) BASE_MUST_CHECK;
+/** session_triggered() - hits so far of all probes that session_add_trigger() added */
+uint64_t session_triggered(struct session *session);
 
 /** Exact counts, over all targets, of one probe. For PROBE_RECORD hits = records written + lost. */
 struct session_counts {
@@ -149,5 +172,28 @@ typedef int session_candidate_fn(void *arg, const struct session_candidate *cand
  */
 int session_list(pid_t pid, const char *path, const char *glob, session_candidate_fn *fn, void *arg,
 		 struct utap_error *err) BASE_MUST_CHECK;
+
+/** Places by how they would be probed: layers[] by enum patch_layer, PATCH_REFUSED those that cannot be. */
+struct session_coverage_row {
+	uint64_t total;
+	uint64_t layers[PATCH_L0 + 1];
+};
+struct session_coverage_reason {
+	const char *why;
+	uint64_t entries, instructions;
+};
+/** What of one file can be probed, each place judged as if it were the only one. */
+struct session_coverage {
+	const char *path;
+	unsigned sample; /* one of so many instructions was looked at */
+	struct session_coverage_row entries, instructions;
+	const struct session_coverage_reason *reasons; /* most instructions first */
+	size_t nreasons;
+};
+typedef int session_coverage_fn(void *arg, const struct session_coverage *coverage);
+
+/** session_coverage() - of @path, or of each file that @pid maps; as session_list() */
+int session_coverage(pid_t pid, const char *path, unsigned sample, session_coverage_fn *fn, void *arg,
+		     struct utap_error *err) BASE_MUST_CHECK;
 
 #endif

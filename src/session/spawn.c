@@ -79,6 +79,18 @@ int session_run_to_start(pid_t pid, struct utap_error *err)
 	return error ? base_error_system(err, error, "cannot stop the program before its first instruction") : 0;
 }
 
+/* As a program that a followed process executes. */
+static long spawn_followed(struct session *session, pid_t pid, struct utap_error *err)
+{
+	long result = session_attach_executed(session, pid, err);
+
+	if (result >= 0)
+		result = session_follow_spawned(session, pid, err);
+	if (result >= 0)
+		engine_follow_release(session->follow, pid);
+	return result;
+}
+
 long session_spawn(struct session *session, char *const argv[], pid_t *pid, struct utap_error *err)
 {
 	pid_t child;
@@ -86,15 +98,16 @@ long session_spawn(struct session *session, char *const argv[], pid_t *pid, stru
 
 	if (result)
 		return result;
-	result = session_run_to_start(child, err);
-	if (!result)
+	result = session->options.follow ? spawn_followed(session, child, err) : session_run_to_start(child, err);
+	if (!result && !session->options.follow)
 		result = session_attach(session, child, err);
 	if (result < 0) {
 		kill(child, SIGKILL);
 		waitpid(child, NULL, __WALL);
 		return result;
 	}
-	engine_release(child);
+	if (!session->options.follow)
+		engine_release(child);
 	*pid = child;
 	return result;
 }

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Return probes, and pairs of entry and return: a function's ways out are its probed places. Nothing is put in place of a return address, so
+ * exceptions, longjmp, coroutines and backtraces never meet us.
+ *
+ * A function is probed whole or not at all: with one exit missing some of its returns would not be seen. Sites of a function share a group,
+ * so that all fall out when one does.
+ *
+ * All entries are planned before the first exit: the jump over a return at a function's very end may have to depend on the first bytes of the
+ * next function, and would take the place of its entry.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "patch/exits.h"
+#include "session/inside.h"
+
+#define WHY 400
+#define FELL_OUT "another place of the same function cannot be probed after all"
+
+/** A function whose entry is planned, or has none to be planned. */
+struct session_function {
+	const struct session_match *match;
+	struct patch_module *module;
+	struct patch_function function;
+	uint32_t id;    /* of its returns */
+	uint32_t group;
+	size_t entry;   /* its site; SIZE_MAX: only its returns are probed */
+};
+
+static int refuse(char why[static WHY], const char *sentence)
+{
+	snprintf(why, WHY, "%s", sentence);
+	return 0;
+}
+
+/* The part of the function that an indirect jump may stay in. */
+static bool note_stay(const struct patch_function *function, struct patch_site *site)
+{
+	size_t room = sizeof(site->stay) / sizeof(site->stay[0]);
+
+	if (function->nparts > room)
+		return false;
+	for (size_t i = 0; i < function->nparts; i++)
+		site->stay[i] = function->parts[i];
+	return true;
+}
+
+/* The site at the function's first instruction is at once its exit: one program writes both records. */
+static int merge_exit(struct session_attaching *a, const struct session_match *match, struct patch_site *entry,
+		      const struct patch_exit *exit, char why[static WHY])
+{
+	enum probe_part part = exit->tail ? PROBE_PART_ENTRY_TAIL : PROBE_PART_ENTRY_RETURN;
+
+	if (exit->when != PATCH_WHEN_REACHED)
+		return refuse(why, "its first instruction only sometimes leaves it");
+	entry->program = a->session->programs[match->spec].body[part];
+	if (session_runs_early(match))
+		entry->program += (uint32_t)a->session->nbodies;
+	return 0;
+}
+
+static int plan_exit(struct session_attaching *a, const struct session_function *f, const struct patch_exit *exit,
+		     char why[static WHY])
+{
+	struct patch_site asked = { .id = f->id, .module = f->module, .vaddr = exit->vaddr, .when = exit->when };
+	const struct patch_site *site;
+	int error;
+
+	if (exit->when == PATCH_WHEN_LEAVING && !note_stay(&f->function, &asked))
+		return refuse(why, "an indirect jump may lead into any of its many parts");
+	error = session_plan_site(a, f->match, &asked, exit->tail ? PROBE_PART_TAIL : PROBE_PART_RETURN, f->group);
+	site = &a->sites[a->nsites - 1];
+	if (!error && site->layer == PATCH_REFUSED)
+		snprintf(why, WHY, "it is left at %+lld and that place cannot be probed: %s",
+			 (long long)(exit->vaddr - f->match->vaddr), site->why);
+	return error;
+}
+
+static int plan_exits(struct session_attaching *a, const struct session_function *f, char why[static WHY])
+{
+	int error = 0;
+
+	for (size_t i = 0; i < f->function.nexits && !error && !*why; i++) {
+		const struct patch_exit *exit = &f->function.exits[i];
+
+		if (f->entry != SIZE_MAX && a->sites[f->entry].addr == exit->vaddr + f->module->bias)
+			error = merge_exit(a, f->match, &a->sites[f->entry], exit, why);
+		else
+			error = plan_exit(a, f, exit, why);
+	}
+	return error;
+}
+
+static void give_back(struct session_attaching *a, struct patch_site *site)
+{
+	if (site->layer == PATCH_REFUSED)
+		return;
+	patch_target_unplan(a->target, site);
+	site->layer = PATCH_REFUSED;
+	site->why = FELL_OUT;
+}
+
+/* Its exits, or none of its sites: the exits are the last ones. */
+static int finish_function(struct session_attaching *a, const struct session_function *f)
+{
+	size_t first = a->nsites;
+	char why[WHY] = "";
+	int error = plan_exits(a, f, why);
+
+	if (error || !*why)
+		return error;
+	while (a->nsites > first)
+		give_back(a, &a->sites[--a->nsites]);
+	if (f->entry != SIZE_MAX)
+		give_back(a, &a->sites[f->entry]);
+	session_refuse_match(a, f->match, f->module, why);
+	return 0;
+}
+
+/* Entries whose functions fell out. */
+static void drop_refused(struct session_attaching *a)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < a->nsites; i++) {
+		if (a->sites[i].layer == PATCH_REFUSED)
+			continue;
+		a->groups[kept] = a->groups[i];
+		a->sites[kept++] = a->sites[i];
+	}
+	a->nsites = kept;
+}
+
+int session_plan_exits(struct session_attaching *a)
+{
+	int error = 0;
+
+	for (size_t i = 0; i < a->nfunctions && !error; i++) {
+		error = finish_function(a, &a->functions[i]);
+		if (i % 256 == 0)
+			session_progress(a->session, "planning returns", i, a->nfunctions);
+	}
+	drop_refused(a);
+	for (size_t i = 0; i < a->nfunctions; i++)
+		patch_function_release(&a->functions[i].function);
+	free(a->functions);
+	a->functions = NULL;
+	a->nfunctions = a->functions_cap = 0;
+	return error;
+}
+
+static int plan_entry(struct session_attaching *a, struct session_function *f, char why[static WHY])
+{
+	const struct patch_site asked = { .id = f->id, .module = f->module, .vaddr = f->match->vaddr };
+	int error = session_plan_site(a, f->match, &asked, PROBE_PART_ENTRY, f->group);
+
+	if (error)
+		return error;
+	f->id++;
+	f->entry = a->nsites - 1;
+	if (a->sites[f->entry].layer == PATCH_REFUSED)
+		snprintf(why, WHY, "%s", a->sites[--a->nsites].why);
+	return 0;
+}
+
+static int keep_function(struct session_attaching *a, struct session_function *f, char why[static WHY])
+{
+	int error = base_grow(&a->functions, &a->functions_cap, a->nfunctions + 1, sizeof(*a->functions));
+
+	if (!error && !f->function.nexits)
+		refuse(why, "it never returns");
+	else if (!error && session_what_of(a->session, f->match) == SESSION_PAIR)
+		error = plan_entry(a, f, why);
+	if (error || *why) {
+		patch_function_release(&f->function);
+		return error;
+	}
+	a->functions[a->nfunctions++] = *f;
+	return 0;
+}
+
+int session_plan_function(struct session_attaching *a, const struct session_match *match, struct patch_module *module,
+			  uint32_t id, char why[static WHY])
+{
+	struct session_function f = { .match = match, .module = module, .id = id, .entry = SIZE_MAX };
+	const char *sentence = NULL;
+	int error = patch_function_find(match->file->code, match->vaddr, &f.function, &sentence);
+
+	if (error == -ENOTSUP)
+		return refuse(why, sentence);
+	if (error)
+		return error;
+	f.group = ++a->ngroups;
+	return keep_function(a, &f, why);
+}
+
+void session_settle_functions(struct session_attaching *a)
+{
+	_cleanup_free_ bool *fell_out = calloc((size_t)a->ngroups + 1, sizeof(*fell_out));
+
+	for (size_t i = 0; i < a->nsites; i++)
+		if (a->sites[i].layer == PATCH_REFUSED && fell_out)
+			fell_out[a->groups[i]] = true;
+	for (size_t i = 0; i < a->nsites; i++)
+		if (a->groups[i] && (!fell_out || fell_out[a->groups[i]]))
+			give_back(a, &a->sites[i]);
+}
