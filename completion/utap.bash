@@ -6,7 +6,7 @@ _utap_options()
 {
 	case $1 in
 	trace) echo "--event --file --pid --output --duration --events --json --color --ring --force-no-frame" ;;
-	record) echo "--event --file --pid --output --duration --events --ring --force-no-frame" ;;
+	record) echo "--event --file --pid --output --duration --events --ring --overwrite --snapshot-on --force-no-frame" ;;
 	script) echo "--input --output --events --json --color" ;;
 	report) echo "--input --output --json" ;;
 	stat) echo "--event --file --pid --output --duration --events --json --force-no-frame" ;;
@@ -47,7 +47,7 @@ _utap()
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return
 		;;
-	-e | --event | --explain | -d | --duration | -n | --events | --ring)
+	-e | --event | --explain | -d | --duration | -n | --events | --ring | --snapshot-on)
 		return
 		;;
 	help)

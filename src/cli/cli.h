@@ -43,6 +43,8 @@ int cli_script(struct cli *cli);
 int cli_report(struct cli *cli);
 int cli_stat(struct cli *cli);
 int cli_list(struct cli *cli);
+/** cli_coverage() - the other kind of list: of a file, or of all that a process maps */
+int cli_coverage(struct cli *cli, pid_t pid, const char *path);
 int cli_probe(struct cli *cli);
 int cli_detach(struct cli *cli);
 
@@ -68,12 +70,17 @@ struct cli_options {
 	const char *output;
 	const char *input;
 	const char *explain;
-	uint64_t duration_ns; /* 0: no limit */
+	const char *snapshot_on;
+	uint64_t duration_ns; /* -d; 0: no limit */
 	uint64_t events;      /* 0: no limit */
 	uint64_t ring;        /* 0: the session's default */
 	enum cli_color color;
 	unsigned verbose;
-	bool quiet, json, allow_no_frame, force, help;
+	bool durations, graph, latency; /* calls, not hits */
+	bool all_instructions;
+	bool coverage;
+	uint64_t sample;      /* --coverage: one of so many instructions; 0: all */
+	bool quiet, json, allow_no_frame, force, follow, help, overwrite;
 	char **args; /* what follows the options, NULL-terminated */
 	size_t nargs;
 };
@@ -150,8 +157,14 @@ int cli_close_output(struct cli *cli);
 /** cli_signals() - from now on SIGINT, SIGTERM and SIGHUP only ask to stop, and writing to a closed pipe fails with
  * EPIPE */
 void cli_signals(void);
+/** cli_signals_children() - from now on what a followed process does ends a sleep */
+void cli_signals_children(void);
 /** cli_signal() - the signal that asked to stop, or 0 */
 int cli_signal(void);
+/** cli_signals_snapshot() - from now on SIGUSR2 asks for a snapshot */
+void cli_signals_snapshot(void);
+/** cli_signal_snapshot() - was one asked for since the last call? */
+bool cli_signal_snapshot(void);
 
 /* ---- a run: what trace, record and stat have in common ---- */
 
@@ -160,6 +173,7 @@ struct cli_consumer {
 		     struct utap_error *err); /* all targets are probed, nothing was read yet; may be NULL */
 	trace_record_fn *record;              /* arg is struct cli; NULL: count-only */
 	int (*idle)(struct cli *cli);         /* nothing to read for now; 0 or negative errno; may be NULL */
+	int wait_ms;                          /* the longest sleep between two of them; 0: as long as is usual */
 };
 
 /** cli_run_check() - do the options say what to probe, and whom? To be asked before any file is written */
@@ -178,6 +192,8 @@ int cli_taken(struct cli *cli);
 int cli_output_failed(struct cli *cli, int error);
 /** cli_summary() - "N events, M lost", and with -v each probe */
 void cli_summary(struct cli *cli);
+/** cli_damage() - say what a target did to its rings, if it did */
+void cli_damage(struct cli *cli);
 /** cli_lost() - records lost, of all probes */
 uint64_t cli_lost(const struct cli *cli);
 /** cli_explain_output() - after CLI_STOP_OUTPUT: the message and the exit code */
@@ -197,6 +213,7 @@ int cli_session_detach(struct cli *cli);
 /* Callbacks for struct session_options; arg is struct cli. */
 void cli_progress(void *arg, const char *what, size_t done, size_t total);
 void cli_refused(void *arg, const char *place, const char *why);
+void cli_session_note(void *arg, const char *text);
 /** cli_attach_begins(), cli_attach_ended() - around attaches: the progress line goes, unlisted refusals are counted */
 void cli_attach_begins(struct cli *cli);
 void cli_attach_ended(struct cli *cli);

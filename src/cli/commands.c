@@ -13,8 +13,9 @@ static const struct cli_command commands[] = {
 	  .usage = "-e PROBE... (-p PID[,PID...] | [--] PROGRAM [ARG...])",
 	  .summary = "print a line for each hit, live",
 	  .details = "Prints a line for each hit, as ftrace does: thread, CPU, time, event, place, arguments.\n"
-		     "Ends at Ctrl-C, when all targets are gone, or as -d and -n say; then everything is taken out.\n",
-	  .takes = "eFpodnqvJCRNh",
+		     "Ends at Ctrl-C, when all targets are gone, or as -d and -n say; then everything is taken out.\n"
+		     "With --duration or --graph a probe of a function is of its calls: they are shown when they end, and how.\n",
+	  .takes = "eFpfoDGAdnqvJCRNh",
 	  .takes_program = true,
 	  .run = cli_trace },
 	{ .name = "record",
@@ -22,8 +23,11 @@ static const struct cli_command commands[] = {
 	  .summary = "write each hit to a perf.data file",
 	  .details =
 	      "Writes a file that perf script, perf report and utap script read. The default is perf.data; what was\n"
-	      "there before becomes perf.data.old.\n",
-	  .takes = "eFpodnqvRNh",
+	      "there before becomes perf.data.old.\n"
+	      "With --overwrite it is a flight recorder: each CPU's ring keeps its newest hits, nothing is read while it\n"
+	      "runs, and they are written at the end (also after the target was killed), at SIGUSR2 to utap, and at hits\n"
+	      "of the event of --snapshot-on; these snapshots are FILE.TIMESTAMP.\n",
+	  .takes = "eFpfoAdnqvRWSNh",
 	  .takes_program = true,
 	  .run = cli_record },
 	{ .name = "script",
@@ -45,17 +49,19 @@ static const struct cli_command commands[] = {
 	      "Counts exactly and prints the counts when it ends: at Ctrl-C, when all targets are gone, or as -d and "
 	      "-n\n"
 	      "say. With --json it prints one document:\n"
-	      "  {\"probes\":[{\"event\":..,\"file\":..,\"offset\":..,\"hits\":N,\"lost\":N},...],\"seconds\":S}\n",
-	  .takes = "eFpodnqvJNh",
+	      "  {\"probes\":[{\"event\":..,\"file\":..,\"offset\":..,\"hits\":N,\"lost\":N},...],\"seconds\":S}\n"
+	      "With --latency it measures calls: each is recorded at its entry and at its return.\n",
+	  .takes = "eFpfoLAdnqvRJNh",
 	  .takes_program = true,
 	  .run = cli_stat },
 	{ .name = "list",
-	  .usage = "(FILE | -p PID) [GLOB]",
+	  .usage = "[--coverage] (FILE | -p PID) [GLOB]",
 	  .summary = "show what can be probed, and how, or why not",
 	  .details =
-	      "One line a function: its offset in the file, how a probe would be put there (L1, L3, L4; - for not at\n"
-	      "all), its name, and why not.\n",
-	  .takes = "poqvJh",
+	      "One line a function: its offset in the file, how a probe would be put there (L1, L2, L3, L4; - for not at\n"
+	      "all), its name, and why not. With --coverage, for each file: what part of all function entries and of all\n"
+	      "instructions could be probed, each judged as if it were the only one, and why others could not.\n",
+	  .takes = "poQMqvJh",
 	  .run = cli_list },
 	{ .name = "probe",
 	  .usage = "--explain PROBE -p PID",
@@ -71,7 +77,7 @@ static const struct cli_command commands[] = {
 	  .details = "Takes out everything that a utap that is gone left in the processes. One that still runs is left "
 		     "alone,\n"
 		     "unless --force is given.\n",
-	  .takes = "pfqvh",
+	  .takes = "pKqvh",
 	  .run = cli_detach },
 };
 
@@ -134,7 +140,7 @@ void cli_usage(FILE *out)
 	      "  version  the version\n"
 	      "\n"
 	      "Probes:\n"
-	      "  malloc   libc:malloc   libc:mem*   ./prog:func+0x10   /path/lib.so:0xFILEOFFSET\n"
+	      "  malloc   libc:malloc   libc:mem*   ./prog:func+0x10   /path/lib.so:0xFILEOFFSET   ./prog:func:*\n"
 	      "  'libc:malloc size=%di:u64'   'p:group/event /path/prog:func arg=%si:s32 $stack1'\n"
 	      "\n"
 	      "Example:\n"

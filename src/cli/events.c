@@ -22,6 +22,7 @@ struct events_key {
 
 struct events_item {
 	struct events_key key;
+	struct format_map map; /* of a mapping; its path is ours */
 	UT_hash_handle hh;
 };
 
@@ -51,6 +52,7 @@ void cli_events_destroy(struct cli_events *events)
 	HASH_ITER(hh, events->written, item, next)
 	{
 		HASH_DEL(events->written, item);
+		free((char *)(uintptr_t)item->map.path);
 		free(item);
 	}
 	free(events);
@@ -64,19 +66,24 @@ static bool is_written(const struct cli_events *events, const struct events_key 
 	return item;
 }
 
-static int remember(struct cli_events *events, const struct events_key *key)
+/* @map: NULL for a process */
+static int remember(struct cli_events *events, const struct events_key *key, const struct format_map *map)
 {
 	struct events_item *item = calloc(1, sizeof(*item));
+	char *path = map ? strdup(map->path) : NULL;
 
-	if (!item)
-		return -ENOMEM;
-	item->key = *key;
-	HASH_ADD(hh, events->written, key, sizeof(item->key), item);
-	if (!item->hh.tbl) {
-		free(item);
-		return -ENOMEM;
+	if (item && (path || !map)) {
+		item->key = *key;
+		if (map)
+			item->map = *map;
+		item->map.path = path;
+		HASH_ADD(hh, events->written, key, sizeof(item->key), item);
+		if (item->hh.tbl)
+			return 0;
 	}
-	return 0;
+	free(path);
+	free(item);
+	return -ENOMEM;
 }
 
 bool cli_events_is_known(const struct cli_events *events, uint32_t pid)
@@ -107,13 +114,21 @@ static uint32_t protection(const struct process_map *map)
 	return prot | (map->execute ? PROT_EXEC : 0);
 }
 
+static int write_once(struct cli_events *events, const struct format_map *map)
+{
+	struct events_key key = {
+		.start = map->start, .size = map->size, .offset = map->offset, .inode = map->inode, .pid = map->pid
+	};
+	int error;
+
+	if (is_written(events, &key))
+		return 0;
+	error = format_perf_map(events->perf, map);
+	return error ? error : remember(events, &key, map);
+}
+
 static int write_map(struct cli_events *events, uint32_t pid, const struct process_map *map)
 {
-	struct events_key key = { .start = map->start,
-				  .size = map->end - map->start,
-				  .offset = map->offset,
-				  .inode = map->inode,
-				  .pid = pid };
 	struct format_map out = { .pid = pid,
 				  .start = map->start,
 				  .size = map->end - map->start,
@@ -124,12 +139,18 @@ static int write_map(struct cli_events *events, uint32_t pid, const struct proce
 				  .prot = protection(map),
 				  .flags = map->shared ? MAP_SHARED : MAP_PRIVATE,
 				  .path = map->path[0] ? map->path : "//anon" };
-	int error;
 
-	if (is_written(events, &key))
-		return 0;
-	error = format_perf_map(events->perf, &out);
-	return error ? error : remember(events, &key);
+	return write_once(events, &out);
+}
+
+int cli_events_repeat(const struct cli_events *from, struct cli_events *to)
+{
+	int error = 0;
+
+	for (const struct events_item *item = from->written; item && !error; item = item->hh.next)
+		if (item->map.path)
+			error = write_once(to, &item->map);
+	return error;
 }
 
 static int write_maps(struct cli_events *events, uint32_t pid)
@@ -154,7 +175,7 @@ int cli_events_process(struct cli_events *events, uint32_t pid)
 	if (!cli_events_is_known(events, pid)) {
 		error = write_threads(events, pid);
 		if (!error)
-			error = remember(events, &(struct events_key) { .pid = pid });
+			error = remember(events, &(struct events_key) { .pid = pid }, NULL);
 	}
 	return error ? error : write_maps(events, pid);
 }

@@ -80,6 +80,9 @@ static int check(struct cli *cli, const char **path, const char **glob, struct u
 				  options->args[files + 1]);
 	*path = files ? options->args[0] : NULL;
 	*glob = options->nargs > files ? options->args[files] : NULL;
+	if (options->coverage && *glob)
+		return base_error(err, -EINVAL, UTAP_ERROR_USAGE, "--coverage is of whole files: '%s' is too much; see utap list --help",
+				  *glob);
 	return 0;
 }
 
@@ -92,9 +95,9 @@ static void print_sum(const struct listing *listing)
 		return;
 	}
 	fprintf(out,
-		"\n# %" PRIu64 " function%s: L1 %" PRIu64 ", L3 %" PRIu64 ", L4 %" PRIu64 ", refused %" PRIu64 "\n",
+		"\n# %" PRIu64 " function%s: L1 %" PRIu64 ", L3 %" PRIu64 ", L4 %" PRIu64 ", L2 %" PRIu64 ", refused %" PRIu64 "\n",
 		listing->total, listing->total == 1 ? "" : "s", listing->layers[PATCH_L1], listing->layers[PATCH_L3],
-		listing->layers[PATCH_L4], listing->layers[PATCH_REFUSED]);
+		listing->layers[PATCH_L4], listing->layers[PATCH_L2], listing->layers[PATCH_REFUSED]);
 }
 
 static int list(struct cli *cli, struct listing *listing, const char *path, const char *glob)
@@ -124,7 +127,8 @@ int cli_list(struct cli *cli)
 	if (check(cli, &path, &glob, &err) || cli_open_output(cli, &err))
 		return cli_fail(cli, &err);
 	cli_signals();
-	code = list(cli, &listing, path, glob);
+	code = cli->options.coverage ? cli_coverage(cli, cli->options.npids ? cli->options.pids[0] : 0, path) :
+				       list(cli, &listing, path, glob);
 	if (code) {
 		cli_close_output(cli);
 		return code;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/snapshot.h"
 
 static void prefix(const struct cli_text *text, struct utap_error *err, bool is_syntax)
 {
@@ -15,6 +16,11 @@ static void prefix(const struct cli_text *text, struct utap_error *err, bool is_
 		base_error(err, old.code, old.kind, "%.200s:%u: %.290s", text->file, text->line, old.text);
 	else if (is_syntax)
 		base_error(err, old.code, old.kind, "'%.200s': %.290s", text->text, old.text);
+}
+
+static bool is_trigger(const struct cli *cli, const struct cli_text *text, const struct probe_spec *spec)
+{
+	return cli->options.snapshot_on && cli_snapshot_is_trigger(cli->options.snapshot_on, text->text, spec);
 }
 
 int cli_session_add(struct cli *cli, const struct cli_text *text, struct utap_error *err)
@@ -29,10 +35,29 @@ int cli_session_add(struct cli *cli, const struct cli_text *text, struct utap_er
 		prefix(text, err, true);
 		return error;
 	}
+	if (is_trigger(cli, text, spec))
+		error = session_add_trigger(cli->session, spec, err);
+	else
+		if (cli->options.all_instructions && spec->kind == PROBE_PLACE && !spec->by_offset && !spec->offset)
+		spec->kind = PROBE_EACH;
 	error = session_add(cli->session, spec, err);
 	if (error)
 		prefix(text, err, false);
 	return error;
+}
+
+/* --snapshot-on names one of the probes, or is one of its own: then the first, so that no other has its place. */
+static int add_own_trigger(struct cli *cli, struct utap_error *err)
+{
+	_cleanup_free_ struct probe_spec *spec = calloc(1, sizeof(*spec));
+	const struct cli_options *options = &cli->options;
+
+	if (!spec)
+		return base_error(err, -ENOMEM, UTAP_ERROR_SYSTEM, "no memory for a probe");
+	for (size_t i = 0; i < options->nprobes; i++)
+		if (!probe_parse(options->probes[i].text, spec, NULL, err) && is_trigger(cli, &options->probes[i], spec))
+			return 0;
+	return cli_session_add(cli, &(struct cli_text) { .text = options->snapshot_on }, err);
 }
 
 int cli_session_open(struct cli *cli, enum probe_action action, struct utap_error *err)
@@ -42,6 +67,11 @@ int cli_session_open(struct cli *cli, enum probe_action action, struct utap_erro
 		.action = action,
 		.ring_size = options->ring,
 		.allow_no_frame = options->allow_no_frame,
+		.pairs = options->durations || options->graph || options->latency,
+		.overwrite = options->overwrite,
+		.follow = options->follow,
+		.note = cli_session_note,
+		.note_arg = cli,
 		.progress = cli_progress,
 		.progress_arg = cli,
 		.refused = cli_refused,
@@ -49,10 +79,14 @@ int cli_session_open(struct cli *cli, enum probe_action action, struct utap_erro
 	};
 	int error = session_create(&session, &cli->session, err);
 
+	if (!error && options->snapshot_on)
+		error = add_own_trigger(cli, err);
 	for (size_t i = 0; !error && i < options->nprobes; i++)
 		error = cli_session_add(cli, &options->probes[i], err);
 	return error;
 }
+
+void cli_session_note(void *arg, const char *text) { cli_note(arg, "%s", text); }
 
 /* ---- attach ---- */
 

@@ -26,16 +26,25 @@ static const struct option_row rows[] = {
 	{ 'e', true, "event", required_argument, "PROBE", "a probe; may be given more than once (see utap-probes(5))" },
 	{ 'F', true, "file", required_argument, "FILE", "read probes from FILE, one a line; # starts a comment" },
 	{ 'p', true, "pid", required_argument, "PID[,PID...]", "running processes" },
+	{ 'f', true, "follow", no_argument, NULL, "also children, and the programs that they execute" },
 	{ 'X', false, "explain", required_argument, "PROBE", "the probe to explain" },
 	{ 'i', true, "input", required_argument, "FILE", "read FILE instead of perf.data" },
 	{ 'o', true, "output", required_argument, "FILE", "write to FILE" },
-	{ 'd', true, "duration", required_argument, "SECONDS", "stop after SECONDS" },
+	{ 'd', true, "seconds", required_argument, "SECONDS", "stop after SECONDS" },
+	{ 'D', false, "duration", no_argument, NULL, "a line for each call of a function, with how long it took" },
+	{ 'G', false, "graph", no_argument, NULL, "a tree of the calls of functions, with how long they took" },
+	{ 'L', false, "latency", no_argument, NULL, "how long calls of functions take: least, mean, quantiles, most; -v: histograms" },
+	{ 'A', false, "all-instructions", no_argument, NULL, "probe each instruction of the functions that probes name" },
+	{ 'Q', false, "coverage", no_argument, NULL, "sums instead: how many places could be probed, by layer, and why others not" },
+	{ 'M', false, "sample", required_argument, "N", "with --coverage: look at one of N instructions" },
 	{ 'n', true, "events", required_argument, "N", "stop after N events" },
 	{ 'J', false, "json", no_argument, NULL, "JSON instead of text" },
 	{ 'C', false, "color", optional_argument, "WHEN", "colours: auto (the default: on terminals), always, never" },
 	{ 'R', false, "ring", required_argument, "SIZE", "bytes of the ring of each CPU, as 256K or 4M" },
+	{ 'W', false, "overwrite", no_argument, NULL, "keep the newest hits only; write them at the end and at SIGUSR2" },
+	{ 'S', false, "snapshot-on", required_argument, "EVENT", "with --overwrite: write them also when this event or probe is hit" },
 	{ 'N', false, "force-no-frame", no_argument, NULL, "probe code without frame description entries too" },
-	{ 'f', false, "force", no_argument, NULL, "also when the utap that attached still runs" },
+	{ 'K', false, "force", no_argument, NULL, "also when the utap that attached still runs" },
 	{ 'q', true, "quiet", no_argument, NULL, "no notes and no summary" },
 	{ 'v', true, "verbose", no_argument, NULL, "more notes; twice: what is done inside" },
 	{ 'h', true, "help", no_argument, NULL, "this text" },
@@ -275,8 +284,15 @@ static int set_color(struct cli_options *options, const char *when, struct utap_
 static void set_flag(struct cli_options *options, int id)
 {
 	options->json |= id == 'J';
+	options->coverage |= id == 'Q';
+	options->durations |= id == 'D';
+	options->graph |= id == 'G';
+	options->latency |= id == 'L';
+	options->all_instructions |= id == 'A';
 	options->allow_no_frame |= id == 'N';
-	options->force |= id == 'f';
+	options->force |= id == 'K';
+	options->follow |= id == 'f';
+	options->overwrite |= id == 'W';
 	options->quiet |= id == 'q';
 	options->help |= id == 'h';
 	options->verbose += id == 'v';
@@ -294,6 +310,9 @@ static int apply(struct cli_options *options, int id, const char *value, struct 
 	case 'X':
 		options->explain = value;
 		return 0;
+	case 'S':
+		options->snapshot_on = value;
+		return 0;
 	case 'i':
 		options->input = value;
 		return 0;
@@ -307,6 +326,10 @@ static int apply(struct cli_options *options, int id, const char *value, struct 
 	case 'n':
 		if (cli_parse_count(value, &options->events) || options->events == 0)
 			return bad_value(err, "-n", value, "a number above 0");
+		return 0;
+	case 'M':
+		if (cli_parse_count(value, &options->sample) || !options->sample || options->sample > 1000000)
+			return bad_value(err, "--sample", value, "a number from 1 to 1000000");
 		return 0;
 	case 'R':
 		if (cli_parse_size(value, &options->ring) || options->ring > 1ULL << 40)

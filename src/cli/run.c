@@ -106,7 +106,7 @@ static void drain(struct cli *cli, const struct cli_consumer *consumer, bool all
 /* A signal between the check and the sleep costs one sleep, at most WAIT_MS. */
 static void sleep_a_while(struct cli *cli, const struct cli_consumer *consumer)
 {
-	int wait = cli->child ? WAIT_CHILD_MS : WAIT_MS;
+	int wait = consumer->wait_ms ? consumer->wait_ms : cli->child ? WAIT_CHILD_MS : WAIT_MS;
 	uint64_t limit = cli->options.duration_ns;
 
 	if (limit) {
@@ -115,10 +115,7 @@ static void sleep_a_while(struct cli *cli, const struct cli_consumer *consumer)
 
 		wait = left_ms < (uint64_t)wait ? (int)left_ms : wait;
 	}
-	if (consumer->record)
-		session_wait(cli->session, wait);
-	else
-		poll(NULL, 0, wait);
+	session_wait(cli->session, wait);
 }
 
 static void loop(struct cli *cli, const struct cli_consumer *consumer)
@@ -175,6 +172,8 @@ int cli_run(struct cli *cli, enum probe_action action, const struct cli_consumer
 	if (cli_session_open(cli, action, &err))
 		return cli_fail(cli, &err);
 	cli_signals();
+	if (cli->options.follow)
+		cli_signals_children();
 	if (cli_session_attach(cli, &err)) {
 		int code = cli_fail(cli, &err);
 
@@ -215,7 +214,7 @@ static void note_probes(struct cli *cli)
 	}
 }
 
-static void note_damage(struct cli *cli)
+void cli_damage(struct cli *cli)
 {
 	struct trace_stats stats = { 0 };
 
@@ -238,7 +237,7 @@ void cli_summary(struct cli *cli)
 		return;
 	if (cli->options.verbose)
 		note_probes(cli);
-	note_damage(cli);
+	cli_damage(cli);
 	cli_note(cli, "%" PRIu64 " event%s, %" PRIu64 " lost%s", cli->events, cli->events == 1 ? "" : "s", lost,
 		 lost ? " (--ring gives them more room)" : "");
 }

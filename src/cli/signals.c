@@ -9,10 +9,17 @@
 #include "cli/cli.h"
 
 static volatile sig_atomic_t stop_signal;
+static volatile sig_atomic_t snapshot_asked;
 
 static void on_stop(int number)
 {
 	stop_signal = number;
+}
+
+static void on_snapshot(int number)
+{
+	(void)number;
+	snapshot_asked = 1;
 }
 
 static void on_pipe(int number)
@@ -39,7 +46,35 @@ void cli_signals(void)
 	sigaction(SIGPIPE, &pipe, NULL);
 }
 
+static void on_child(int number)
+{
+	(void)number; /* the sleep ends */
+}
+
+void cli_signals_children(void)
+{
+	struct sigaction child = { .sa_handler = on_child };
+
+	sigaction(SIGCHLD, &child, NULL);
+}
+
 int cli_signal(void)
 {
 	return stop_signal;
+}
+
+void cli_signals_snapshot(void)
+{
+	struct sigaction snapshot = { .sa_handler = on_snapshot };
+
+	sigaction(SIGUSR2, &snapshot, NULL);
+}
+
+bool cli_signal_snapshot(void)
+{
+	bool asked = snapshot_asked;
+
+	if (asked)
+		snapshot_asked = 0; /* one that comes just now means the snapshot that is about to be made */
+	return asked;
 }

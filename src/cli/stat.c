@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "cli/cli.h"
+#include "cli/latency.h"
 #include "format/format.h"
 
 static double seconds(const struct cli *cli)
@@ -68,6 +69,8 @@ int cli_stat(struct cli *cli)
 	struct utap_error err = { 0 };
 	int code;
 
+	if (cli->options.latency)
+		return cli_latency(cli);
 	if (cli_run_check(cli, &err) || cli_open_output(cli, &err))
 		return cli_fail(cli, &err);
 	code = cli_run(cli, PROBE_COUNT, &consumer);

@@ -22,12 +22,15 @@ static void say_execed(struct cli *cli, pid_t pid)
 	length = readlink(link, path, sizeof(path) - 1);
 	snprintf(path + (length < 0 ? 0 : length), length < 0 ? sizeof(path) : 1, "%s",
 		 length < 0 ? "another program" : "");
-	cli_note(cli, "pid %d executed %s: probes are gone with the old program", (int)pid, path);
+	if (!cli->options.follow)
+		cli_note(cli, "pid %d executed %s: probes are gone with the old program (-f follows)", (int)pid, path);
+	else if (cli->options.verbose)
+		cli_note(cli, "pid %d executed %s", (int)pid, path);
 }
 
 static void say_exited(struct cli *cli, pid_t pid)
 {
-	if (pid != cli->child) /* its end is told with its status */
+	if (pid != cli->child && (!cli->options.follow || cli->options.verbose)) /* its end is told with its status */
 		cli_note(cli, "pid %d exited", (int)pid);
 }
 
@@ -104,7 +107,7 @@ void cli_child_end(struct cli *cli)
 	if (!cli->child)
 		return;
 	if (!reap(cli, cli->stop == CLI_STOP_GONE ? CHILD_WAIT_MS / 10 : 0)) {
-		bool execed = cli->nseen && cli->seen[0] == SESSION_EXECED;
+		bool execed = !cli->options.follow && cli->nseen && cli->seen[0] == SESSION_EXECED;
 
 		if (execed && cli->stop == CLI_STOP_GONE) {
 			cli_note(cli, "%s (pid %d) runs on", cli->options.args[0], (int)cli->child);

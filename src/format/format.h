@@ -8,7 +8,19 @@
 
 #include <stdio.h>
 
+#include "trace/frames.h"
 #include "trace/trace.h"
+
+/** What is known of a record of a return, or of a whole call, beyond the record itself. */
+struct format_call {
+	const char *caller;              /* the function it returns to, for people; NULL: not known */
+	uint64_t caller_offset;          /* of the return address from that function */
+	const struct trace_call *call;   /* NULL: the return alone. An ABANDONED call's record has only time, thread, process and id */
+	const struct trace_probe *entry; /* with call: the probe that its args are of */
+};
+
+/** format_duration() - "1.234 us", "12.345 ms", "1.234  s": ten characters, longer from 28 hours on */
+void format_duration(uint64_t ns, char *text, size_t size);
 
 /* ---- ftrace's text, one line a record ---- */
 
@@ -23,11 +35,21 @@ void format_text_header(FILE *out);
 void format_text(FILE *out, const struct trace_probe *probe, const struct trace_record *record, const char *comm,
 		 bool color);
 
+/**
+ * format_text_call() - likewise, of a return: "(caller+0x12 <- symbol) name=value ...", and with @call->call how long the call took
+ * @call: NULL: as format_text()
+ */
+void format_text_call(FILE *out, const struct trace_probe *probe, const struct trace_record *record,
+		      const struct format_call *call, const char *comm, bool color);
+
 /** format_value() - an argument as ftrace prints it: u 24, s -1, x 0x18; cut to its bits */
 void format_value(const struct trace_arg *arg, uint64_t value, char *text, size_t size);
 
 /** format_json() - a record as one JSON object on one line */
 void format_json(FILE *out, const struct trace_probe *probe, const struct trace_record *record, const char *comm);
+/** format_json_call() - likewise with "caller", and with @call->call "how" and "duration_ns"; @call may be NULL */
+void format_json_call(FILE *out, const struct trace_probe *probe, const struct trace_record *record,
+		      const struct format_call *call, const char *comm);
 /** format_json_string() - a quoted, escaped JSON string (invalid UTF-8 replaced) */
 void format_json_string(FILE *out, const char *text);
 

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One JSON object a record and line. Members: time_ns, cpu, pid, tid, comm (null when unknown), group, event; symbol
- * and symbol_offset where the symbol is known, else addr; args. Numbers stand for themselves, whatever their size;
+ * and symbol_offset where the symbol is known, else addr; args. Of a return also: caller (the return address), caller_symbol and
+ * caller_offset where they are known, how ("return", "tail", "abandoned" or "unpaired"; an abandoned call has no caller), and of a whole call
+ * duration_ns (not when its entry was not seen) and args of entry and return together. What a tail call returns is null. Numbers stand for themselves, whatever their size;
  * addresses and arguments that are shown in hexadecimal are strings ("0x18"), because many readers round numbers above
  * 2^53.
  *
@@ -47,25 +49,57 @@ void format_json_string(FILE *out, const char *text)
 	putc('"', out);
 }
 
-static void print_args(FILE *out, const struct trace_probe *probe, const struct trace_record *record)
+/* Returns how many members stand there now. */
+static uint32_t print_args(FILE *out, uint32_t before, const struct trace_probe *probe, const uint64_t *args,
+			   uint32_t nargs, bool tail)
 {
-	uint32_t nargs = record->nargs < probe->nargs ? record->nargs : probe->nargs;
-
+	if (nargs > probe->nargs)
+		nargs = probe->nargs;
 	for (uint32_t i = 0; i < nargs; i++) {
 		const struct trace_arg *arg = &probe->args[i];
-		const char *quote = arg->format == TRACE_HEX ? "\"" : "";
+		bool is_known = !tail || !arg->is_result;
+		const char *quote = arg->format == TRACE_HEX && is_known ? "\"" : "";
 		char value[24];
 
-		format_value(arg, record->args[i], value, sizeof(value));
-		if (i)
+		format_value(arg, args[i], value, sizeof(value));
+		if (before + i)
 			putc(',', out);
 		format_json_string(out, arg->name);
-		fprintf(out, ":%s%s%s", quote, value, quote);
+		fprintf(out, ":%s%s%s", quote, is_known ? value : "null", quote);
 	}
+	return before + nargs;
 }
 
-void format_json(FILE *out, const struct trace_probe *probe, const struct trace_record *record, const char *comm)
+static const char *how(const struct trace_record *record, const struct trace_call *call)
 {
+	if (call && call->ending == TRACE_ABANDONED)
+		return "abandoned";
+	if (call && call->ending == TRACE_UNPAIRED)
+		return "unpaired";
+	return record->flags & WIRE_RECORD_TAIL ? "tail" : "return";
+}
+
+static void print_return(FILE *out, const struct trace_record *record, const struct format_call *call)
+{
+	const struct trace_call *whole = call ? call->call : NULL;
+
+	if (!whole || whole->ending != TRACE_ABANDONED)
+		fprintf(out, ",\"caller\":\"0x%" PRIx64 "\"", record->caller);
+	if (call && call->caller) {
+		fputs(",\"caller_symbol\":", out);
+		format_json_string(out, call->caller);
+		fprintf(out, ",\"caller_offset\":%" PRIu64, call->caller_offset);
+	}
+	fprintf(out, ",\"how\":\"%s\"", how(record, whole));
+	if (whole && whole->ending != TRACE_UNPAIRED)
+		fprintf(out, ",\"duration_ns\":%" PRIu64, whole->end_ns - whole->start_ns);
+}
+
+void format_json_call(FILE *out, const struct trace_probe *probe, const struct trace_record *record,
+		      const struct format_call *call, const char *comm)
+{
+	uint32_t members = 0;
+
 	flockfile(out);
 	fprintf(out, "{\"time_ns\":%" PRIu64 ",\"cpu\":%" PRIu32 ",\"pid\":%" PRIu32 ",\"tid\":%" PRIu32 ",\"comm\":",
 		record->time_ns, record->cpu, record->pid, record->tid);
@@ -84,8 +118,17 @@ void format_json(FILE *out, const struct trace_probe *probe, const struct trace_
 	} else {
 		fprintf(out, ",\"addr\":\"0x%" PRIx64 "\"", probe->addr);
 	}
+	if (probe->kind == TRACE_RETURN)
+		print_return(out, record, call);
 	fputs(",\"args\":{", out);
-	print_args(out, probe, record);
+	if (call && call->call && call->entry)
+		members = print_args(out, 0, call->entry, call->call->args, call->call->nargs, false);
+	print_args(out, members, probe, record->args, record->nargs, record->flags & WIRE_RECORD_TAIL);
 	fputs("}}\n", out);
 	funlockfile(out);
+}
+
+void format_json(FILE *out, const struct trace_probe *probe, const struct trace_record *record, const char *comm)
+{
+	format_json_call(out, probe, record, NULL, comm);
 }

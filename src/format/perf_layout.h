@@ -85,8 +85,9 @@ struct format_perf_sample_record {
 	uint16_t common_type; /* raw data from here on */
 	uint8_t common_flags, common_preempt_count;
 	int32_t common_pid;
-	uint64_t probe_ip;
+	uint64_t probe_ip; /* of a return: the function; __probe_ret_ip, a u64, follows */
 } __attribute__((packed));
+#define FORMAT_PERF_RET_IP (sizeof(struct format_perf_sample_record) - FORMAT_PERF_RAW) /* from the start of the raw data */
 #define FORMAT_PERF_RAW offsetof(struct format_perf_sample_record, common_type)
 static_assert(sizeof(struct format_perf_sample_record) == 76 && FORMAT_PERF_RAW == 60, "format_perf_sample_record");
 
@@ -110,6 +111,7 @@ struct format_perf_field {
 struct format_perf_shape {
 	uint16_t size; /* of the whole record */
 	uint16_t raw;  /* of its raw data, padding included */
+	uint16_t tail; /* of a return: offset of the byte that says so of a tail call, from the start of the raw data; 0: none */
 	uint32_t nargs;
 	const struct format_perf_field *fields;
 };

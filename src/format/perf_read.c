@@ -311,6 +311,13 @@ static uint64_t take_argument(const uint8_t *raw, const struct format_perf_field
 	}
 }
 
+static uint16_t flags_of(const struct format_perf_shape *shape, const uint8_t *data)
+{
+	if (!shape->tail)
+		return 0;
+	return WIRE_RECORD_RETURN | (data[FORMAT_PERF_RAW + shape->tail] ? WIRE_RECORD_TAIL : 0);
+}
+
 static int take_sample(struct format_perf_file *file, const uint8_t *data, size_t size, struct format_perf_event *ret,
 		       struct utap_error *err)
 {
@@ -329,7 +336,10 @@ static int take_sample(struct format_perf_file *file, const uint8_t *data, size_
 	for (uint32_t i = 0; i < shape->nargs; i++)
 		file->values[i] = take_argument(data + FORMAT_PERF_RAW, &shape->fields[i]);
 	const struct thread_name *thread = thread_find(file, sample.tid);
+	uint64_t caller = 0;
 
+	if (shape->tail)
+		memcpy(&caller, data + FORMAT_PERF_RAW + FORMAT_PERF_RET_IP, sizeof(caller));
 	*ret = (struct format_perf_event) { .type = FORMAT_PERF_SAMPLE,
 					    .record = { .time_ns = sample.time,
 							.id = id,
@@ -337,7 +347,9 @@ static int take_sample(struct format_perf_file *file, const uint8_t *data, size_
 							.pid = sample.pid,
 							.tid = sample.tid,
 							.nargs = shape->nargs,
-							.args = file->values },
+							.args = file->values,
+							.flags = flags_of(shape, data),
+							.caller = caller },
 					    .ip = sample.ip,
 					    .comm = thread ? thread->comm : NULL,
 					    .pid = sample.pid,

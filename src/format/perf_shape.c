@@ -11,7 +11,8 @@
 static int shape_init(struct format_perf_shape *shape, struct format_perf_field *fields,
 		      const struct trace_probe *probe)
 {
-	size_t end = sizeof(struct format_perf_sample_record) - FORMAT_PERF_RAW;
+	bool is_return = probe->kind == TRACE_RETURN;
+	size_t end = FORMAT_PERF_RET_IP + (is_return ? sizeof(uint64_t) : 0);
 
 	for (uint32_t i = 0; i < probe->nargs; i++) {
 		uint8_t bits = probe->args[i].bits;
@@ -28,10 +29,13 @@ static int shape_init(struct format_perf_shape *shape, struct format_perf_field 
 							 .is_signed = probe->args[i].format == TRACE_SIGNED };
 		end = offset + bytes;
 	}
-	size_t size = base_align_up(FORMAT_PERF_RAW + end, 8);
+	size_t size = base_align_up(FORMAT_PERF_RAW + end + is_return, 8);
 
+	if (size > FORMAT_PERF_RECORD_MAX)
+		return -E2BIG;
 	*shape = (struct format_perf_shape) { .size = (uint16_t)size,
 					      .raw = (uint16_t)(size - FORMAT_PERF_RAW),
+					      .tail = is_return ? (uint16_t)end : 0,
 					      .nargs = probe->nargs,
 					      .fields = fields };
 	return 0;

@@ -7,7 +7,7 @@
  * Read as input: every count is bounded by the bytes that are left before anything is allocated for it.
  *
  *     struct table_header
- *     for each probe: struct table_probe; group, event, path, symbol without terminators;
+ *     for each probe: struct table_probe, struct table_more; group, event, path, symbol without terminators;
  *                     for each argument: struct table_arg; name without terminator
  */
 #include <errno.h>
@@ -17,7 +17,7 @@
 #include "format/perf_layout.h"
 
 #define TABLE_MAGIC "utap.prb"
-#define TABLE_VERSION 1
+#define TABLE_VERSION 2 /* 1: without struct table_more */
 
 struct table_header {
 	char magic[8];
@@ -35,8 +35,14 @@ struct table_probe {
 };
 static_assert(sizeof(struct table_probe) == 40, "table_probe");
 
+struct table_more {
+	uint32_t kind;
+	uint32_t unused;
+};
+static_assert(sizeof(struct table_more) == 8, "table_more");
+
 struct table_arg {
-	uint8_t bits, format, name, unused; /* name: its length */
+	uint8_t bits, format, name, is_result; /* name: its length */
 };
 static_assert(sizeof(struct table_arg) == 4, "table_arg");
 
@@ -56,7 +62,10 @@ static void table_add_probe(struct format_buffer *out, const struct trace_probe 
 				   .path = (uint16_t)strnlen(probe->path, PATH_LIMIT),
 				   .symbol = (uint16_t)strnlen(probe->symbol, SYMBOL_LIMIT) };
 
+	struct table_more more = { .kind = probe->kind };
+
 	format_buffer_add(out, &row, sizeof(row));
+	format_buffer_add(out, &more, sizeof(more));
 	format_buffer_add(out, probe->group, row.group);
 	format_buffer_add(out, probe->event, row.event);
 	format_buffer_add(out, probe->path, row.path);
@@ -65,7 +74,8 @@ static void table_add_probe(struct format_buffer *out, const struct trace_probe 
 		const struct trace_arg *arg = &probe->args[i];
 		struct table_arg arg_row = { .bits = arg->bits,
 					     .format = (uint8_t)arg->format,
-					     .name = (uint8_t)LENGTH(arg->name) };
+					     .name = (uint8_t)LENGTH(arg->name),
+					     .is_result = arg->is_result };
 
 		format_buffer_add(out, &arg_row, sizeof(arg_row));
 		format_buffer_add(out, arg->name, arg_row.name);
@@ -88,6 +98,7 @@ void format_perf_table(struct format_buffer *out, const struct trace_probe *prob
 struct cursor {
 	const uint8_t *data;
 	size_t size, at;
+	uint32_t version;
 	char *texts; /* where the next path or symbol goes; there is room for all that @data can hold */
 };
 
@@ -126,6 +137,7 @@ static bool table_take_args(struct cursor *cursor, struct trace_arg *args, uint3
 			return false;
 		args[i].bits = row.bits; /* format_perf_shapes() judges it */
 		args[i].format = (enum trace_arg_format)row.format;
+		args[i].is_result = row.is_result;
 		if (!cursor_text(cursor, args[i].name, sizeof(args[i].name), row.name))
 			return false;
 	}
@@ -136,9 +148,13 @@ static bool table_take_probe(struct cursor *cursor, struct trace_probe *probe, s
 			     uint32_t args_left)
 {
 	struct table_probe row;
+	struct table_more more = { .kind = TRACE_PLACE };
 
 	if (!cursor_take(cursor, &row, sizeof(row)) || row.nargs > args_left)
 		return false;
+	if (cursor->version > 1 && (!cursor_take(cursor, &more, sizeof(more)) || more.kind > TRACE_RETURN))
+		return false;
+	probe->kind = (enum trace_probe_kind)more.kind;
 	probe->offset = row.offset;
 	probe->symbol_offset = row.symbol_offset;
 	probe->addr = row.addr;
@@ -164,7 +180,7 @@ int format_perf_table_read(const uint8_t *data, size_t size, uint64_t at, struct
 				  "no table of probes at offset %llu: not written by utap; try "
 				  "perf script",
 				  (unsigned long long)at);
-	if (header.version != TABLE_VERSION)
+	if (header.version < 1 || header.version > TABLE_VERSION)
 		return base_error(err, -EINVAL, UTAP_ERROR_USAGE,
 				  "table of probes has version %u, this utap reads %d; use a "
 				  "newer utap",
@@ -181,6 +197,7 @@ int format_perf_table_read(const uint8_t *data, size_t size, uint64_t at, struct
 
 	if (!new_probes || !new_args)
 		return base_error(err, -ENOMEM, UTAP_ERROR_SYSTEM, "no memory for %u probes", header.nprobes);
+	cursor.version = header.version;
 	cursor.texts = (char *)new_args + args_size;
 	for (uint32_t i = 0, used = 0; i < header.nprobes; used += new_probes[i++].nargs)
 		if (!table_take_probe(&cursor, &new_probes[i], new_args + used, header.nargs - used))

@@ -35,8 +35,10 @@ static const char common_fields[] = "\tfield:unsigned short common_type;\toffset
 				    "\tfield:unsigned char common_flags;\toffset:2;\tsize:1;\tsigned:0;\n"
 				    "\tfield:unsigned char common_preempt_count;\toffset:3;\tsize:1;\tsigned:0;\n"
 				    "\tfield:int common_pid;\toffset:4;\tsize:4;\tsigned:1;\n"
-				    "\n"
-				    "\tfield:unsigned long __probe_ip;\toffset:8;\tsize:8;\tsigned:0;\n";
+				    "\n";
+static const char place_fields[] = "\tfield:unsigned long __probe_ip;\toffset:8;\tsize:8;\tsigned:0;\n";
+static const char return_fields[] = "\tfield:unsigned long __probe_func;\toffset:8;\tsize:8;\tsigned:0;\n"
+				    "\tfield:unsigned long __probe_ret_ip;\toffset:16;\tsize:8;\tsigned:0;\n";
 
 static bool is_name_char(char c)
 {
@@ -71,6 +73,24 @@ static const char *tracing_conversion(const struct trace_arg *arg)
 	return wide ? "%Lu" : "%u";
 }
 
+/* How perf prints the event: places and arguments as the kernel's own events of uprobes and uretprobes have them. */
+static void tracing_print(struct format_buffer *out, const struct trace_probe *probe, bool is_return)
+{
+	char name[64];
+
+	format_buffer_print(out, "\nprint fmt: \"%s", is_return ? "(%lx <- %lx)" : "(%lx)");
+	for (uint32_t i = 0; i < probe->nargs; i++)
+		format_buffer_print(out, " %s=%s", tracing_name(probe->args[i].name, name),
+				    tracing_conversion(&probe->args[i]));
+	format_buffer_print(out, "%s\", REC->%s", is_return ? "%s" : "",
+			    is_return ? "__probe_func, REC->__probe_ret_ip" : "__probe_ip");
+	for (uint32_t i = 0; i < probe->nargs; i++)
+		format_buffer_print(out, ", REC->%s", tracing_name(probe->args[i].name, name));
+	if (is_return)
+		format_buffer_print(out, ", REC->__probe_tail ? \" (tail call)\" : \"\"");
+	format_buffer_print(out, "\n");
+}
+
 static void tracing_format(struct format_buffer *out, const struct trace_probe *probe, uint32_t id,
 			   const struct format_perf_shape *shape)
 {
@@ -79,6 +99,10 @@ static void tracing_format(struct format_buffer *out, const struct trace_probe *
 	format_buffer_print(out, "name: %s\nID: %u\nformat:\n", tracing_name(probe->event, name),
 			    (unsigned int)format_perf_event_id(id));
 	format_buffer_add(out, common_fields, sizeof(common_fields) - 1);
+	if (shape->tail)
+		format_buffer_add(out, return_fields, sizeof(return_fields) - 1);
+	else
+		format_buffer_add(out, place_fields, sizeof(place_fields) - 1);
 	for (uint32_t i = 0; i < probe->nargs; i++) {
 		const struct format_perf_field *field = &shape->fields[i];
 
@@ -87,14 +111,9 @@ static void tracing_format(struct format_buffer *out, const struct trace_probe *
 				    tracing_name(probe->args[i].name, name), field->offset, field->bytes,
 				    field->is_signed);
 	}
-	format_buffer_print(out, "\nprint fmt: \"(%%lx)");
-	for (uint32_t i = 0; i < probe->nargs; i++)
-		format_buffer_print(out, " %s=%s", tracing_name(probe->args[i].name, name),
-				    tracing_conversion(&probe->args[i]));
-	format_buffer_print(out, "\", REC->__probe_ip");
-	for (uint32_t i = 0; i < probe->nargs; i++)
-		format_buffer_print(out, ", REC->%s", tracing_name(probe->args[i].name, name));
-	format_buffer_print(out, "\n");
+	if (shape->tail)
+		format_buffer_print(out, "\tfield:u8 __probe_tail;\toffset:%u;\tsize:1;\tsigned:0;\n", shape->tail);
+	tracing_print(out, probe, shape->tail);
 }
 
 static int by_group(const void *a, const void *b, void *arg)

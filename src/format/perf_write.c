@@ -365,10 +365,11 @@ int format_perf_sample(struct format_perf *perf, const struct trace_record *reco
 	if (!at)
 		return perf->error;
 	uint64_t addr = format_places_addr(perf->places, record->id, record->pid);
+	bool is_return = shape->tail;
 	const struct format_perf_sample_record sample = {
 		.header = { .type = PERF_RECORD_SAMPLE, .misc = PERF_RECORD_MISC_USER, .size = shape->size },
 		.identifier = (uint64_t)record->id + 1,
-		.ip = addr,
+		.ip = is_return ? record->caller : addr, /* as the kernel: where it is when it has returned */
 		.pid = record->pid,
 		.tid = record->tid,
 		.time = record->time_ns,
@@ -382,6 +383,10 @@ int format_perf_sample(struct format_perf *perf, const struct trace_record *reco
 
 	memcpy(at, &sample, sizeof(sample));
 	memset(at + sizeof(sample), 0, shape->size - sizeof(sample)); /* gaps between fields */
+	if (is_return) {
+		memcpy(at + FORMAT_PERF_RAW + FORMAT_PERF_RET_IP, &record->caller, sizeof(record->caller));
+		at[FORMAT_PERF_RAW + shape->tail] = !!(record->flags & WIRE_RECORD_TAIL);
+	}
 	for (uint32_t i = 0; i < shape->nargs; i++)
 		put_argument(at + FORMAT_PERF_RAW + shape->fields[i].offset, shape->fields[i].bytes,
 			     i < record->nargs ? record->args[i] : 0);

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * ftrace's text. The columns are those of the kernel's trace file, so that what reads that reads this: task and pid,
- * CPU, five flags (which say nothing about user space: dots), seconds with microseconds, event, place, arguments.
+ * CPU, five flags (which say nothing about user space: dots), seconds with microseconds, event, place, arguments. What the kernel has
+ * nothing like, how long a call took and how it ended, follows the arguments.
  *
  * Source: the kernel's Documentation/trace/ftrace.rst and uprobetracer.rst.
  */
 #include "format/format.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "format/utf8.h"
 
@@ -92,11 +94,82 @@ static void print_place(FILE *out, const struct trace_probe *probe)
 	}
 }
 
-void format_text(FILE *out, const struct trace_probe *probe, const struct trace_record *record, const char *comm,
-		 bool color)
+/* Of a return as the kernel has it: where to, from which function. */
+static void print_way(FILE *out, const struct trace_probe *probe, const struct trace_record *record,
+		      const struct format_call *call)
+{
+	if (call && call->caller) {
+		print_safe(out, call->caller);
+		fprintf(out, "+0x%" PRIx64 " <- ", call->caller_offset);
+	} else if (record->caller) {
+		fprintf(out, "0x%" PRIx64 " <- ", record->caller);
+	}
+	if (probe->symbol && probe->symbol[0])
+		print_safe(out, probe->symbol);
+	else
+		fprintf(out, "0x%" PRIx64, probe->addr);
+}
+
+static void print_args(FILE *out, const struct text_colors *colors, const struct trace_probe *probe,
+		       const uint64_t *args, uint32_t nargs, bool tail)
+{
+	if (nargs > probe->nargs)
+		nargs = probe->nargs;
+	for (uint32_t i = 0; i < nargs; i++) {
+		char value[VALUE_MAX];
+
+		format_value(&probe->args[i], args[i], value, sizeof(value));
+		fprintf(out, " %s", colors->name);
+		print_safe(out, probe->args[i].name);
+		fprintf(out, "%s=%s", colors->end, tail && probe->args[i].is_result ? "?" : value);
+	}
+}
+
+void format_duration(uint64_t ns, char *text, size_t size)
+{
+	if (ns < 1000000)
+		snprintf(text, size, "%3" PRIu64 ".%03" PRIu64 " us", ns / 1000, ns % 1000);
+	else if (ns < 1000000000)
+		snprintf(text, size, "%3" PRIu64 ".%03" PRIu64 " ms", ns / 1000000, ns / 1000 % 1000);
+	else
+		snprintf(text, size, "%3" PRIu64 ".%03" PRIu64 "  s", ns / 1000000000, ns / 1000000 % 1000);
+}
+
+static const char *ending(const struct trace_record *record, const struct trace_call *call)
+{
+	if (record->flags & WIRE_RECORD_TAIL)
+		return " (tail call)";
+	if (!call)
+		return "";
+	switch (call->ending) {
+	case TRACE_ABANDONED:
+		return " (abandoned)";
+	case TRACE_UNPAIRED:
+		return " (entered unseen)";
+	case TRACE_RETURNED:
+	case TRACE_TAILED:
+		break;
+	}
+	return "";
+}
+
+static void print_end(FILE *out, const struct text_colors *colors, const struct trace_record *record,
+		      const struct trace_call *call)
+{
+	char text[32];
+
+	if (call && call->ending != TRACE_UNPAIRED) {
+		format_duration(call->end_ns - call->start_ns, text, sizeof(text));
+		fprintf(out, " %s%s%s", colors->time, text + strspn(text, " "), colors->end);
+	}
+	fputs(ending(record, call), out);
+}
+
+void format_text_call(FILE *out, const struct trace_probe *probe, const struct trace_record *record,
+		      const struct format_call *call, const char *comm, bool color)
 {
 	const struct text_colors *colors = color ? &ansi : &plain;
-	uint32_t nargs = record->nargs < probe->nargs ? record->nargs : probe->nargs;
+	const struct trace_call *whole = call ? call->call : NULL;
 
 	flockfile(out);
 	fputs(colors->task, out);
@@ -106,16 +179,21 @@ void format_text(FILE *out, const struct trace_probe *probe, const struct trace_
 		colors->event);
 	print_safe(out, probe->event);
 	fprintf(out, "%s: (%s", colors->end, colors->place);
-	print_place(out, probe);
+	if (probe->kind == TRACE_RETURN)
+		print_way(out, probe, record, call);
+	else
+		print_place(out, probe);
 	fprintf(out, "%s)", colors->end);
-	for (uint32_t i = 0; i < nargs; i++) {
-		char value[VALUE_MAX];
-
-		format_value(&probe->args[i], record->args[i], value, sizeof(value));
-		fprintf(out, " %s", colors->name);
-		print_safe(out, probe->args[i].name);
-		fprintf(out, "%s=%s", colors->end, value);
-	}
+	if (whole && call->entry)
+		print_args(out, colors, call->entry, whole->args, whole->nargs, false);
+	print_args(out, colors, probe, record->args, record->nargs, record->flags & WIRE_RECORD_TAIL);
+	print_end(out, colors, record, whole);
 	putc('\n', out);
 	funlockfile(out);
+}
+
+void format_text(FILE *out, const struct trace_probe *probe, const struct trace_record *record, const char *comm,
+		 bool color)
+{
+	format_text_call(out, probe, record, NULL, comm, color);
 }

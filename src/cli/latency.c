@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A histogram for each function that was called, made at its first call. Only calls whose both ends were seen count as calls; how many others
+ * there were is said beside them.
+ */
+#include "cli/latency.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/calls.h"
+#include "format/format.h"
+#include "trace/histogram.h"
+
+#define BAR 40 /* columns of the longest bar */
+
+struct row {
+	struct trace_histogram *histogram; /* NULL: no call yet */
+	uint64_t tailed, abandoned, unpaired;
+};
+
+struct latency {
+	struct cli *cli;
+	struct trace_frames *frames;
+	struct row *rows; /* by id of the returns */
+	size_t nrows, rows_cap;
+};
+
+static double seconds(const struct cli *cli) { return (double)(cli->ended_ns - cli->started_ns) / 1e9; }
+
+/* ---- counting ---- */
+
+static int row_of(struct latency *latency, uint32_t id, struct row **ret)
+{
+	size_t before = latency->nrows;
+
+	if (id >= before) {
+		if (base_grow(&latency->rows, &latency->rows_cap, (size_t)id + 1, sizeof(*latency->rows)))
+			return -ENOMEM;
+		memset(&latency->rows[before], 0, (id + 1 - before) * sizeof(*latency->rows));
+		latency->nrows = (size_t)id + 1;
+	}
+	*ret = &latency->rows[id];
+	return 0;
+}
+
+static int add_duration(struct row *row, uint64_t ns)
+{
+	if (!row->histogram)
+		row->histogram = calloc(1, sizeof(*row->histogram));
+	if (!row->histogram)
+		return -ENOMEM;
+	trace_histogram_add(row->histogram, ns);
+	return 0;
+}
+
+static int on_call(void *arg, const struct trace_call *call)
+{
+	struct latency *latency = arg;
+	struct row *row;
+	int error = row_of(latency, call->id, &row);
+
+	if (error)
+		return error;
+	switch (call->ending) {
+	case TRACE_TAILED:
+		row->tailed++;
+		return add_duration(row, call->end_ns - call->start_ns);
+	case TRACE_RETURNED:
+		return add_duration(row, call->end_ns - call->start_ns);
+	case TRACE_ABANDONED:
+		row->abandoned++;
+		break;
+	case TRACE_UNPAIRED:
+		row->unpaired++;
+		break;
+	}
+	return 0;
+}
+
+static int on_record(void *arg, const struct trace_record *record)
+{
+	struct cli *cli = arg;
+	struct latency *latency = cli->consumer;
+	const struct trace_probe *probes;
+	int error = 0;
+
+	session_probes(cli->session, &probes);
+	if (probes[record->id].kind != TRACE_PLACE)
+		error = trace_frames_add(latency->frames, &probes[record->id], record);
+	return error ? error : cli_taken(cli);
+}
+
+/* ---- the table ---- */
+
+static const struct trace_histogram none;
+
+static const struct trace_histogram *histogram_of(const struct latency *latency, uint32_t id)
+{
+	return id < latency->nrows && latency->rows[id].histogram ? latency->rows[id].histogram : &none;
+}
+
+static struct row row_at(const struct latency *latency, uint32_t id)
+{
+	return id < latency->nrows ? latency->rows[id] : (struct row) { 0 };
+}
+
+/* Records of entries and returns that found no room. */
+static uint64_t lost_of(const struct cli *cli, uint32_t id)
+{
+	struct session_counts entry = { 0 };
+	struct session_counts exit = { 0 };
+
+	session_count(cli->session, id - 1, &entry);
+	session_count(cli->session, id, &exit);
+	return entry.lost + exit.lost;
+}
+
+static void print_ns(FILE *out, uint64_t ns)
+{
+	char text[32];
+
+	format_duration(ns, text, sizeof(text));
+	fprintf(out, " %11s", text);
+}
+
+static void print_function(FILE *out, const struct trace_probe *probe)
+{
+	fprintf(out, "  %s:%s  ", probe->group, probe->event);
+	if (probe->symbol[0])
+		fprintf(out, "%s:%s\n", probe->path, probe->symbol);
+	else
+		fprintf(out, "%s:0x%" PRIx64 "\n", probe->path, probe->offset);
+}
+
+static void print_bars(FILE *out, const struct trace_histogram *histogram)
+{
+	unsigned first = 63, last = 0;
+	uint64_t most = 0;
+
+	for (unsigned power = 0; power < 64; power++) {
+		uint64_t count = trace_histogram_power(histogram, power);
+
+		if (!count)
+			continue;
+		first = power < first ? power : first;
+		last = power;
+		most = count > most ? count : most;
+	}
+	for (unsigned power = first; power <= last && most; power++) {
+		uint64_t count = trace_histogram_power(histogram, power);
+		int bar = (int)((double)count / (double)most * BAR + 0.5);
+
+		fprintf(out, "    ");
+		print_ns(out, power ? 1ULL << power : 0);
+		fprintf(out, " .. ");
+		print_ns(out, 2ULL << power);
+		fprintf(out, " %12" PRIu64 " |%.*s%*s|\n", count, bar, "@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@", BAR - bar, "");
+	}
+}
+
+/* What the columns leave out, and only where there is something. */
+static void print_rest(FILE *out, const struct row *row, uint64_t lost)
+{
+	if (!row->tailed && !row->abandoned && !row->unpaired && !lost)
+		return;
+	fprintf(out, "    ");
+	if (row->tailed)
+		fprintf(out, " %" PRIu64 " of the calls ended by tail calls.", row->tailed);
+	if (row->abandoned)
+		fprintf(out, " %" PRIu64 " more were abandoned.", row->abandoned);
+	if (row->unpaired)
+		fprintf(out, " %" PRIu64 " more ended whose entry was not seen.", row->unpaired);
+	if (lost)
+		fprintf(out, " %" PRIu64 " records were lost.", lost);
+	fputc('\n', out);
+}
+
+static void print_row(const struct latency *latency, const struct trace_probe *probe, uint32_t id)
+{
+	static const double shares[] = { 0.5, 0.9, 0.99 };
+	const struct trace_histogram *h = histogram_of(latency, id);
+	struct row row = row_at(latency, id);
+	FILE *out = latency->cli->out;
+
+	fprintf(out, "%12" PRIu64, h->count);
+	print_ns(out, h->least);
+	print_ns(out, h->count ? h->sum / h->count : 0);
+	for (size_t i = 0; i < sizeof(shares) / sizeof(shares[0]); i++)
+		print_ns(out, trace_histogram_quantile(h, shares[i]));
+	print_ns(out, h->most);
+	print_ns(out, h->sum);
+	print_function(out, probe);
+	print_rest(out, &row, lost_of(latency->cli, id));
+	if (latency->cli->options.verbose)
+		print_bars(out, h);
+}
+
+static void print_table(const struct latency *latency)
+{
+	const struct trace_probe *probes;
+	uint32_t count = session_probes(latency->cli->session, &probes);
+
+	fprintf(latency->cli->out, "%12s %11s %11s %11s %11s %11s %11s %11s  %s\n", "CALLS", "MIN", "MEAN", "P50", "P90", "P99",
+		"MAX", "TOTAL", "EVENT  FUNCTION");
+	for (uint32_t id = 1; id < count; id++)
+		if (probes[id].kind == TRACE_RETURN)
+			print_row(latency, &probes[id], id);
+	fprintf(latency->cli->out, "\n%12s in %.3f seconds\n", "", seconds(latency->cli));
+}
+
+/* ---- JSON ---- */
+
+static void print_json_histogram(FILE *out, const struct trace_histogram *h)
+{
+	const char *comma = "";
+
+	fputs(",\"histogram\":[", out);
+	for (unsigned power = 0; power < 63; power++) {
+		uint64_t count = trace_histogram_power(h, power);
+
+		if (!count)
+			continue;
+		fprintf(out, "%s{\"from_ns\":%" PRIu64 ",\"to_ns\":%" PRIu64 ",\"calls\":%" PRIu64 "}", comma,
+			(uint64_t)(power ? 1ULL << power : 0), (uint64_t)(2ULL << power), count);
+		comma = ",";
+	}
+	fputc(']', out);
+}
+
+static void print_json_row(const struct latency *latency, const struct trace_probe *probe, uint32_t id)
+{
+	const struct trace_histogram *h = histogram_of(latency, id);
+	struct row row = row_at(latency, id);
+	FILE *out = latency->cli->out;
+
+	fputs("{\"event\":", out);
+	format_json_string(out, probe->event);
+	fputs(",\"symbol\":", out);
+	format_json_string(out, probe->symbol);
+	fputs(",\"file\":", out);
+	format_json_string(out, probe->path);
+	fprintf(out,
+		",\"offset\":%" PRIu64 ",\"calls\":%" PRIu64 ",\"min_ns\":%" PRIu64 ",\"mean_ns\":%" PRIu64 ",\"p50_ns\":%" PRIu64
+		",\"p90_ns\":%" PRIu64 ",\"p99_ns\":%" PRIu64 ",\"max_ns\":%" PRIu64 ",\"total_ns\":%" PRIu64,
+		probe->offset, h->count, h->least, h->count ? h->sum / h->count : 0, trace_histogram_quantile(h, 0.5),
+		trace_histogram_quantile(h, 0.9), trace_histogram_quantile(h, 0.99), h->most, h->sum);
+	fprintf(out, ",\"tail_calls\":%" PRIu64 ",\"abandoned\":%" PRIu64 ",\"unpaired\":%" PRIu64 ",\"lost\":%" PRIu64, row.tailed,
+		row.abandoned, row.unpaired, lost_of(latency->cli, id));
+	print_json_histogram(out, h);
+	fputc('}', out);
+}
+
+static void print_json(const struct latency *latency)
+{
+	const struct trace_probe *probes;
+	uint32_t count = session_probes(latency->cli->session, &probes);
+	const char *comma = "";
+
+	fputs("{\"functions\":[", latency->cli->out);
+	for (uint32_t id = 1; id < count; id++) {
+		if (probes[id].kind != TRACE_RETURN)
+			continue;
+		fputs(comma, latency->cli->out);
+		print_json_row(latency, &probes[id], id);
+		comma = ",";
+	}
+	fprintf(latency->cli->out, "],\"seconds\":%.6f}\n", seconds(latency->cli));
+}
+
+/* ---- the command ---- */
+
+static int print(struct cli *cli, struct latency *latency)
+{
+	if (cli_calls_end(cli, latency->frames)) {
+		struct utap_error err = { 0 };
+
+		base_error_system(&err, -ENOMEM, "cannot list the open calls");
+		return cli_fail(cli, &err);
+	}
+	if (cli->options.json)
+		print_json(latency);
+	else
+		print_table(latency);
+	if (cli->options.verbose || cli_lost(cli))
+		cli_calls_note(cli, latency->frames);
+	return cli_close_output(cli);
+}
+
+static void latency_free(struct latency *latency)
+{
+	for (size_t i = 0; i < latency->nrows; i++)
+		free(latency->rows[i].histogram);
+	free(latency->rows);
+	trace_frames_destroy(latency->frames);
+}
+
+int cli_latency(struct cli *cli)
+{
+	const struct cli_consumer consumer = { .record = on_record };
+	struct latency latency = { .cli = cli };
+	struct utap_error err = { 0 };
+	int code;
+
+	cli->consumer = &latency;
+	if (cli_run_check(cli, &err) || cli_open_output(cli, &err))
+		return cli_fail(cli, &err);
+	if (cli_calls_create(on_call, &latency, &latency.frames)) {
+		base_error_system(&err, -ENOMEM, "cannot follow calls");
+		return cli_fail(cli, &err);
+	}
+	code = cli_run(cli, PROBE_RECORD, &consumer);
+	if (!code)
+		code = print(cli, &latency);
+	latency_free(&latency);
+	return code;
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/* Files of utap record; see recording.h. */
+#include "cli/recording.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int keep_old(struct cli_recording *r, struct utap_error *err)
+{
+	struct stat st;
+
+	r->old[0] = '\0';
+	if (stat(r->path, &st) || !S_ISREG(st.st_mode) || st.st_size == 0)
+		return 0;
+	if (snprintf(r->old, sizeof(r->old), "%s.old", r->path) >= (int)sizeof(r->old))
+		return base_error(err, -ENAMETOOLONG, UTAP_ERROR_USAGE, "-o %.100s..: the name is too long", r->path);
+	if (rename(r->path, r->old)) {
+		int error = -errno;
+
+		r->old[0] = '\0';
+		return base_error_system(err, error, "%s cannot be renamed to %s.old", r->path, r->path);
+	}
+	return 0;
+}
+
+static void close_file(struct cli_recording *r)
+{
+	if (r->fd >= 0)
+		close(r->fd);
+	r->fd = -1;
+}
+
+int cli_recording_open(struct cli_recording *r, const char *path, struct utap_error *err)
+{
+	int error;
+
+	*r = (struct cli_recording) { .path = path, .fd = -1 };
+	error = keep_old(r, err);
+	if (error)
+		return error;
+	r->fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (r->fd < 0) {
+		error = base_error_system(err, -errno, "%s cannot be written", path);
+		if (r->old[0])
+			rename(r->old, path);
+		return error;
+	}
+	if (lseek(r->fd, 0, SEEK_SET) < 0) {
+		close_file(r);
+		return base_error(err, -ESPIPE, UTAP_ERROR_USAGE,
+				  "-o %s: a perf.data cannot be written to a pipe; use a file", path);
+	}
+	return 0;
+}
+
+int cli_recording_describe(struct cli *cli, struct cli_recording *r)
+{
+	const struct session_target *targets;
+	size_t count = session_targets(cli->session, &targets);
+	int error = 0;
+
+	for (size_t i = 0; i < count && !error; i++) {
+		if (targets[i].state == SESSION_RUNNING)
+			error = cli_events_process(r->events, (uint32_t)targets[i].pid);
+	}
+	return error;
+}
+
+int cli_recording_start(struct cli *cli, struct cli_recording *r, struct utap_error *err)
+{
+	const struct trace_probe *probes;
+	uint32_t count = session_probes(cli->session, &probes);
+	int error = format_perf_create(r->fd, probes, count, &r->perf, err);
+
+	if (error)
+		return error;
+	error = cli_events_create(r->perf, &r->events);
+	if (!error)
+		error = cli_recording_describe(cli, r);
+	if (!error)
+		error = cli_events_build_ids(r->events, probes, count);
+	return error ? base_error_system(err, error, "%s cannot be written", r->path) : 0;
+}
+
+int cli_recording_put(struct cli_recording *r, const struct trace_record *record, bool is_new, const char *comm)
+{
+	int error = 0;
+
+	if (is_new && !cli_events_is_known(r->events, record->pid))
+		error = cli_events_process(r->events, record->pid);
+	if (!error && is_new && comm)
+		error = format_perf_comm(r->perf, record->pid, record->tid, comm);
+	return error ? error : format_perf_sample(r->perf, record);
+}
+
+static int write_lost(struct cli *cli, struct cli_recording *r)
+{
+	const struct trace_probe *probes;
+	uint32_t count = session_probes(cli->session, &probes);
+	uint64_t now = base_now_ns();
+	int error = 0;
+
+	for (uint32_t id = 0; id < count && !error; id++) {
+		struct session_counts counts = { 0 };
+
+		session_count(cli->session, id, &counts);
+		if (counts.lost)
+			error = format_perf_lost(r->perf, id, counts.lost, cli->ended_ns ? cli->ended_ns : now);
+	}
+	return error;
+}
+
+int cli_recording_finish(struct cli *cli, struct cli_recording *r, bool with_losses)
+{
+	int error = with_losses ? write_lost(cli, r) : 0;
+	int finished = format_perf_finish(r->perf);
+
+	r->perf = NULL;
+	if (close(r->fd) && !finished)
+		finished = -errno;
+	r->fd = -1;
+	cli_events_destroy(r->events);
+	r->events = NULL;
+	return finished ? finished : error;
+}
+
+void cli_recording_abandon(struct cli_recording *r)
+{
+	if (r->perf && format_perf_finish(r->perf))
+		base_log(BASE_LOG_DEBUG, "%s was not finished", r->path);
+	r->perf = NULL;
+	cli_events_destroy(r->events);
+	r->events = NULL;
+	close_file(r);
+	if (r->old[0])
+		rename(r->old, r->path);
+	else
+		unlink(r->path);
+}
+
+uint64_t cli_recording_size(const struct cli_recording *r)
+{
+	struct stat st;
+
+	return stat(r->path, &st) == 0 ? (uint64_t)st.st_size : 0;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A perf.data being written: the file, and what has to stand in it besides the hits. What stood there before becomes
+ * FILE.old, and comes back when the file is abandoned.
+ */
+#ifndef CLI_RECORDING_H
+#define CLI_RECORDING_H
+
+#include "cli/cli.h"
+#include "cli/events.h"
+
+struct cli_recording {
+	const char *path; /* borrowed */
+	char old[4096];   /* "" when there was none */
+	int fd;
+	struct format_perf *perf; /* NULL until cli_recording_start() */
+	struct cli_events *events;
+};
+
+/** cli_recording_open() - make the file; nothing is written yet. 0 or negative errno; -o's path is borrowed */
+int cli_recording_open(struct cli_recording *r, const char *path, struct utap_error *err) BASE_MUST_CHECK;
+/** cli_recording_start() - begin a perf.data with the session's probes, and describe its targets */
+int cli_recording_start(struct cli *cli, struct cli_recording *r, struct utap_error *err) BASE_MUST_CHECK;
+/** cli_recording_describe() - threads and mappings of targets that run, as far as not written yet */
+int cli_recording_describe(struct cli *cli, struct cli_recording *r) BASE_MUST_CHECK;
+/** cli_recording_put() - a hit, after what has to be told of its process; @comm may be NULL: told already, or not known */
+int cli_recording_put(struct cli_recording *r, const struct trace_record *record, bool is_new,
+		      const char *comm) BASE_MUST_CHECK;
+/**
+ * cli_recording_finish() - losses, and all that makes the file readable
+ * @with_losses: false where the disk is full already
+ */
+int cli_recording_finish(struct cli *cli, struct cli_recording *r, bool with_losses) BASE_MUST_CHECK;
+/** cli_recording_abandon() - away with the file, back with the old one */
+void cli_recording_abandon(struct cli_recording *r);
+/** cli_recording_size() - bytes of the file, 0 when nobody knows */
+uint64_t cli_recording_size(const struct cli_recording *r);
+
+#endif
