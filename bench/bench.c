@@ -19,6 +19,7 @@ static const struct {
 } groups[] = {
 	{ "hit", rows_hit },	   { "cold", rows_cold }, { "change", rows_change },
 	{ "memory", rows_memory }, { "idle", rows_idle }, { "reading", rows_reading },
+	{ "returns", rows_returns },
 	{ "programs", rows_programs },
 };
 

@@ -67,7 +67,7 @@ BEGIN {
 	print "static target_fn *const table[] = {" > file
 	for (n = 0; n < functions; n++)
 		print "\t" sprintf("cold_%05d", n) "," > file
-	print "};\nconst struct target_set target_sets[] = { { \"cold\", table, " functions ", true } };\n" \
+	print "};\nconst struct target_set target_sets[] = { { \"cold\", table, " functions ", true, 0 } };\n" \
 	    "const size_t target_nsets = 1;" > file
 	close(file)
 }

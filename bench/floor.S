@@ -2,8 +2,9 @@
 /*
  * The floor: what a probe costs when a person writes it by hand for one machine, one libc and one place, with nothing checked.
  *
- * Two templates, copied by floor.c in front of the displaced instructions, one copy for each function. Both keep the red zone,
+ * Templates, copied by floor.c in front of the displaced instructions, one copy for each function. All keep the red zone,
  * the registers and the flags, work on the area of the CPU they run on and commit by one store inside an rseq critical section.
+ * enter and leave are a pair: each records the frame, the address of the return slot.
  * What differs between copies is 32 bits wide and stands at the end of an instruction; FIX marks it.
  */
 	.set UNKNOWN, 0x11223344
@@ -76,24 +77,46 @@ count_end:
 	LEAVE
 count_done:
 
-	TEMPLATE record
+	.set FRAME, 128 + 40	/* of the place's rsp, from ours behind ENTER and one push */
+	.set SAVED_RAX, 32
+
+	.macro TWO_ARGUMENTS
+	mov	%rdi, 16(%rcx)
+	mov	%rsi, 24(%rcx)
+	.endm
+
+	.macro FRAME_AND_ARGUMENT
+	lea	FRAME(%rsp), %rax
+	mov	%rax, 16(%rcx)
+	mov	%rdi, 24(%rcx)
+	.endm
+
+	.macro FRAME_AND_RESULT
+	lea	FRAME(%rsp), %rax
+	mov	%rax, 16(%rcx)
+	mov	SAVED_RAX(%rsp), %rax
+	mov	%rax, 24(%rcx)
+	.endm
+
+	.macro RECORDER name, what
+	TEMPLATE \name
 	.section .rodata
-record_code:
+\name\()_code:
 	ENTER
 	push	%rbx
-record_again:
+\name\()_again:
 	lea	UNKNOWN(%rip), %rcx
-	FIX	record_fix_descriptor
+	FIX	\name\()_fix_descriptor
 	rdtsc
 	shl	$32, %rdx
 	or	%rdx, %rax
 	lea	UNKNOWN(%rip), %rdx
-	FIX	record_fix_area
+	FIX	\name\()_fix_area
 	mov	%rcx, %fs:UNKNOWN
-	FIX	record_fix_armed
-record_start:
+	FIX	\name\()_fix_armed
+\name\()_start:
 	mov	%fs:UNKNOWN, %ecx
-	FIX	record_fix_cpu
+	FIX	\name\()_fix_cpu
 	shl	$AREA_SHIFT, %rcx
 	add	%rcx, %rdx
 	mov	AREA_HEAD(%rdx), %rbx
@@ -102,15 +125,19 @@ record_start:
 	lea	AREA_RING(%rdx, %rcx), %rcx
 	mov	%rax, (%rcx)
 	mov	%fs:UNKNOWN, %eax
-	FIX	record_fix_last
+	FIX	\name\()_fix_last
 	mov	%rax, 8(%rcx)
-	mov	%rdi, 16(%rcx)
-	mov	%rsi, 24(%rcx)
+	\what
 	add	$32, %rbx
 	mov	%rbx, AREA_HEAD(%rdx)
-record_end:
+\name\()_end:
 	pop	%rbx
 	LEAVE
-record_done:
+\name\()_done:
+	.endm
+
+	RECORDER record, TWO_ARGUMENTS
+	RECORDER enter, FRAME_AND_ARGUMENT
+	RECORDER leave, FRAME_AND_RESULT
 
 	.section .note.GNU-stack, "", @progbits

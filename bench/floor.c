@@ -21,8 +21,9 @@
 #define AREA_HEAD 8
 #define AREA_COUNTERS (128UL << 10)
 #define RECORD 32
-#define PLACE 320 /* code bytes that both trampolines of a function may take together, on average */
+#define PLACE 320 /* code bytes that the trampolines of a function may take together, on average of many */
 #define JUMP 5
+#define RET 0xc3
 #define ABORT 16 /* signature and the jump back */
 #define TID_SEARCH 4096
 
@@ -35,6 +36,8 @@ struct floor_template {
 };
 extern const struct floor_template floor_count __attribute__((visibility("hidden")));
 extern const struct floor_template floor_record __attribute__((visibility("hidden")));
+extern const struct floor_template floor_enter __attribute__((visibility("hidden")));
+extern const struct floor_template floor_leave __attribute__((visibility("hidden")));
 
 /* struct rseq_cs of the kernel's ABI */
 struct descriptor {
@@ -42,15 +45,17 @@ struct descriptor {
 	uint64_t start, size, abort;
 } __attribute__((aligned(32)));
 
+enum copy { COPY_COUNT, COPY_RECORD, COPY_ENTER, COPY_LEAVE, COPIES };
+
 struct place {
-	uint8_t *at;
-	uint8_t original[JUMP];
-	uint8_t *code[2]; /* count, record */
+	uint8_t *at, *ret; /* ret: NULL without a pair */
+	uint8_t original[JUMP], original_ret[JUMP];
+	uint8_t *code[COPIES];
 };
 
 static uint8_t area[CPUS][FLOOR_AREA] __attribute__((aligned(4096)));
 static uint8_t code[FLOOR_PLACES * PLACE] __attribute__((aligned(4096)));
-static struct descriptor descriptors[2 * FLOOR_PLACES];
+static struct descriptor descriptors[COPIES * FLOOR_PLACES];
 static struct place places[FLOOR_PLACES];
 static size_t nplaces;
 static int32_t tid_offset;
@@ -104,13 +109,15 @@ static void emit_abort(struct isa_emitter *e, const uint8_t *again)
 	isa_emit_jump(e, (uintptr_t)again);
 }
 
-static const char *make(const struct floor_template *template, size_t index, bool record, struct isa_emitter *e)
+static const char *make(const struct floor_template *template, size_t index, enum copy kind, struct isa_emitter *e)
 {
 	struct place *place = &places[index];
-	struct descriptor *descriptor = &descriptors[2 * index + record];
-	const char *why;
+	struct descriptor *descriptor = &descriptors[COPIES * index + kind];
+	const char *why = NULL;
 	uint8_t *copy;
 
+	if (kind >= COPY_ENTER && !place->ret)
+		return NULL;
 	while (e->used % 16)
 		isa_emit_u8(e, 0xcc);
 	copy = e->buffer + e->used;
@@ -121,29 +128,33 @@ static const char *make(const struct floor_template *template, size_t index, boo
 	fill(copy, template->fix_armed, __rseq_offset + 8);
 	fill(copy, template->fix_cpu, __rseq_offset + 4);
 	fill_address(copy, template->fix_area, area);
-	fill(copy, template->fix_last, record ? tid_offset : (int64_t)(AREA_COUNTERS + 8 * index));
-	why = displace(place->at, e);
+	fill(copy, template->fix_last, kind == COPY_COUNT ? (int64_t)(AREA_COUNTERS + 8 * index) : tid_offset);
+	if (kind == COPY_LEAVE)
+		isa_emit_u8(e, RET);
+	else
+		why = displace(place->at, e);
 	emit_abort(e, copy + template->again);
 	*descriptor = (struct descriptor){ .start = (uintptr_t)copy + template->start,
 					   .size = template->end - template->start,
 					   .abort = isa_emit_here(e) - JUMP };
-	place->code[record] = copy;
+	place->code[kind] = copy;
 	return why;
 }
 
-static const char *make_all(const struct floor_template *template, bool record, struct isa_emitter *e)
+static const char *make_all(const struct floor_template *template, enum copy kind, struct isa_emitter *e)
 {
 	const char *why = NULL;
 
 	for (size_t i = 0; i < nplaces && !why; i++)
-		why = make(template, i, record, e);
+		why = make(template, i, kind, e);
 	return why;
 }
 
-const char *floor_create(uint8_t *const *functions, size_t count)
+const char *floor_create(uint8_t *const *functions, uint8_t *const *returns, size_t count)
 {
+	static const struct floor_template *const templates[COPIES] = { &floor_count, &floor_record, &floor_enter, &floor_leave };
 	struct isa_emitter e = { .buffer = code, .size = sizeof(code), .addr = (uintptr_t)code };
-	const char *why;
+	const char *why = NULL;
 
 	tid_offset = find_tid();
 	if (!__rseq_size || !tid_offset)
@@ -155,28 +166,41 @@ const char *floor_create(uint8_t *const *functions, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		places[i].at = functions[i];
 		memcpy(places[i].original, functions[i], JUMP);
+		places[i].ret = returns[i];
+		if (returns[i])
+			memcpy(places[i].original_ret, returns[i], JUMP);
+		if (returns[i] && *returns[i] != RET)
+			return "a function does not return where it should";
 	}
 	nplaces = count;
-	why = make_all(&floor_count, false, &e);
-	if (!why)
-		why = make_all(&floor_record, true, &e);
+	for (enum copy kind = 0; kind < COPIES && !why; kind++)
+		why = make_all(templates[kind], kind, &e);
 	if (!why && mprotect(code, sizeof(code), PROT_READ | PROT_EXEC))
 		why = "the trampolines cannot be made executable";
 	return why;
 }
 
-static bool write_place(int mem, const struct place *place, enum floor_mode mode)
+/* @to: NULL: the original bytes again */
+static bool write_jump(int mem, const uint8_t *at, const uint8_t original[JUMP], const uint8_t *to)
 {
 	uint8_t bytes[JUMP] = { 0xe9 };
-	int32_t distance;
+	int32_t distance = (int32_t)(to - (at + JUMP));
 
-	if (mode == FLOOR_OFF) {
-		memcpy(bytes, place->original, JUMP);
-	} else {
-		distance = (int32_t)(place->code[mode == FLOOR_RECORD] - (place->at + JUMP));
+	if (to)
 		memcpy(bytes + 1, &distance, sizeof(distance));
-	}
-	return pwrite(mem, bytes, JUMP, (off_t)(uintptr_t)place->at) == JUMP;
+	else
+		memcpy(bytes, original, JUMP);
+	return pwrite(mem, bytes, JUMP, (off_t)(uintptr_t)at) == JUMP;
+}
+
+static bool write_place(int mem, const struct place *place, enum floor_mode mode)
+{
+	static const enum copy copies[] = { [FLOOR_COUNT] = COPY_COUNT, [FLOOR_RECORD] = COPY_RECORD, [FLOOR_PAIR] = COPY_ENTER };
+	const uint8_t *leave = mode == FLOOR_PAIR ? place->code[COPY_LEAVE] : NULL;
+
+	if (!write_jump(mem, place->at, place->original, mode == FLOOR_OFF ? NULL : place->code[copies[mode]]))
+		return false;
+	return !place->ret || write_jump(mem, place->ret, place->original_ret, leave);
 }
 
 const char *floor_set(enum floor_mode mode)

@@ -17,12 +17,20 @@ hot_\name:
 	.size	hot_\name, . - hot_\name
 	.endm
 
+	/* The only way out of a function, with a name. */
+	.macro RETURN name
+	.globl	hot_\name\()_return
+	.hidden	hot_\name\()_return
+hot_\name\()_return:
+	ret
+	.endm
+
 	.macro ROLE role
 	.balign	4096
 	BEGIN	\role\()_nop5
 	.byte	0x0f, 0x1f, 0x44, 0x00, 0x00
 	lea	(%rdi, %rsi), %rax
-	ret
+	RETURN	\role\()_nop5
 	END	\role\()_nop5
 
 	BEGIN	\role\()_push
@@ -34,18 +42,18 @@ hot_\name:
 	pop	%rbp
 	.cfi_def_cfa_offset 8
 	.cfi_restore %rbp
-	ret
+	RETURN	\role\()_push
 	END	\role\()_push
 
 	BEGIN	\role\()_lea
 	lea	8(%rdi, %rsi), %rax
-	ret
+	RETURN	\role\()_lea
 	END	\role\()_lea
 
 	BEGIN	\role\()_mov
 	mov	%rdi, %rax
 	add	%rsi, %rax
-	ret
+	RETURN	\role\()_mov
 	END	\role\()_mov
 
 	BEGIN	\role\()_idle
@@ -57,7 +65,7 @@ hot_\name:
 	pop	%rbp
 	.cfi_def_cfa_offset 8
 	.cfi_restore %rbp
-	ret
+	RETURN	\role\()_idle
 	END	\role\()_idle
 	.balign	4096
 	.endm

@@ -19,11 +19,12 @@ struct kernel_events {
 };
 
 /**
- * kernel_events_open() - one trace event for each place, enabled, with two register arguments
+ * kernel_events_open() - one trace event for each place, enabled, with two register arguments; with @returns of the return of the function
+ * that starts there, with its return value
  * @why:  filled when it fails; then nothing is left
  */
 bool kernel_events_open(struct kernel_events *events, const char *path, const char *const *names, const uint64_t *offsets,
-			size_t count, char why[300]);
+			size_t count, bool returns, char why[300]);
 /** kernel_events_count() - entries that the ring buffers hold or dropped, over all our events */
 uint64_t kernel_events_count(const struct kernel_events *events);
 void kernel_events_close(struct kernel_events *events);

@@ -37,11 +37,12 @@ static int enable(const char *name, bool on)
 	return write_text(path, 0, on ? "1" : "0");
 }
 
-static int define(const char *name, const char *path, uint64_t offset)
+static int define(const char *name, const char *path, uint64_t offset, bool returns)
 {
 	char text[4300];
 
-	snprintf(text, sizeof(text), "p:" GROUP "/%s %s:0x%" PRIx64 " a=%%di b=%%si\n", name, path, offset);
+	snprintf(text, sizeof(text), "%c:" GROUP "/%s %s:0x%" PRIx64 " %s\n", returns ? 'r' : 'p', name, path, offset,
+		 returns ? "r=$retval" : "a=%di b=%si");
 	return write_text(TRACING "/uprobe_events", O_APPEND, text);
 }
 
@@ -75,7 +76,7 @@ static bool prepare(struct kernel_events *events, char why[300])
 }
 
 bool kernel_events_open(struct kernel_events *events, const char *path, const char *const *names, const uint64_t *offsets,
-			size_t count, char why[300])
+			size_t count, bool returns, char why[300])
 {
 	*events = (struct kernel_events){ 0 };
 	if (!prepare(events, why)) {
@@ -87,7 +88,7 @@ bool kernel_events_open(struct kernel_events *events, const char *path, const ch
 
 		snprintf(events->name[i], sizeof(events->name[i]), "%s", names[i]);
 		forget(names[i]); /* of a run that was killed */
-		error = define(names[i], path, offsets[i]);
+		error = define(names[i], path, offsets[i], returns);
 		if (!error) {
 			events->count++;
 			error = enable(names[i], true);

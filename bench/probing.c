@@ -23,12 +23,9 @@ static int add_probe(struct session *session, const char *path, const char *symb
 	return error ? error : session_add(session, &spec, err);
 }
 
-void probing_begin(struct probing *probing, struct remote *remote, enum probe_action action,
-		   const char *const *symbols, size_t count, const char *args, uint64_t ring)
+static void begin(struct probing *probing, struct remote *remote, const struct session_options *options,
+		  const char *const *symbols, size_t count, const char *args)
 {
-	struct session_options options = {
-		.action = action, .ring_size = ring, .refused = on_refused, .refused_arg = probing
-	};
 	const struct session_target *targets;
 	struct utap_error err = { 0 };
 	int error;
@@ -36,7 +33,7 @@ void probing_begin(struct probing *probing, struct remote *remote, enum probe_ac
 	*probing = (struct probing){ 0 };
 	if (remote->error[0])
 		return;
-	error = session_create(&options, &probing->session, &err);
+	error = session_create(options, &probing->session, &err);
 	for (size_t i = 0; i < count && !error; i++)
 		error = add_probe(probing->session, remote->path, symbols[i], args, &err);
 	if (!error)
@@ -49,6 +46,26 @@ void probing_begin(struct probing *probing, struct remote *remote, enum probe_ac
 	}
 	session_targets(probing->session, &targets);
 	probing->target = targets[0];
+}
+
+void probing_begin(struct probing *probing, struct remote *remote, enum probe_action action,
+		   const char *const *symbols, size_t count, const char *args, uint64_t ring)
+{
+	const struct session_options options = {
+		.action = action, .ring_size = ring, .refused = on_refused, .refused_arg = probing
+	};
+
+	begin(probing, remote, &options, symbols, count, args);
+}
+
+void probing_begin_pairs(struct probing *probing, struct remote *remote, const char *const *symbols, size_t count,
+			 const char *args)
+{
+	const struct session_options options = {
+		.action = PROBE_RECORD, .pairs = true, .refused = on_refused, .refused_arg = probing
+	};
+
+	begin(probing, remote, &options, symbols, count, args);
 }
 
 static int ignore(void *arg, const struct trace_record *record) { return 0; }

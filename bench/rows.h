@@ -18,6 +18,7 @@ void rows_hit(struct bench *bench);     /* hot.c's functions: utap, floor, kerne
 void rows_cold(struct bench *bench);    /* ten thousand functions in turn */
 void rows_change(struct bench *bench);  /* inserting, removing */
 void rows_memory(struct bench *bench);  /* what it takes in the target */
+void rows_returns(struct bench *bench); /* entry and return of a call, returns alone */
 void rows_idle(struct bench *bench);    /* probes that do not fire */
 void rows_reading(struct bench *bench); /* records to disk */
 void rows_programs(struct bench *bench); /* python3 and node, probed everywhere */

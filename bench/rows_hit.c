@@ -198,7 +198,7 @@ static void rows_record(struct bench *bench)
 	begin(bench, &hit, true, 0);
 	remote_where(&hit.remote, "event.nop5", &offsets[0]);
 	remote_where(&hit.remote, "event.push", &offsets[1]);
-	kernel = !hit.remote.error[0] && kernel_events_open(&events, hit.remote.path, names, offsets, 2, why);
+	kernel = !hit.remote.error[0] && kernel_events_open(&events, hit.remote.path, names, offsets, 2, false, why);
 	floor_before = remote_floor(&hit.remote, "off");
 	measure_all(bench, &hit, "event", kernel ? 3 : 0);
 	check_floor(&hit, floor_before);

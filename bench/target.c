@@ -6,7 +6,7 @@
  *   measure SET CALLS THREADS   call at once from so many threads, CALLS in all -> "ok NS CALLS", CPU time a call, calls made
  *   spin SET THREADS RATE       call in the background, RATE calls a second in all (0: as fast as possible) -> "ok"
  *   stop                        end that -> "ok CALLS"
- *   floor off|count|record      -> "ok HITS", what the floor counted so far
+ *   floor off|count|record|pair -> "ok HITS", what the floor counted so far
  *   where SET                   -> "ok ADDRESS" of its first function
  *   quit
  *
@@ -243,6 +243,7 @@ static const char *floor_command(const char *mode)
 {
 	enum floor_mode wanted = strcmp(mode, "count") == 0	 ? FLOOR_COUNT
 				 : strcmp(mode, "record") == 0 ? FLOOR_RECORD
+				 : strcmp(mode, "pair") == 0   ? FLOOR_PAIR
 							       : FLOOR_OFF;
 	const char *why = floor_set(wanted);
 
@@ -284,13 +285,18 @@ static const char *obey(const char *line)
 /* Why the floor cannot be had is said when it is asked for. */
 static const char *make_floor(void)
 {
-	static uint8_t *functions[FLOOR_PLACES];
+	static uint8_t *functions[FLOOR_PLACES], *returns[FLOOR_PLACES];
 	size_t count = 0;
 
-	for (size_t i = 0; i < target_nsets; i++)
-		for (size_t k = 0; k < target_sets[i].count && target_sets[i].has_floor && count < FLOOR_PLACES; k++)
-			functions[count++] = (uint8_t *)(uintptr_t)target_sets[i].functions[k];
-	return floor_create(functions, count);
+	for (size_t i = 0; i < target_nsets; i++) {
+		const struct target_set *set = &target_sets[i];
+
+		for (size_t k = 0; k < set->count && set->has_floor && count < FLOOR_PLACES; k++, count++) {
+			functions[count] = (uint8_t *)(uintptr_t)set->functions[k];
+			returns[count] = set->returns ? set->returns[k] : NULL;
+		}
+	}
+	return floor_create(functions, returns, count);
 }
 
 int main(void)

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /** Any value of b is fine for the hot functions; the generated ones read b[0] to b[7]. */
 typedef long target_fn(long a, const long *b);
@@ -14,6 +15,7 @@ struct target_set {
 	target_fn *const *functions;
 	size_t count;
 	bool has_floor;
+	uint8_t *const *returns; /* of its functions, their only `ret`; NULL: not known */
 };
 
 extern const struct target_set target_sets[];

@@ -19,13 +19,13 @@ static void check_name(const char *name)
 		abort();
 }
 
-static void check_program(const struct probe_spec *spec, enum probe_action action)
+static void check_program(const struct probe_spec *spec, enum probe_action action, enum probe_part part)
 {
 	struct bpf_insn *program;
 	struct utap_error err;
 	size_t count;
 
-	if (probe_program(spec, action, &program, &count))
+	if (probe_program(spec, action, part, &program, &count))
 		return;
 	if (bpf_check(program, count, BPF_PROBE, &err))
 		abort();
@@ -53,8 +53,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	if (probe_parse(text, &again, NULL, NULL) || memcmp(&spec, &again, sizeof(spec)) != 0)
 		abort();
-	check_program(&spec, PROBE_COUNT);
-	check_program(&spec, PROBE_RECORD);
+	check_program(&spec, PROBE_COUNT, PROBE_PART_PLACE);
+	for (enum probe_part part = 0; part < PROBE_PARTS; part++)
+		check_program(&spec, PROBE_RECORD, part);
 	probe_event_name(spec.symbol, spec.offset, name, sizeof(name));
 	check_name(name);
 	if (spec.event[0])

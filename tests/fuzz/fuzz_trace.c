@@ -4,8 +4,10 @@
  * Each half is a list of steps: a good record or cell, a word overwritten anywhere, or all the rest of the half poured
  * over the memory as it is.
  *
+ * Every other input goes to a reader that drains nothing and makes snapshots of what is there.
+ *
  * Holds: no crash, an end, no more records than the bytes could hold, and every delivered record is one that its probe
- * could have written, with readable arguments.
+ * could have written, with readable arguments. A snapshot of one CPU's ring does not go back in time.
  */
 #include "../unit/trace_target.h"
 
@@ -20,18 +22,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 struct input {
 	const uint8_t *data;
 	size_t size;
+	bool overwrites;
 };
 
 struct seen {
 	const struct trace_probe *probes;
 	uint64_t records;
 	uint64_t sum;
+	uint64_t last_ns;
 	bool stop;
 };
 
 /* Made at the first call and kept: a new reader takes a millisecond to learn the clock. */
 static struct trace_probe probe_table[PROBES];
 static struct trace_reader *reader;
+static struct trace_reader *recorder; /* the newest records replace the oldest */
 
 static void prepare(void)
 {
@@ -39,8 +44,9 @@ static void prepare(void)
 		probe_table[i].nargs = i == 3 ? 0 : i;
 		probe_table[i].record_size = i == 3 ? 0 : 24 + 8 * i;
 	}
-	if (trace_reader_create(probe_table, PROBES, &reader))
+	if (trace_reader_create(probe_table, PROBES, &reader) || trace_reader_create(probe_table, PROBES, &recorder))
 		abort();
+	trace_reader_overwrite(recorder);
 }
 
 static void pour(struct input *input, void *to, size_t size)
@@ -108,6 +114,20 @@ static void step_overwrite(struct input *input, struct target *target)
 		*word = pull(input, 8);
 }
 
+/* Never full, and behind each record the word by which it is found; or half of it, as of a thread that was killed. */
+static void put_over(struct input *input, struct target *target, uint32_t cpu, const struct wire_record *record)
+{
+	struct wire_ring *ring = target_ring(target, cpu);
+	uint64_t trailer = WIRE_TRAILER(record->size);
+	bool is_whole = pull(input, 1) % 16;
+
+	memcpy(target_ring_bytes(target, cpu, ring->head), record, is_whole ? record->size : record->size / 2);
+	if (!is_whole)
+		return;
+	memcpy(target_ring_bytes(target, cpu, ring->head) + record->size, &trailer, sizeof(trailer));
+	ring->head += record->size + WIRE_TRAILER_SIZE;
+}
+
 static void step_record(struct input *input, struct target *target, bool in_cell)
 {
 	union {
@@ -120,7 +140,9 @@ static void step_record(struct input *input, struct target *target, bool in_cell
 	record.header.id = (uint32_t)pull(input, 1) % 3;
 	record.header.size = (uint16_t)probe_table[record.header.id].record_size;
 	record.header.time = target_now() - 100000 + pull(input, 2) * 4; /* some older, some younger than the horizon */
-	if (!in_cell)
+	if (!in_cell && input->overwrites)
+		put_over(input, target, cpu, &record.header);
+	else if (!in_cell)
 		(void)target_put(target, cpu, &record.header, record.header.size);
 	else if (target_cell_reserve(target, cpu, record.header.id, &position) && pull(input, 1) % 4)
 		target_cell_complete(target, cpu, position, &record.header);
@@ -165,6 +187,61 @@ static void drain(struct seen *seen, bool all)
 		abort();
 }
 
+static int look_in_order(void *arg, const struct trace_record *record)
+{
+	struct seen *seen = arg;
+
+	if (record->time_ns < seen->last_ns)
+		abort();
+	seen->last_ns = record->time_ns;
+	return look(arg, record);
+}
+
+static void make_snapshot(struct seen *seen, bool live)
+{
+	struct trace_snapshot snapshot = { 0 };
+	struct trace_stats stats;
+	uint64_t before = seen->records;
+	int r;
+
+	seen->last_ns = 0;
+	r = trace_reader_snapshot(recorder, live, look_in_order, seen, &snapshot);
+	if (r < 0 || seen->records - before > CPUS * (RING / 32 + CELLS) || (!r && snapshot.records != seen->records - before))
+		abort();
+	trace_reader_stats(recorder, &stats);
+	if (stats.damaged > CPUS * (RING + CELLS) || snapshot.last_ns < snapshot.first_ns)
+		abort();
+}
+
+static void run_recorder(struct input *first, struct input *second, struct target *target, struct seen *seen)
+{
+	first->overwrites = second->overwrites = true;
+	if (trace_reader_add(recorder, &target->memory, 1))
+		abort();
+	pour_target(first, target);
+	make_snapshot(seen, true);
+	pour_target(second, target);
+	if (trace_reader_drain(recorder, true, look, seen))
+		abort();
+	make_snapshot(seen, false);
+	trace_reader_remove(recorder, 1);
+}
+
+static void run_reader(struct input *first, struct input *second, struct target *target, struct seen *seen)
+{
+	if (trace_reader_add(reader, &target->memory, 1))
+		abort();
+	pour_target(first, target);
+	drain(seen, false);
+	pour_target(second, target);
+	drain(seen, false);
+	trace_reader_wait(reader, 0);
+	drain(seen, true);
+	seen->stop = false;
+	drain(seen, true);
+	trace_reader_remove(reader, 1);
+}
+
 static void check_target(struct target *target)
 {
 	for (uint32_t id = 0; id <= PROBES; id++) {
@@ -187,18 +264,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	if (size % 4 == 3) /* a memory that was scribbled on before we came */
 		pour_target(&first, &target);
-	if (trace_reader_add(reader, &target.memory, 1))
-		abort();
-	pour_target(&first, &target);
-	drain(&seen, false);
-	pour_target(&second, &target);
-	drain(&seen, false);
-	trace_reader_wait(reader, 0);
-	drain(&seen, true);
-	seen.stop = false;
-	drain(&seen, true);
+	if (size % 8 < 4)
+		run_reader(&first, &second, &target, &seen);
+	else
+		run_recorder(&first, &second, &target, &seen);
 	check_target(&target);
-	trace_reader_remove(reader, 1);
 	target_destroy(&target);
 	return 0;
 }

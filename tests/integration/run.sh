@@ -27,6 +27,8 @@ command_line()
 all()
 {
 	"$2/integration/targets.sh" "$1"
+	"$2/integration/recorder.sh" "$1"
+	"$2/integration/returns.sh" "$1"
 	"$2/integration/badinput.sh" "$1"
 	"$2/stress/stress.sh" "$1"
 }

@@ -63,6 +63,7 @@ static struct run make_run(const struct oracle *o, const char *output)
 		.argv = o->options->argv,
 		.companion = o->options->companion,
 		.output = output,
+		.returns = o->options->choice.returns,
 		.timeout_s = TIMEOUT_S,
 	};
 }
@@ -219,6 +220,12 @@ static int choose(struct oracle *o)
 		uint8_t code[ISA_INSN_MAX];
 
 		all[i]->no_kernel = uprobes_cannot(code, places_code(&o->places, all[i], code, sizeof(code)));
+		if (o->options->choice.returns) {
+			char name[PLACES_NAME];
+
+			places_function(&o->places, all[i], name, sizeof(name));
+			all[i]->no_kernel |= uprobes_cannot_return(name);
+		}
 		if (all[i]->no_kernel)
 			continue;
 		sum += all[i]->utap.count;
@@ -227,13 +234,16 @@ static int choose(struct oracle *o)
 	return 0;
 }
 
-/* In the middle of a function %rdi may hold anything, also what somebody left on the stack: only counts are compared there. */
+/*
+ * In the middle of a function %rdi may hold anything, also what somebody left on the stack: only counts are compared there. And what a
+ * function returns by a tail call utap does not know.
+ */
 static bool differs(const struct oracle *o, const struct place *place)
 {
 	if (place->unsure)
 		return false;
 	return place->utap.count != place->kernel[0].count ||
-	       (!o->options->choice.one_in && !place->unsure_sum && !same_arguments(&place->utap, &place->kernel[0]));
+	       (!o->options->choice.one_in && !place->unsure_sum && !place->utap.tails && !same_arguments(&place->utap, &place->kernel[0]));
 }
 
 /* Functions that are known to run differently, for a reason that run.sh tells. */
@@ -403,8 +413,9 @@ static int examine(struct oracle *o, struct utap_error *err)
 
 static int usage(void)
 {
-	fprintf(stderr, "Usage: oracle [-v] [-t N] [-b HITS] [-s N] [-i N [-r SEED]] [-c COMMAND] [-x FUNCTION,..] [-e NAME=VALUE] -n NAME -d DIRECTORY -- PROGRAM ARG...\n"
+	fprintf(stderr, "Usage: oracle [-v] [-t N] [-b HITS] [-s N] [-i N [-r SEED]] [-R] [-c COMMAND] [-x FUNCTION,..] [-e NAME=VALUE] -n NAME -d DIRECTORY -- PROGRAM ARG...\n"
 			"  -b  hits the kernel is to count at most (default: all)   -s  every Nth function of the program only\n"
+			"  -R  the functions' returns, and what they return\n"
 			"  -i  instructions instead of functions, each with a chance of 1 in N (-r SEED: the very ones)\n"
 			"  -c  a shell command that runs beside the program         -v  reasons and what is left out\n"
 			"  -x  functions that may differ   -t  threads or random seeds: leave out what differs between runs of\n"
@@ -416,11 +427,14 @@ static int parse(int argc, char **argv, struct options *options)
 {
 	int c;
 
-	while ((c = getopt(argc, argv, "+vt:b:s:i:r:c:x:e:n:d:")) >= 0)
+	while ((c = getopt(argc, argv, "+vRt:b:s:i:r:c:x:e:n:d:")) >= 0)
 		switch (c) {
 		case 't':
 			options->threads = true;
 			options->tolerated = strtoul(optarg, NULL, 0);
+			break;
+		case 'R':
+			options->choice.returns = true;
 			break;
 		case 'v':
 			options->verbose = true;

@@ -13,6 +13,7 @@
 struct place_count { /* as struct uprobes_counter */
 	uint64_t count;
 	uint64_t sum, mapped, low;
+	uint64_t tails; /* utap: of the returns, those by tail calls, whose values are not known */
 };
 
 struct place {
@@ -53,6 +54,7 @@ struct places {
 
 /** Which places: all functions, or instructions chosen at random. */
 struct places_choice {
+	bool returns;    /* the functions' returns, not their entries */
 	unsigned sample; /* every so-manieth of the program's */
 	unsigned one_in; /* 0: functions; else each instruction with this chance */
 	uint64_t seed;

@@ -98,6 +98,32 @@ instructions bash-instructions 60 /usr/bin/bash --norc -c 's=0; for i in {1..20}
 instructions sqlite3-instructions 60 /usr/bin/sqlite3 :memory: '.read queries.sql'
 instructions perl-instructions 60 /usr/bin/perl -e 'my %h; $h{"k$_"} = $_ * $_ for 1 .. 10; print join(",", map { "$_=$h{$_}" } sort keys %h), "\n";'
 
+# Returns of all functions and what they return. The kernel looks at no more than 64 open calls: python's deepest are sampled. longjmp is
+# left by a jump that utap sees.
+returns() { # NAME OPTIONS -- PROGRAM ARGS
+	local name=$1 options=()
+	shift
+	while [ "$1" != -- ]; do
+		options+=("$1")
+		shift
+	done
+	compare "$name-returns" "$2" -b 30000 -R -x ____longjmp_chk,__longjmp "${options[@]}" -- "${@:3}"
+}
+returns gzip -- /usr/bin/gzip -9 -c numbers
+returns xz -- /usr/bin/xz -0 -c -T1 numbers
+returns sqlite3 -- /usr/bin/sqlite3 :memory: '.read queries.sql'
+returns bash -- /usr/bin/bash --norc -c 's=0; for i in {1..50}; do s=$((s + i * i)); done; echo $s; a=(c b a); printf "%s\n" "${a[@]^^}"'
+returns perl -- /usr/bin/perl -e 'my %h; $h{"k$_"} = $_ * $_ for 1 .. 40; print join(",", map { "$_=$h{$_}" } sort keys %h), "\n";'
+returns openssl -- /usr/bin/openssl dgst -sha256 numbers
+returns sed -- /usr/bin/sed -n -e '/7$/s/\([0-9]\)/<\1>/gp' -e 's/999/x/p' text
+returns awk -- /usr/bin/mawk '{ s += $1; n[$1 % 7]++ } END { print s, n[3]; printf "%5.2f\n", s / NR }' numbers
+returns tar -- /usr/bin/tar --sort=name --mtime=@0 --owner=0 --group=0 -cf - queries.sql numbers
+returns git -- /usr/bin/git hash-object numbers queries.sql
+returns python3 -s 16 -- /usr/bin/python3.11 -I -S -c '
+import json, re
+print(sorted(json.loads(json.dumps({"a": [1, 2.5, None], "b": "x" * 5}))), re.sub(r"(\w)(\d+)", r"\2\1", "a12 b3"))
+print(sum(i * i for i in range(30)))'
+
 # These look at their own /proc/self/maps, which is longer under utap (patched pages are mappings of their own): what reads it differs.
 maps=getline,getdelim,__isoc99_sscanf,_IO_file_read,_IO_file_underflow,_IO_switch_to_get_mode,__underflow,__read_nocancel
 maps=$maps,_IO_str_init_static_internal,_IO_setb,_IO_old_init,_IO_no_init,__libc_cleanup_push_defer,__libc_cleanup_pop_restore

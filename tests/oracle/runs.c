@@ -258,7 +258,7 @@ static int run_counted(const struct run *run, struct uprobes *uprobes, const str
 int run_kernel(const struct run *run, struct places *places, unsigned number, int *status, struct utap_error *err)
 {
 	struct uprobes *uprobes = NULL;
-	int error = uprobes_create(count_all(places) + 1, *places->loader ? LOADER_CALLS : 0, &uprobes);
+	int error = uprobes_create(run->returns, count_all(places) + 1, *places->loader ? LOADER_CALLS : 0, &uprobes);
 
 	if (error)
 		return base_error_system(err, error, "cannot load the kernel's side (uprobe_multi needs root and Linux 6.6)");
@@ -302,6 +302,7 @@ static int consume(void *arg, const struct trace_record *record)
 	}
 	c->report->hits++;
 	count(&place->utap, record->args[0]);
+	place->utap.tails += !!(record->flags & WIRE_RECORD_TAIL);
 	return 0;
 }
 
@@ -318,7 +319,7 @@ static void on_refused(void *arg, const char *place, const char *why)
 		snprintf(report->whys[i].text, sizeof(report->whys[i].text), "%s", i < RUNS_WHYS - 1 ? why : "other reasons");
 }
 
-static int add_file(struct session *session, const struct places_file *file, struct utap_error *err)
+static int add_file(struct session *session, const struct places_file *file, bool returns, struct utap_error *err)
 {
 	_cleanup_free_ struct probe_spec *spec = calloc(1, sizeof(*spec));
 	_cleanup_free_ uint64_t *offsets = calloc(file->count, sizeof(*offsets));
@@ -327,14 +328,14 @@ static int add_file(struct session *session, const struct places_file *file, str
 
 	if (!spec || !offsets)
 		return base_error_system(err, -ENOMEM, "cannot add probes");
-	snprintf(text, sizeof(text), "%s:0x1 first=%%di:x64", file->path);
+	snprintf(text, sizeof(text), returns ? "%s:0x1%%return result=$retval:x64" : "%s:0x1 first=%%di:x64", file->path);
 	error = probe_parse(text, spec, NULL, err);
 	for (size_t i = 0; i < file->count; i++)
 		offsets[i] = file->place[i].offset;
 	return error ? error : session_add_places(session, spec, offsets, file->count, err);
 }
 
-/* Which place each id is; two ids never are one place. */
+/* Which place each id is; two ids never are one place, but an id may have many: the exits of a function. */
 static int find_places(struct session *session, struct places *places, struct consumer *c, struct utap_error *err)
 {
 	const struct session_site *sites;
@@ -349,6 +350,8 @@ static int find_places(struct session *session, struct places *places, struct co
 		uint32_t id = sites[i].id;
 		struct place *place = places_at(places, probes[id].path, probes[id].offset);
 
+		if (place && place->probed && place->id == id)
+			continue;
 		if (!place || place->probed)
 			return base_error(err, -EINVAL, UTAP_ERROR_SYSTEM, "utap probes %s:0x%lx, which was not asked for",
 					  probes[id].path, (unsigned long)probes[id].offset);
@@ -357,7 +360,8 @@ static int find_places(struct session *session, struct places *places, struct co
 		place->id = id;
 		place->layer = sites[i].layer;
 	}
-	c->report->probed = nsites;
+	for (uint32_t id = 0; id < c->nprobes; id++)
+		c->report->probed += c->by_id[id] != NULL;
 	return 0;
 }
 
@@ -447,7 +451,7 @@ static int run_session(const struct run *run, struct session *session, struct up
 	int error = 0;
 
 	for (size_t f = 0; !error && f < places->nfiles; f++)
-		error = add_file(session, &places->files[f], err);
+		error = add_file(session, &places->files[f], run->returns, err);
 	if (!error)
 		error = start_session(run, session, uprobes, places, &pid, err);
 	if (error)
@@ -481,7 +485,7 @@ int run_utap(const struct run *run, struct places *places, int *status, struct r
 
 	if (error)
 		return error;
-	error = uprobes_create(UPROBES_START + 1, 0, &uprobes);
+	error = uprobes_create(false, UPROBES_START + 1, 0, &uprobes);
 	error = error ? base_error_system(err, error, "cannot load the kernel's side") :
 			run_session(run, session, uprobes, places, status, report, err);
 	uprobes_destroy(uprobes);

@@ -11,6 +11,7 @@ struct run {
 	char *const *argv;
 	const char *companion; /* a shell command to run beside it (a client), or NULL */
 	const char *output;    /* file for what it prints */
+	bool returns;          /* places are functions, whose returns are counted */
 	unsigned timeout_s;
 };
 

@@ -15,7 +15,9 @@
 #define ATTACH_UPROBE_MULTI 48
 #define ATTR_BYTES 256 /* more than the kernel knows is fine when it is zero */
 
+#define MULTI_RETURN 1     /* BPF_F_UPROBE_MULTI_RETURN */
 #define FIRST_ARGUMENT 112 /* di in struct pt_regs */
+#define RESULT 80          /* ax */
 #define MAX_FILES 8
 
 struct link_create_uprobe_multi {
@@ -25,6 +27,7 @@ struct link_create_uprobe_multi {
 };
 
 struct uprobes {
+	bool returns;
 	int map, program;
 	int links[MAX_FILES];
 	size_t nlinks;
@@ -70,7 +73,7 @@ static int create_map(uint32_t counters)
 #define MAP(d, fd) INSN(BPF_LD | BPF_IMM | BPF_DW, d, BPF_PSEUDO_MAP_FD, 0, fd), INSN(0, 0, 0, 0, 0)
 #define COUNTER(field) ((int16_t)offsetof(struct uprobes_counter, field))
 
-static int load_program(int map, uint64_t starts)
+static int load_program(int map, uint64_t starts, bool returns)
 {
 	/* r6 context, r7 the start place's counter, r8 cookie, r0 this place's counter; the key is at r10 - 4 */
 	const struct bpf_insn insns[] = {
@@ -99,7 +102,7 @@ static int load_program(int map, uint64_t starts)
 		SET(0, 0),
 		INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
 		ATOMIC_ADD(0, 1, COUNTER(count)),
-		LOAD(1, 6, FIRST_ARGUMENT),
+		LOAD(1, 6, returns ? RESULT : FIRST_ARGUMENT),
 		MOVE(2, 1),
 		SHIFT_RIGHT(2, 39),
 		JUMP(BPF_JNE, 2, UPROBES_MMAP_PREFIX, 8),
@@ -127,7 +130,7 @@ static int load_program(int map, uint64_t starts)
 	return call_bpf(BPF_PROG_LOAD, &attr, sizeof(attr));
 }
 
-int uprobes_create(uint32_t counters, uint64_t starts, struct uprobes **ret)
+int uprobes_create(bool returns, uint32_t counters, uint64_t starts, struct uprobes **ret)
 {
 	struct uprobes *uprobes = calloc(1, sizeof(*uprobes));
 	void *at;
@@ -137,10 +140,11 @@ int uprobes_create(uint32_t counters, uint64_t starts, struct uprobes **ret)
 		return -ENOMEM;
 	uprobes->size = base_align_up(counters * sizeof(struct uprobes_counter), BASE_PAGE);
 	uprobes->program = -1;
+	uprobes->returns = returns;
 	uprobes->map = create_map(counters);
 	error = uprobes->map < 0 ? uprobes->map : 0;
 	if (!error)
-		uprobes->program = load_program(uprobes->map, starts);
+		uprobes->program = load_program(uprobes->map, starts, returns);
 	if (!error && uprobes->program < 0)
 		error = uprobes->program;
 	at = error ? MAP_FAILED : mmap(NULL, uprobes->size, PROT_READ, MAP_SHARED, uprobes->map, 0);
@@ -165,6 +169,7 @@ int uprobes_attach(struct uprobes *uprobes, pid_t pid, const char *path, const u
 		.offsets = (uintptr_t)offsets,
 		.cookies = (uintptr_t)cookies,
 		.cnt = count,
+		.multi_flags = uprobes->returns && *cookies != UPROBES_START ? MULTI_RETURN : 0,
 		.pid = (uint32_t)pid,
 	};
 	int link;
@@ -183,6 +188,18 @@ int uprobes_attach(struct uprobes *uprobes, pid_t pid, const char *path, const u
 const volatile struct uprobes_counter *uprobes_counters(const struct uprobes *uprobes)
 {
 	return uprobes->counters;
+}
+
+bool uprobes_cannot_return(const char *function)
+{
+	static const char *const names[] = { "setjmp", "_setjmp", "__sigsetjmp", "sigsetjmp", "vfork", "__vfork", "__libc_vfork", "clone",
+					     "__clone", "clone3", "__clone3", "getcontext", "__getcontext", "swapcontext",
+					     "__swapcontext", "makecontext", "__makecontext", "setcontext", "__start_context" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (!strcmp(function, names[i]))
+			return true;
+	return false;
 }
 
 /* Opcodes of the one-byte map that the kernel emulates: push, jcc, nop, call, jmp; also 0f, which introduces the two-byte map. */

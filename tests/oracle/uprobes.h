@@ -14,13 +14,13 @@
 #define UPROBES_START 0 /* the cookie of the start place */
 
 /*
- * The first argument, %rdi, summed up modulo 2^64: its value; but of one that may point into memory that mmap placed only its
+ * The first argument, %rdi, or of returns the value returned, %rax, summed up modulo 2^64: its value; but of one that may point into memory that mmap placed only its
  * low 12 bits. Both sides map pages of their own there (the kernel a page it steps instructions in), so what the program maps
  * later lies elsewhere. All else, and those 12 bits, must be equal.
  */
 struct uprobes_counter {
 	uint64_t count;
-	uint64_t sum;    /* of arguments elsewhere */
+	uint64_t sum;    /* of values elsewhere */
 	uint64_t mapped; /* number of arguments in the region of mmap */
 	uint64_t low;    /* sum of their low bits */
 	uint64_t early;  /* hits before the start */
@@ -35,12 +35,13 @@ struct uprobes;
 
 /**
  * uprobes_create() - load the program
+ * @returns:  places are functions, whose returns are counted
  * @counters: number of them; [0] counts the start place
  * @starts:   how often the start place must have been reached
  *
  * Return: 0; -EPERM not allowed; -EINVAL the kernel has no uprobe_multi links (they came with Linux 6.6); others.
  */
-int uprobes_create(uint32_t counters, uint64_t starts, struct uprobes **ret) BASE_MUST_CHECK;
+int uprobes_create(bool returns, uint32_t counters, uint64_t starts, struct uprobes **ret) BASE_MUST_CHECK;
 
 /**
  * uprobes_attach() - count at @count places of the file @path, in process @pid only
@@ -61,6 +62,12 @@ const volatile struct uprobes_counter *uprobes_counters(const struct uprobes *up
  * Source: arch/x86/kernel/uprobes.c (is_prefix_bad, good_insns_64, branch_setup_xol_ops, push_setup_xol_ops), and trying it.
  */
 bool uprobes_cannot(const uint8_t *code, size_t size);
+
+/**
+ * uprobes_cannot_return() - would a uretprobe on the function of that name make the program fail? The kernel puts another address in place
+ * of the return address, and these keep it for later, or return twice.
+ */
+bool uprobes_cannot_return(const char *function);
 
 /** uprobes_destroy() - take all of them out. NULL is fine. */
 void uprobes_destroy(struct uprobes *uprobes);

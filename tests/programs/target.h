@@ -18,7 +18,7 @@
 
 static volatile sig_atomic_t target_stopping;
 
-static void target_on_term(int number)
+__attribute__((unused)) static void target_on_term(int number)
 {
 	(void)number;
 	target_stopping = 1;
@@ -37,8 +37,11 @@ __attribute__((noreturn, unused, format(printf, 1, 2))) static void target_fail(
 
 __attribute__((unused)) static void target_start(void)
 {
-	struct sigaction action = { .sa_handler = target_on_term, .sa_flags = SA_RESTART };
+	struct sigaction action; /* C++ has no initialiser for the handler */
 
+	memset(&action, 0, sizeof(action));
+	action.sa_handler = target_on_term;
+	action.sa_flags = SA_RESTART;
 	sigfillset(&action.sa_mask); /* or a handler that jumps away could take it along */
 	sigaction(SIGTERM, &action, NULL);
 	printf("%d\n", getpid());

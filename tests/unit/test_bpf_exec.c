@@ -3,6 +3,8 @@
  * bpf: compiled probes, run in this process: counters, records, the context, memory, every helper, with and without
  * rseq, with and without room.
  */
+#include <sched.h>
+
 #include "bpf_hit.h"
 
 static void test_count(void **state)
@@ -444,6 +446,126 @@ static void test_filter(void **state)
 	}
 }
 
+/* ---- nobody reads, the newest replace the oldest ---- */
+
+static struct wire_cell *cell_of(unsigned cpu, uint64_t position)
+{
+	return (struct wire_cell *)((uint8_t *)fake_cells(&fake, cpu) + WIRE_PAGE +
+				    (position & (FAKE_CELLS - 1)) * FAKE_CELL_SIZE);
+}
+
+static void lift_limits(void)
+{
+	fake.target.overwrite = true;
+	for (unsigned cpu = 0; cpu < fake.cpus; cpu++)
+		fake_ring(&fake, cpu)->limit = fake_cells(&fake, cpu)->limit = UINT64_MAX;
+}
+
+/* Backwards from the head: the trailer, then the record it tells of, as far as the ring reaches. Returns how many. */
+static uint64_t count_back(unsigned cpu, uint64_t *newest)
+{
+	uint64_t head = fake_ring(&fake, cpu)->head, at = head, found = 0, time = UINT64_MAX;
+
+	while (at >= 48 && head - at + 48 <= FAKE_RING) {
+		const uint8_t *record = fake.table[cpu] + WIRE_PAGE + ((at - 48) & (FAKE_RING - 1));
+		const struct wire_record *header = (const struct wire_record *)record;
+
+		assert_int_equal(((const uint64_t *)record)[5], WIRE_TRAILER(40));
+		assert_int_equal(header->size, 40);
+		assert_int_equal(header->id, ID);
+		assert_true(header->time < time);
+		time = header->time;
+		*newest = found ? *newest : word(header, 0);
+		found++;
+		at -= 48;
+	}
+	return found;
+}
+
+static void test_overwrite(void **state)
+{
+	for (size_t w = 0; w < WORLDS; w++) {
+		uint64_t found = 0, written = 0, newest = 0, last = 0;
+
+		if (!enter_world(&worlds[w]))
+			continue;
+		lift_limits();
+
+		const void *entry = compile(record_text);
+		struct fake_machine m = { 0 };
+
+		for (int i = 0; i < 6000; i++) {
+			m.in[4] = 0;
+			hit(&m, entry);
+			last = m.in[7];
+		}
+		for (unsigned cpu = 0; cpu < fake.cpus; cpu++) {
+			uint64_t next = fake_cells(&fake, cpu)->next, of_cpu = 0;
+
+			if (fake.target.rseq_offset) {
+				found += count_back(cpu, &of_cpu);
+				written += fake_ring(&fake, cpu)->head / 48;
+				newest = of_cpu == last ? last : newest;
+				continue;
+			}
+			written += next;
+			for (uint64_t i = next > FAKE_CELLS ? next - FAKE_CELLS : 0; i < next; i++, found++) {
+				const struct wire_record *record = (const struct wire_record *)cell_of(cpu, i)->record;
+
+				assert_int_equal(cell_of(cpu, i)->seq, i + 1);
+				assert_int_equal(record->id, ID);
+				newest = word(record, 0) == last ? last : newest;
+			}
+		}
+		assert_int_equal(written, 6000);
+		assert_true(found >= (fake.target.rseq_offset ? FAKE_RING / 48 : FAKE_CELLS));
+		assert_int_equal(newest, last);
+		assert_int_equal(fake.lost[ID], 0);
+		assert_int_equal(fake_runtime->ring_slow + fake_runtime->cell_slow, 0);
+	}
+}
+
+/* A cell that another thread is inside, or has filled a lap later, stays what it is: the hit is lost, and counted. */
+static void test_overwrite_taken(void **state)
+{
+	cpu_set_t before, one;
+
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
+	assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0); /* two hits, one CPU's cells */
+	for (size_t w = 0; w < WORLDS; w++) {
+		if (worlds[w].rseq || !enter_world(&worlds[w]))
+			continue;
+		lift_limits();
+
+		const void *entry = compile(record_text);
+		static const uint64_t seqs[] = { WIRE_CELL_BUSY(1), WIRE_CELL_BUSY(1 + FAKE_CELLS), 1, 1 + FAKE_CELLS };
+
+		for (size_t i = 0; i < sizeof(seqs) / sizeof(seqs[0]); i++) {
+			struct fake_machine m = { 0 };
+
+			for (unsigned cpu = 0; cpu < fake.cpus; cpu++) {
+				fake_cells(&fake, cpu)->next = 0;
+				cell_of(cpu, 0)->seq = seqs[i];
+				memset(cell_of(cpu, 0)->record, 0xee, 40);
+			}
+			hit(&m, entry);
+			assert_int_equal(fake.lost[ID], i + 1);
+			for (unsigned cpu = 0; cpu < fake.cpus; cpu++) {
+				assert_int_equal(cell_of(cpu, 0)->seq, seqs[i]);
+				for (int n = 0; n < 40; n++)
+					assert_int_equal(cell_of(cpu, 0)->record[n], 0xee);
+			}
+			for (unsigned cpu = 0; cpu < fake.cpus; cpu++) /* the next one is free, but for what was there before */
+				cell_of(cpu, 1)->seq = 0;
+			hit(&m, entry);
+			assert_int_equal(fake.lost[ID], i + 1);
+		}
+	}
+	assert_int_equal(sched_setaffinity(0, sizeof(before), &before), 0);
+}
+
 static void test_bad_targets(void **state)
 {
 	static const char text[] = "r0 = 0\nexit";
@@ -484,7 +606,8 @@ int main(void)
 		cmocka_unit_test(test_stack_word),  cmocka_unit_test(test_read_user),
 		cmocka_unit_test(test_output),      cmocka_unit_test(test_ways),
 		cmocka_unit_test(test_general),     cmocka_unit_test(test_filter),
-		cmocka_unit_test(test_bad_targets),
+		cmocka_unit_test(test_bad_targets), cmocka_unit_test(test_overwrite),
+		cmocka_unit_test(test_overwrite_taken),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);

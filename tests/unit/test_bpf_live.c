@@ -25,6 +25,7 @@
 #define CHILDREN 10
 #define CHILD_HITS 100000000U /* more than it lives */
 #define KICK_NS 20000
+#define TICKS 64
 
 static const char record_text[] =
     "r7 = r1\nr1 = map 0\nr2 = 40\nr3 = 0\ncall 131\nr6 = r0\nif r6 == 0 goto out\nr1 = r7\ncall 174\n"
@@ -39,6 +40,7 @@ struct worker {
 	pthread_t thread;
 	unsigned index;
 	bool unregister; /* give up rseq first */
+	uint64_t *times; /* TSC before each hit; NULL: nobody wants to know */
 	atomic_bool begun, ended;
 	uint8_t *state; /* enum hit_state of each hit */
 	uint8_t *seen;  /* records found of each hit */
@@ -77,6 +79,7 @@ static void prepare(bool rseq)
 		memset(workers[i].state, 0, HITS);
 		memset(workers[i].seen, 0, HITS);
 		workers[i].unregister = false;
+		workers[i].times = NULL;
 		workers[i].begun = false;
 		workers[i].ended = false;
 		workers[i].index = i;
@@ -114,6 +117,8 @@ static void *work(void *arg)
 	way_out = &out;
 	for (; i < HITS; i++) {
 		w->state[i] = HIT_BEGUN;
+		if (w->times)
+			w->times[i] = __builtin_ia32_rdtsc();
 		assert(record(w->index, i) == w->index + i);
 		w->state[i] = HIT_DONE;
 		assert(count(i, 1) == i + 1);
@@ -303,6 +308,93 @@ static void test_cells(void **state)
 	assert_int_equal(fake_counted(&fake, ID_NESTED, true), nested_hits);
 }
 
+/* What a reader finds in a cell at any moment: whole, and of its thread, or not there. Its number, or -1. */
+static int64_t look_into_cell(const struct wire_cell *cell, uint64_t position, unsigned *thread)
+{
+	uint8_t copy[40];
+	const struct wire_record *r = (const struct wire_record *)copy;
+	const uint64_t *args = (const uint64_t *)(r + 1);
+	uint64_t after;
+
+	if (__atomic_load_n(&cell->seq, __ATOMIC_ACQUIRE) != position + 1)
+		return -1;
+	memcpy(copy, cell->record, sizeof(copy));
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	if (__atomic_load_n(&cell->seq, __ATOMIC_ACQUIRE) != position + 1)
+		return -1;
+	assert_int_equal(r->id, ID_RECORD);
+	assert_int_equal(r->size, 40);
+	assert_true(args[0] < THREADS && args[1] < HITS);
+	*thread = (unsigned)args[0];
+	/* A torn one would have the time of one hit and the number of another; a CPU may read its TSC a little early. */
+	assert_true(r->time + TICKS > workers[*thread].times[args[1]]);
+	after = args[1] + 1 < HITS ? __atomic_load_n(&workers[*thread].times[args[1] + 1], __ATOMIC_ACQUIRE) : 0;
+	assert_true(!after || r->time < after + TICKS);
+	return (int64_t)args[1];
+}
+
+static void look_into_cells(bool final, uint64_t *whole, uint64_t *torn)
+{
+	for (unsigned cpu = 0; cpu < fake.cpus; cpu++) {
+		struct wire_cells *cells = fake_cells(&fake, cpu);
+		uint64_t next = __atomic_load_n(&cells->next, __ATOMIC_ACQUIRE);
+
+		for (uint64_t at = next > FAKE_CELLS ? next - FAKE_CELLS : 0; at < next; at++) {
+			unsigned thread = 0;
+			int64_t number = look_into_cell((struct wire_cell *)((uint8_t *)cells + WIRE_PAGE +
+									     (at & (FAKE_CELLS - 1)) * FAKE_CELL_SIZE),
+							at, &thread);
+
+			*whole += number >= 0;
+			*torn += number < 0;
+			if (final && number >= 0)
+				assert_int_equal(workers[thread].seen[number]++, 0);
+		}
+	}
+}
+
+/* Nobody empties the cells, and threads that are interrupted inside one are lapped many times: what can be read is whole. */
+static void test_cells_replaced(void **state)
+{
+	struct timespec pause = { .tv_nsec = KICK_NS };
+	uint64_t looks = 0, whole = 0, torn = 0, left = 0, positions = 0;
+
+	fake.target.overwrite = true;
+	prepare(false);
+	fake.target.overwrite = false;
+	for (unsigned cpu = 0; cpu < fake.cpus; cpu++)
+		fake_cells(&fake, cpu)->limit = UINT64_MAX;
+	for (unsigned i = 0; i < THREADS; i++)
+		workers[i].times = fake_map(HITS * sizeof(uint64_t));
+	for (unsigned i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_create(&workers[i].thread, NULL, work, &workers[i]), 0);
+	for (unsigned turn = 0; !all_ended(); turn++, looks++) {
+		struct worker *w = &workers[turn / 64 % THREADS];
+
+		if (turn % 64 == 0 && w->begun && !w->ended)
+			pthread_kill(w->thread, SIGUSR1);
+		look_into_cells(false, &whole, &torn);
+		if (turn % 256 == 0)
+			nanosleep(&pause, NULL);
+	}
+	for (unsigned i = 0; i < THREADS; i++)
+		pthread_join(workers[i].thread, NULL);
+	print_message("replaced: %lu looks, %lu cells whole, %lu not; %lu lost\n", looks, whole, torn, fake.lost[ID_RECORD]);
+	whole = torn = 0;
+	look_into_cells(true, &whole, &torn);
+	for (unsigned i = 0; i < THREADS; i++)
+		munmap(workers[i].times, HITS * sizeof(uint64_t));
+	for (unsigned cpu = 0; cpu < fake.cpus; cpu++) {
+		positions += fake_cells(&fake, cpu)->next;
+		left += fake_cells(&fake, cpu)->next < FAKE_CELLS ? fake_cells(&fake, cpu)->next : FAKE_CELLS;
+	}
+	/* A hit that found its cell taken has a position, one that found none in time has not. */
+	assert_in_range(positions, (uint64_t)THREADS * HITS - fake.lost[ID_RECORD], (uint64_t)THREADS * HITS);
+	assert_int_equal(whole + torn, left);
+	assert_true(torn <= fake.lost[ID_RECORD]);
+	assert_int_equal(fake_runtime->cell_slow, 0);
+}
+
 /* Half of the threads have given up their rseq: the same code takes the other way for them. */
 static void test_unregistered(void **state)
 {
@@ -365,7 +457,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_exact),        cmocka_unit_test(test_jumps),    cmocka_unit_test(test_cells),
-		cmocka_unit_test(test_unregistered), cmocka_unit_test(test_children),
+		cmocka_unit_test(test_unregistered), cmocka_unit_test(test_children), cmocka_unit_test(test_cells_replaced),
 	};
 	struct sigaction action = { .sa_handler = on_kick };
 

@@ -21,6 +21,7 @@
 #include <cmocka.h>
 
 #include "format/format.h"
+#include "format/perf_layout.h"
 
 #define NARGS 12
 #define START_NS 1000000000000ULL
@@ -586,6 +587,117 @@ static void test_perf_opens_thousands(void **state)
 	file_close(&file);
 }
 
+/* Probes 0 and 2 are of returns, as in the kernel's uretprobes; 1 is a place. */
+static void make_returns(struct file *file)
+{
+	file_open(file, 3);
+	assert_int_equal(format_perf_finish(file->perf), 0);
+	file->probes[0].kind = TRACE_RETURN;
+	file->probes[0].nargs = 3;
+	file->probes[2].kind = TRACE_RETURN;
+	file->probes[2].nargs = 0;
+	assert_int_equal(ftruncate(file->fd, 0), 0);
+	assert_int_equal(format_perf_create(file->fd, file->probes, 3, &file->perf, NULL), 0);
+}
+
+static void add_return(struct file *file, uint32_t id, uint64_t caller, uint16_t flags, uint64_t time_ns)
+{
+	struct trace_record record = { .time_ns = time_ns,
+				       .id = id,
+				       .cpu = 1,
+				       .pid = 10,
+				       .tid = 11,
+				       .nargs = file->probes[id].nargs,
+				       .args = all_values,
+				       .flags = WIRE_RECORD_RETURN | flags,
+				       .caller = caller };
+
+	assert_int_equal(format_perf_sample(file->perf, &record), 0);
+}
+
+static void test_returns_come_back(void **state)
+{
+	struct file file;
+	struct format_perf_file *in;
+	const struct trace_probe *probes;
+
+	make_returns(&file);
+	add_return(&file, 0, 0x401234, 0, START_NS);
+	add_return(&file, 2, 0x7fffffffffff, WIRE_RECORD_TAIL, START_NS + 1);
+	assert_int_equal(add_sample(&file, 1, 10, 11, START_NS + 2), 0);
+	file_finish(&file);
+	assert_int_equal(format_perf_open(file.path, &in, NULL), 0);
+	assert_int_equal(format_perf_probes(in, &probes), 3);
+	assert_int_equal(probes[0].kind, TRACE_RETURN);
+	assert_int_equal(probes[1].kind, TRACE_PLACE);
+
+	struct format_perf_event event = next(in);
+
+	assert_int_equal(event.ip, 0x401234);
+	assert_int_equal(event.record.caller, 0x401234);
+	assert_int_equal(event.record.flags, WIRE_RECORD_RETURN);
+	assert_int_equal(event.record.nargs, 3);
+	assert_memory_equal(event.record.args, all_expected, 3 * sizeof(*all_expected));
+	event = next(in);
+	assert_int_equal(event.record.caller, 0x7fffffffffff);
+	assert_int_equal(event.record.flags, WIRE_RECORD_RETURN | WIRE_RECORD_TAIL);
+	event = next(in);
+	assert_int_equal(event.record.caller, 0);
+	assert_int_equal(event.record.flags, 0);
+	assert_int_equal(event.ip, file.probes[1].addr);
+	format_perf_close(in);
+	file_close(&file);
+}
+
+/* As utap 0.1 wrote it: rows without what they are of. */
+static void test_table_version_1(void **state)
+{
+	static const struct {
+		char magic[8];
+		uint32_t version, nprobes, nargs, unused;
+		uint64_t offset, symbol_offset, addr;
+		uint32_t record_size, nargs_1;
+		uint16_t lengths[4];
+		char texts[8];
+	} table = { "utap.prb", 1, 1, 0, 0, 7, 8, 9, 24, 0, { 1, 2, 3, 2 }, "gev/p/sy" };
+	struct trace_probe *probes;
+	struct trace_arg *args;
+	uint32_t nprobes;
+
+	assert_int_equal(format_perf_table_read((const uint8_t *)&table, sizeof(table), 0, &probes, &nprobes, &args, NULL), 0);
+	assert_int_equal(nprobes, 1);
+	assert_string_equal(probes[0].group, "g");
+	assert_string_equal(probes[0].event, "ev");
+	assert_string_equal(probes[0].path, "/p/");
+	assert_string_equal(probes[0].symbol, "sy");
+	assert_int_equal(probes[0].kind, TRACE_PLACE);
+	assert_int_equal(probes[0].addr, 9);
+	free(probes);
+	free(args);
+}
+
+static void test_perf_script_returns(void **state)
+{
+	static const char *const lines = "prog 11 [001] 1000.000000000: utap:event0: (10000000 <- 401234) x64=0x18 x8=0xff u64=24\n"
+					 "prog 11 [001] 1000.000000001: utap:event2: (7f0000001002 <- 401235) (tail call)\n"
+					 "prog 11 [001] 1000.000000002: libc:event1: (7f0000001001)\n";
+	struct file file;
+
+	need_perf();
+	make_returns(&file);
+	struct format_map map = code_map(10, 0x10000000, "/opt/one.so");
+
+	assert_int_equal(format_perf_comm(file.perf, 10, 10, "prog"), 0);
+	assert_int_equal(format_perf_comm(file.perf, 10, 11, "prog"), 0);
+	assert_int_equal(format_perf_map(file.perf, &map), 0);
+	add_return(&file, 0, 0x401234, 0, START_NS);
+	add_return(&file, 2, 0x401235, WIRE_RECORD_TAIL, START_NS + 1);
+	assert_int_equal(add_sample(&file, 1, 10, 11, START_NS + 2), 0);
+	file_finish(&file);
+	expect_output(SCRIPT, file.path, lines);
+	file_close(&file);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -599,6 +711,9 @@ int main(void)
 		cmocka_unit_test(test_perf_script),
 		cmocka_unit_test(test_perf_tools),
 		cmocka_unit_test(test_perf_opens_thousands),
+		cmocka_unit_test(test_returns_come_back),
+		cmocka_unit_test(test_table_version_1),
+		cmocka_unit_test(test_perf_script_returns),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -256,13 +256,153 @@ static void test_json_strings(void **state)
 	}
 }
 
+/* ---- returns and whole calls ---- */
+
+static const struct trace_arg result_table[] = { { .name = "ret", .bits = 32, .format = TRACE_SIGNED, .is_result = true },
+						 { .name = "dx", .bits = 64, .format = TRACE_HEX } };
+static const uint64_t results[] = { 0xfffffffe, 0x77 };
+
+static struct trace_probe *make_return(void)
+{
+	struct trace_probe *probe = make_probe(0);
+
+	probe->kind = TRACE_RETURN;
+	probe->symbol_offset = 0;
+	probe->nargs = 2;
+	probe->args = result_table;
+	return probe;
+}
+
+static struct trace_record return_record(uint16_t flags)
+{
+	struct trace_record record = sample;
+
+	record.nargs = 2;
+	record.args = results;
+	record.caller = 0x401234;
+	record.flags = WIRE_RECORD_RETURN | flags;
+	return record;
+}
+
+static char *call_text(const struct trace_probe *probe, const struct trace_record *record, const struct format_call *call)
+{
+	char *text;
+	FILE *out = open_text(&text);
+
+	format_text_call(out, probe, record, call, "x", false);
+	fclose(out);
+	return text;
+}
+
+static char *call_json(const struct trace_probe *probe, const struct trace_record *record, const struct format_call *call)
+{
+	char *text;
+	FILE *out = open_text(&text);
+
+	format_json_call(out, probe, record, call, NULL);
+	fclose(out);
+	return text;
+}
+
+#define LINE(rest) "               x-1234    [001] ..... 12345.678901: malloc: " rest "\n"
+
+static void test_return(void **state)
+{
+	struct trace_probe *probe = make_return();
+	struct trace_record record = return_record(0);
+	struct format_call call = { .caller = "main", .caller_offset = 0x23 };
+
+	assert_text(call_text(probe, &record, NULL), LINE("(0x401234 <- malloc) ret=-2 dx=0x77"));
+	assert_text(call_text(probe, &record, &call), LINE("(main+0x23 <- malloc) ret=-2 dx=0x77"));
+	record = return_record(WIRE_RECORD_TAIL);
+	assert_text(call_text(probe, &record, &call), LINE("(main+0x23 <- malloc) ret=? dx=0x77 (tail call)"));
+	probe->symbol = "";
+	assert_text(call_text(probe, &record, NULL), LINE("(0x401234 <- 0x7f0012345678) ret=? dx=0x77 (tail call)"));
+	free(probe);
+}
+
+static void test_whole_call(void **state)
+{
+	struct trace_probe *probe = make_return();
+	struct trace_probe *entry = make_probe(3);
+	struct trace_record record = return_record(0);
+	struct trace_call whole = { .ending = TRACE_RETURNED, .start_ns = 1000, .end_ns = 2234, .nargs = 3, .args = values };
+	struct format_call call = { .call = &whole, .entry = entry };
+
+	whole.exit = &record;
+	assert_text(call_text(probe, &record, &call),
+		    LINE("(0x401234 <- malloc) size=0x18 fd=-1 n=255 ret=-2 dx=0x77 1.234 us"));
+	whole.ending = TRACE_UNPAIRED;
+	whole.nargs = 0;
+	assert_text(call_text(probe, &record, &call), LINE("(0x401234 <- malloc) ret=-2 dx=0x77 (entered unseen)"));
+	record = sample; /* as the command makes one of a call that was abandoned */
+	record.nargs = 0;
+	whole = (struct trace_call) { .ending = TRACE_ABANDONED, .start_ns = 5, .end_ns = 12000005, .nargs = 3, .args = values };
+	assert_text(call_text(probe, &record, &call), LINE("(malloc) size=0x18 fd=-1 n=255 12.000 ms (abandoned)"));
+	free(probe);
+	free(entry);
+}
+
+#define OBJECT                                                                                                          \
+	"{\"time_ns\":12345678901999,\"cpu\":1,\"pid\":1230,\"tid\":1234,\"comm\":null,\"group\":\"probe_libc\",\"event\":\"malloc\"," \
+	"\"symbol\":\"malloc\",\"symbol_offset\":0,"
+
+static void test_json_call(void **state)
+{
+	struct trace_probe *probe = make_return();
+	struct trace_probe *entry = make_probe(1);
+	struct trace_record record = return_record(0);
+	struct trace_call whole = { .ending = TRACE_RETURNED, .start_ns = 1000, .end_ns = 2234, .nargs = 1, .args = values };
+	struct format_call call = { .caller = "m\"n", .caller_offset = 35 };
+
+	assert_text(call_json(probe, &record, &call),
+		    OBJECT "\"caller\":\"0x401234\",\"caller_symbol\":\"m\\\"n\",\"caller_offset\":35,\"how\":\"return\","
+			   "\"args\":{\"ret\":-2,\"dx\":\"0x77\"}}\n");
+	call = (struct format_call) { .call = &whole, .entry = entry };
+	record = return_record(WIRE_RECORD_TAIL);
+	assert_text(call_json(probe, &record, &call),
+		    OBJECT "\"caller\":\"0x401234\",\"how\":\"tail\",\"duration_ns\":1234,"
+			   "\"args\":{\"size\":\"0x18\",\"ret\":null,\"dx\":\"0x77\"}}\n");
+	whole.ending = TRACE_UNPAIRED;
+	whole.nargs = 0;
+	assert_text(call_json(probe, &record, &call),
+		    OBJECT "\"caller\":\"0x401234\",\"how\":\"unpaired\",\"args\":{\"ret\":null,\"dx\":\"0x77\"}}\n");
+	record = sample;
+	record.nargs = 0;
+	whole.ending = TRACE_ABANDONED;
+	assert_text(call_json(probe, &record, &call), OBJECT "\"how\":\"abandoned\",\"duration_ns\":1234,\"args\":{}}\n");
+	free(probe);
+	free(entry);
+}
+
+static void test_duration(void **state)
+{
+	static const struct {
+		uint64_t ns;
+		const char *text;
+	} rows[] = {
+		{ 0, "  0.000 us" },	      { 1, "  0.001 us" },	      { 999999, "999.999 us" },
+		{ 1000000, "  1.000 ms" },    { 999999999, "999.999 ms" },    { 1000000000, "  1.000  s" },
+		{ 61234567890, " 61.234  s" }, { UINT64_MAX, "18446744073.709  s" },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char text[32];
+
+		format_duration(rows[i].ns, text, sizeof(text));
+		assert_string_equal(text, rows[i].text);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_values),       cmocka_unit_test(test_text),
 		cmocka_unit_test(test_text_header),  cmocka_unit_test(test_text_color),
 		cmocka_unit_test(test_text_hostile), cmocka_unit_test(test_json),
-		cmocka_unit_test(test_json_strings),
+		cmocka_unit_test(test_json_strings), cmocka_unit_test(test_return),
+		cmocka_unit_test(test_whole_call),   cmocka_unit_test(test_json_call),
+		cmocka_unit_test(test_duration),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

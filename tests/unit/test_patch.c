@@ -115,41 +115,129 @@ static void claim(uint8_t *owner, uint64_t at, unsigned count, uint8_t kind)
 	}
 }
 
-static void check_site(struct file *file, const struct patch_site *site, uint8_t *owner)
+static void check_pun(struct file *file, const struct patch_jump *jump, const uint8_t *text)
 {
-	uint64_t vaddr = site->addr - file->module->bias;
-	uint64_t at = vaddr - file->module->low;
-	unsigned length = site->insn.length;
 	uint8_t bytes[ISA_INSN_MAX + 8];
-	size_t available;
-	const uint8_t *text = object_code(file->object, vaddr, &available);
+	struct isa_insn insn;
 	int32_t rel;
 
+	memcpy(bytes, text, sizeof(bytes));
+	assert_true(patch_insn_at(file->module, jump->start - file->module->bias, &insn));
+	assert_int_equal(isa_pun_encode(&insn, text + insn.length, jump->prefixes, jump->island, bytes), 0);
+	assert_memory_equal(bytes + insn.length, text + insn.length, 4); /* what follows stays */
+	assert_int_equal(bytes[jump->prefixes], 0xe9);
+	memcpy(&rel, bytes + jump->prefixes + 1, sizeof(rel));
+	assert_int_equal(jump->start + jump->prefixes + 5 + (uint64_t)(int64_t)rel, jump->island);
+}
+
+/* Each byte at which an instruction started traps, and nothing leads to one. */
+static void check_group(struct file *file, const struct patch_jump *jump)
+{
+	uint64_t vaddr = jump->start - file->module->bias;
+	const struct object_range *range = object_range_at(file->object, vaddr);
+	uint8_t bytes[WIRE_SITE_BYTES];
+	struct isa_emitter e = { .buffer = bytes, .size = sizeof(bytes), .addr = jump->start };
+	size_t ntraps;
+	const uint8_t *traps = isa_traps(&ntraps);
+	uint32_t boundaries = 0;
+
+	memset(bytes, 0xcc, sizeof(bytes));
+	isa_emit_jump(&e, jump->island);
+	assert_int_equal(e.error, 0);
+	assert_true(jump->changed >= 5 && jump->changed <= WIRE_SITE_BYTES);
+	assert_int_equal((jump->start ^ (jump->start + jump->changed - 1)) / 4096, 0);
+	assert_true(range && vaddr + jump->reach <= range->end);
+	for (uint64_t at = patch_code_start_after(file->code, vaddr); at && at < vaddr + jump->reach && at < vaddr + jump->changed;
+	     at = patch_code_start_after(file->code, at)) { /* its trampoline may run more */
+		boundaries |= 1U << (at - vaddr);
+		assert_non_null(memchr(traps, bytes[at - vaddr], ntraps));
+		assert_false(patch_code_is_target(file->code, at));
+	}
+	assert_int_equal(boundaries, jump->boundaries);
+	assert_false(patch_code_has_inner_target(file->code, vaddr, jump->reach));
+}
+
+/* A jump, once: what it changes and depends on is its own. */
+static void check_jump(struct file *file, const struct patch_jump *jump, uint8_t *owner)
+{
+	uint64_t vaddr = jump->start - file->module->bias;
+	uint64_t at = vaddr - file->module->low;
+	size_t available;
+	const uint8_t *text = object_code(file->object, vaddr, &available);
+
 	assert_true(patch_code_is_start(file->code, vaddr));
-	assert_false(patch_code_has_inner_target(file->code, vaddr, length));
-	claim(owner, at, length, 1);
-	switch (site->layer) {
+	assert_false(patch_code_has_inner_target(file->code, vaddr, jump->length));
+	claim(owner, at, jump->changed, 1);
+	for (uint64_t i = vaddr + jump->length; jump->layer != PATCH_L2 && i < vaddr + jump->changed; i++) { /* padding */
+		assert_false(patch_code_is_target(file->code, i));
+		assert_false(patch_code_has_inner_target(file->code, i - 1, 2));
+	}
+	switch (jump->layer) {
 	case PATCH_L1:
-		assert_true(length >= 5);
+		assert_true(jump->changed >= 5);
 		break;
 	case PATCH_L3:
-		assert_true(length >= 2);
-		assert_in_range(site->island - (site->addr + 2) + 128, 0, 255);
-		assert_false(patch_code_is_known(file->code, site->island - file->module->bias));
-		claim(owner, site->island - file->module->bias - file->module->low, 5, 1);
+		assert_true(jump->changed >= 2);
+		assert_in_range(jump->island - (jump->start + 2) + 128, 0, 255);
+		assert_false(patch_code_is_known(file->code, jump->island - file->module->bias));
+		claim(owner, jump->island - file->module->bias - file->module->low, 5, 1);
 		break;
 	case PATCH_L4:
-		claim(owner, at + length, site->prefixes + 5 - length, 2);
-		memcpy(bytes, text, sizeof(bytes) < available ? sizeof(bytes) : available);
-		assert_int_equal(isa_pun_encode(&site->insn, text + length, site->prefixes, site->island, bytes), 0);
-		assert_memory_equal(bytes + length, text + length, 4); /* what follows stays */
-		assert_int_equal(bytes[site->prefixes], 0xe9);
-		memcpy(&rel, bytes + site->prefixes + 1, sizeof(rel));
-		assert_int_equal(site->addr + site->prefixes + 5 + (uint64_t)(int64_t)rel, site->island);
+		claim(owner, at + jump->length, jump->prefixes + 5U - jump->length, 2);
+		check_pun(file, jump, text);
 		break;
+	case PATCH_L2:
+		check_group(file, jump);
+		break;
+	case PATCH_L0:
 	case PATCH_REFUSED:
 		fail();
 	}
+}
+
+static struct patch_jump *jump_of(struct file *file, const struct patch_site *site)
+{
+	struct patch_jump *jump;
+
+	HASH_FIND(hh, file->target->jumps, &site->start, sizeof(site->start), jump);
+	return jump;
+}
+
+/* The trampoline runs the instruction; whoever gets to it has come by way of the jump. */
+static void check_site(struct file *file, const struct patch_site *site)
+{
+	const struct patch_jump *jump = jump_of(file, site);
+	uint64_t at = site->start - file->module->bias;
+
+	assert_non_null(jump);
+	assert_int_equal(jump->layer, site->layer);
+	assert_true(site->addr >= jump->start && site->addr + site->insn.length <= jump->start + jump->reach);
+	while (at && at + file->module->bias < site->addr) {
+		struct isa_insn insn;
+
+		assert_true(patch_insn_at(file->module, at, &insn));
+		assert_int_not_equal(insn.class, ISA_CALL);
+		assert_int_not_equal(insn.class, ISA_RETURN);
+		at = patch_code_start_after(file->code, at);
+		assert_false(patch_code_is_target(file->code, at));
+	}
+	assert_int_equal(at + file->module->bias, site->addr);
+}
+
+static unsigned long check_jumps(struct file *file, uint8_t *owner)
+{
+	unsigned long layers[PATCH_L0 + 1] = { 0 };
+	struct patch_jump *jump, *next;
+	unsigned long n = 0;
+
+	HASH_ITER(hh, file->target->jumps, jump, next) {
+		check_jump(file, jump, owner);
+		layers[jump->layer]++;
+		n++;
+	}
+	print_message("  %lu jumps: L1 %lu, L3 %lu, L4 %lu, L2 %lu\n", n, layers[PATCH_L1], layers[PATCH_L3], layers[PATCH_L4],
+		      layers[PATCH_L2]);
+	return n;
 }
 
 /* Plan each @step-th instruction start of every function (1: all, 0: entries only). */
@@ -181,10 +269,11 @@ static void plan_file(const char *path, unsigned step, double least)
 				continue;
 			}
 			planned++;
-			check_site(&file, &site, owner);
+			check_site(&file, &site);
 		}
 	}
 	print_message("%s: %lu planned, %lu refused\n", path, planned, refused);
+	assert_true(check_jumps(&file, owner) <= planned);
 	assert_true((double)planned >= least * (double)(planned + refused));
 	free(owner);
 	file_close(&file);

@@ -35,8 +35,10 @@ static void dump(const struct probe_spec *spec, char *text, size_t size)
 {
 	static const char formats[] = "usx";
 
+	static const char *const kinds[] = { "", "return ", "each " };
+
 	text[0] = '\0';
-	put(text, size, "%s/%s file=%s ", spec->group, spec->event, spec->path);
+	put(text, size, "%s%s/%s file=%s ", kinds[spec->kind], spec->group, spec->event, spec->path);
 	if (spec->by_offset)
 		put(text, size, "at 0x%lx", (unsigned long)spec->offset);
 	else
@@ -48,6 +50,8 @@ static void dump(const struct probe_spec *spec, char *text, size_t size)
 		put(text, size, " %s=%s(", arg->name, arg->text);
 		if (arg->source == PROBE_ARG_STACK)
 			put(text, size, "stack %u", arg->word);
+		else if (arg->source == PROBE_ARG_RETVAL)
+			put(text, size, "retval %d", (int)arg->reg);
 		else
 			put(text, size, "reg %d", (int)arg->reg);
 		put(text, size, "):%c%u", formats[arg->format], arg->bits);
@@ -109,6 +113,30 @@ static const struct good goods[] = {
 	{ "r::f", "utap/ file= symbol=r::f +0x0" },
 	{ "p::f", "utap/ file= symbol=p::f +0x0" },
 	{ "puts", "utap/ file= symbol=puts +0x0" },
+	{ "r1 %di", "utap/ file= symbol=r1 +0x0 arg1=%di(reg 14):x64" },
+	/* returns */
+	{ "r:ev libc:malloc", "return utap/ev file=libc symbol=malloc +0x0" },
+	{ "r:grp/ev libc:malloc $retval", "return grp/ev file=libc symbol=malloc +0x0 arg1=$retval(retval 10):x64" },
+	{ "r:grp/ /bin/x:0x1234", "return grp/ file=/bin/x at 0x1234" },
+	{ "r8:ev libc:malloc", "return utap/ev file=libc symbol=malloc +0x0" },
+	{ "r: libc:malloc", "return utap/ file=libc symbol=malloc +0x0" },
+	{ "r:libc:malloc", "return utap/ file=libc symbol=malloc +0x0" },
+	{ "r libc:malloc p=$retval:s32", "return utap/ file=libc symbol=malloc +0x0 p=$retval(retval 10):s32" },
+	{ "r:ev libc:malloc+0", "return utap/ev file=libc symbol=malloc +0x0" },
+	{ "malloc%return", "return utap/ file= symbol=malloc +0x0" },
+	{ "r:malloc%return", "return utap/ file= symbol=malloc +0x0" },
+	{ "p:ev libc:malloc%return $retval:u8", "return utap/ev file=libc symbol=malloc +0x0 arg1=$retval(retval 10):u8" },
+	{ "libc:mem*%return", "return utap/ file=libc glob=mem* +0x0" },
+	{ "libc:0x123%return", "return utap/ file=libc at 0x123" },
+	{ "libc:'f(int, char)'%return %ax", "return utap/ file=libc symbol=f(int, char) +0x0 arg1=%ax(reg 10):x64" },
+	{ "x:S::operator%", "utap/ file=x symbol=S::operator% +0x0" },
+	/* each instruction */
+	{ "libc:malloc:*", "each utap/ file=libc symbol=malloc +0x0" },
+	{ "p:ev libc:malloc:* %di", "each utap/ev file=libc symbol=malloc +0x0 arg1=%di(reg 14):x64" },
+	{ "libc:mem*:*", "each utap/ file=libc glob=mem* +0x0" },
+	{ "x:ns::f:*", "each utap/ file=x symbol=ns::f +0x0" },
+	{ "x:'f(int, char)':*", "each utap/ file=x symbol=f(int, char) +0x0" },
+	{ "malloc:*", "utap/ file=malloc glob=* +0x0" }, /* decided when it is known which files there are */
 	/* arguments */
 	{ "f a=%di:u8 b=%si:s32 c=%dx:x16 d=%cx:s64",
 	  "utap/ file= symbol=f +0x0 a=%di(reg 14):u8 b=%si(reg 13):s32 c=%dx(reg 12):x16 d=%cx(reg 11):s64" },
@@ -192,19 +220,24 @@ static const struct bad bads[] = {
 	{ "f $stack0 $stack1 $stack2 $stack3 $stack4 $stack5 $stack6 $stack7 $stack8 $stack9 $stack10", 1,
 	  "11 different words" },
 	/* later versions */
-	{ "r:ev libc:malloc", 1, "return probes (r:) are not supported yet; probe the function's entry with p:" },
-	{ "r:libc:malloc", 1, "return probes" },
-	{ "r10:ev libc:malloc", 1, "return probes" },
-	{ "r libc:malloc", 1, "return probes" },
-	{ "malloc%return", 7, "return probes" },
-	{ "libc:0x123%return", 11, "return probes" },
-	{ "libc:'malloc'%return", 14, "return probes" },
+	{ "r:ev libc:malloc+4", 17, "takes no offset" },
+	{ "libc:malloc+0x4%return", 12, "takes no offset" },
+	{ "libc:malloc+4:*", 12, "takes no offset" },
+	{ "libc:malloc:*%return", 12, "not of each instruction" },
+	{ "libc:malloc%return:*", 12, "not of each instruction" },
+	{ "libc:0x1234:*", 12, "by its name" },
+	{ "r:grp/ev", 9, "the place is missing: r:grp/ev" },
+	{ "f $retval", 3, "$retval is known only where a function returns" },
+	{ "libc:f:* $retval", 10, "$retval is known only where a function returns" },
+	{ "r:f $retvalue", 5, "there is no '$retvalue'" },
+	{ "r:f $stack0 $stack1 $stack2 $stack3 $stack4 $stack5 $stack6 $stack7 $stack8 $stack9", 1,
+	  "10 different words of the stack are asked for, and a probe can read 9" },
+	{ "libc:'malloc'x", 14, "+OFFSET, %return, :*" },
 	{ "-:ev", 1, "removing an event" },
 	{ "malloc@malloc.c", 7, "source files (@FILE)" },
 	{ "malloc;ptr", 7, "source patterns" },
 	{ "libc:0x1234(0x10)", 12, "reference counters" },
 	{ "%sdt_libc:setjmp", 1, "USDT" },
-	{ "f $retval", 3, "return values ($retval)" },
 	{ "f $comm", 3, "$comm" },
 	{ "f $arg1", 3, "%di, %si, %dx" },
 	{ "f @0x1234", 3, "reading memory (@ADDRESS" },
@@ -276,8 +309,8 @@ static void test_many(void **state)
 	assert_int_equal(probe_parse(text, &spec, NULL, NULL), 0);
 	assert_int_equal(spec.nargs, PROBE_ARGS);
 	assert_string_equal(spec.args[127].name, "arg128");
-	assert_int_equal(probe_record_size(&spec), 24 + 8 * 128);
-	assert_true(probe_record_size(&spec) <= WIRE_RECORD_MAX);
+	assert_int_equal(probe_record_size(&spec, PROBE_PART_PLACE), 24 + 8 * 128);
+	assert_true(probe_record_size(&spec, PROBE_PART_RETURN) <= WIRE_RECORD_MAX);
 	strcat(text, " %di");
 	assert_int_equal(probe_parse(text, &spec, NULL, NULL), -EINVAL);
 }
@@ -289,6 +322,7 @@ struct machine {
 	uint64_t context[ISA_REGS];
 	uint64_t stack[BPF_PROBE_STACK / 8];
 	uint8_t record[WIRE_RECORD_MAX];
+	uint32_t at;       /* in record: where the next one goes */
 	uint32_t reserved; /* bytes */
 	bool full;         /* RING_RESERVE fails */
 	unsigned counts, reserves, submits, words;
@@ -319,7 +353,7 @@ static void call(struct machine *m, int32_t helper)
 		m->reserves++;
 		m->reserved = (uint32_t)m->regs[2];
 		m->inside = !m->full;
-		result = m->full ? 0 : (uint64_t)(uintptr_t)m->record;
+		result = m->full ? 0 : (uint64_t)(uintptr_t)(m->record + m->at);
 		break;
 	case BPF_HELPER_COOKIE:
 		assert_int_equal(m->regs[1], (uint64_t)(uintptr_t)m->context);
@@ -333,8 +367,9 @@ static void call(struct machine *m, int32_t helper)
 		break;
 	case BPF_HELPER_RING_SUBMIT:
 		assert_true(m->inside);
-		assert_int_equal(m->regs[1], (uint64_t)(uintptr_t)m->record);
+		assert_int_equal(m->regs[1], (uint64_t)(uintptr_t)(m->record + m->at));
 		assert_int_equal(m->regs[2], 0);
+		m->at += m->reserved;
 		m->inside = false;
 		m->submits++;
 		break;
@@ -419,6 +454,9 @@ static void run(struct machine *m, const struct bpf_insn *program, size_t count)
 		case 0xb7:
 			*dst = (uint64_t)(int64_t)insn->imm;
 			break;
+		case 0x07:
+			*dst += (uint64_t)(int64_t)insn->imm;
+			break;
 		case 0x67:
 			*dst <<= insn->imm;
 			break;
@@ -446,7 +484,7 @@ static void run(struct machine *m, const struct bpf_insn *program, size_t count)
 }
 
 /* Parses, checks, runs; the record is in m->record. */
-static void run_text(struct machine *m, const char *text, enum probe_action action)
+static void run_part(struct machine *m, const char *text, enum probe_action action, enum probe_part part)
 {
 	static struct probe_spec spec;
 	struct utap_error err = { 0 };
@@ -454,13 +492,18 @@ static void run_text(struct machine *m, const char *text, enum probe_action acti
 	size_t count;
 
 	assert_int_equal(probe_parse(text, &spec, NULL, &err), 0);
-	assert_int_equal(probe_program(&spec, action, &program, &count), 0);
+	assert_int_equal(probe_program(&spec, action, part, &program, &count), 0);
 	if (bpf_check(program, count, BPF_PROBE, &err))
 		fail_msg("'%s': %s", text, err.text);
 	for (int i = 0; i < ISA_REGS; i++)
 		m->context[i] = 0xf1f2f3f4f5f6f700ULL + (uint64_t)i;
 	run(m, program, count);
 	free(program);
+}
+
+static void run_text(struct machine *m, const char *text, enum probe_action action)
+{
+	run_part(m, text, action, PROBE_PART_PLACE);
 }
 
 static void test_count(void **state)
@@ -555,6 +598,90 @@ static void test_stack(void **state)
 	check_args(text, want, COUNT(want), 10);
 }
 
+#define SP_VALUE 0xf1f2f3f4f5f6f713ULL
+
+/* The record at @at of the machine's, header and words. */
+static void check_record(const struct machine *m, size_t at, uint32_t id, uint16_t flags, const uint64_t *want,
+			 size_t count)
+{
+	struct wire_record header;
+	uint64_t words[8];
+
+	memcpy(&header, m->record + at, sizeof(header));
+	memcpy(words, m->record + at + sizeof(header), 8 * count);
+	assert_int_equal(header.id, id);
+	assert_int_equal(header.size, 24 + 8 * count);
+	assert_int_equal(header.flags, flags);
+	for (size_t i = 0; i < count; i++)
+		assert_int_equal(words[i], want[i]);
+}
+
+/* After a return the stack is one word shorter: $stack0 is what the caller has there. */
+static void test_return(void **state)
+{
+	static const char text[] = "r:f $retval:s16 %di $stack0:u8 $stack2:u16 $stack %sp:u8";
+	static const uint64_t want[] = { SP_VALUE, 0x8182838485868700ULL, 0xfffffffffffff70aULL, 0xf1f2f3f4f5f6f70eULL,
+					 0x01,	   0x8703,		  SP_VALUE + 8,		 0x1b };
+	struct machine m = { 0 };
+
+	run_part(&m, text, PROBE_RECORD, PROBE_PART_RETURN);
+	assert_int_equal(m.submits, 1);
+	assert_int_equal(m.words, 3);
+	check_record(&m, 0, 0x123, WIRE_RECORD_RETURN, want, COUNT(want));
+}
+
+static void test_tail(void **state)
+{
+	static const uint64_t want[] = { SP_VALUE, 0x8182838485868700ULL, 0, 0xf1f2f3f4f5f6f70aULL };
+	struct machine m = { 0 };
+
+	run_part(&m, "r:f $retval %ax", PROBE_RECORD, PROBE_PART_TAIL);
+	check_record(&m, 0, 0x123, WIRE_RECORD_RETURN | WIRE_RECORD_TAIL, want, COUNT(want));
+}
+
+static void test_entry(void **state)
+{
+	static const uint64_t want[] = { SP_VALUE, 0xf1f2f3f4f5f6f70eULL, 0x8182838485868701ULL };
+	struct machine m = { 0 };
+
+	run_part(&m, "f %di $stack1", PROBE_RECORD, PROBE_PART_ENTRY);
+	assert_int_equal(m.words, 1);
+	check_record(&m, 0, 0x123, WIRE_RECORD_ENTRY, want, COUNT(want));
+}
+
+/* A return probe's arguments are not recorded at the entry of the pair, nor an entry's at its returns. */
+static void test_pair_args(void **state)
+{
+	static const uint64_t frame[] = { SP_VALUE, 0x8182838485868700ULL };
+	struct machine m = { 0 };
+
+	run_part(&m, "r:f $retval", PROBE_RECORD, PROBE_PART_ENTRY);
+	check_record(&m, 0, 0x123, WIRE_RECORD_ENTRY, frame, 1);
+	m = (struct machine) { 0 };
+	run_part(&m, "f %di", PROBE_RECORD, PROBE_PART_RETURN);
+	check_record(&m, 0, 0x123, WIRE_RECORD_RETURN, frame, 2);
+}
+
+/* One place, two records: the second belongs to the next probe of the table. */
+static void test_both(void **state)
+{
+	static const uint64_t first[] = { SP_VALUE, 0xf1f2f3f4f5f6f70eULL };
+	static const uint64_t second[] = { SP_VALUE, 0x8182838485868700ULL };
+	struct machine m = { 0 };
+
+	run_part(&m, "f %di", PROBE_RECORD, PROBE_PART_ENTRY_RETURN);
+	assert_int_equal(m.submits, 2);
+	check_record(&m, 0, 0x123, WIRE_RECORD_ENTRY, first, COUNT(first));
+	check_record(&m, 40, 0x124, WIRE_RECORD_RETURN, second, COUNT(second));
+	m = (struct machine) { 0 };
+	run_part(&m, "f %di", PROBE_RECORD, PROBE_PART_ENTRY_TAIL);
+	check_record(&m, 40, 0x124, WIRE_RECORD_RETURN | WIRE_RECORD_TAIL, second, COUNT(second));
+	m = (struct machine) { .full = true };
+	run_part(&m, "f %di", PROBE_RECORD, PROBE_PART_ENTRY_RETURN);
+	assert_int_equal(m.reserves, 2);
+	assert_int_equal(m.submits, 0);
+}
+
 static void test_full(void **state)
 {
 	struct machine m = { .full = true };
@@ -573,7 +700,7 @@ static void test_pairs(void **state)
 	size_t pairs = 0;
 
 	assert_int_equal(probe_parse("f %di %si:s8 %dx:u16 %cx %r8:s32 $stack", &spec, NULL, NULL), 0);
-	assert_int_equal(probe_program(&spec, PROBE_RECORD, &program, &count), 0);
+	assert_int_equal(probe_program(&spec, PROBE_RECORD, PROBE_PART_PLACE, &program, &count), 0);
 	for (size_t i = 0; i + 1 < count; i++) {
 		if (program[i].src != 7 || (program[i].opcode & 7) != 1)
 			continue;
@@ -663,6 +790,11 @@ int main(void)
 		cmocka_unit_test(test_long),       cmocka_unit_test(test_many),
 		cmocka_unit_test(test_count),      cmocka_unit_test(test_record),
 		cmocka_unit_test(test_registers),  cmocka_unit_test(test_stack),
+		cmocka_unit_test(test_return),
+		cmocka_unit_test(test_tail),
+		cmocka_unit_test(test_entry),
+		cmocka_unit_test(test_pair_args),
+		cmocka_unit_test(test_both),
 		cmocka_unit_test(test_full),       cmocka_unit_test(test_pairs),
 		cmocka_unit_test(test_event_name), cmocka_unit_test(test_event_name_long),
 		cmocka_unit_test(test_nearest),

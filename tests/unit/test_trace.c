@@ -377,14 +377,55 @@ static void test_damaged_records(void **state)
 		memcpy(target_ring_bytes(&room->target, 0, target_ring(&room->target, 0)->head), &rows[i].record, 64);
 		target_ring(&room->target, 0)->head += rows[i].bytes;
 		if (rows[i].bytes >= 40)
-			assert_true(put(room, 0, 0, now, 2)); /* behind a bad one: skipped */
-		damaged += rows[i].bytes + (rows[i].bytes >= 40 ? 40 : 0);
-		assert_drains(room, &log, 1);
+			assert_true(put(room, 0, 0, now, 2)); /* behind a bad one: found again */
+		damaged += rows[i].bytes;
+		assert_drains(room, &log, rows[i].bytes >= 40 ? 2 : 1);
 		assert_int_equal(log.numbers[0], 1);
+		if (rows[i].bytes >= 40)
+			assert_int_equal(log.numbers[1], 2);
 		assert_int_equal(stats_of(room).damaged, damaged);
 		assert_true(put(room, 0, 0, now, 3)); /* and it goes on */
 		assert_drains(room, &log, 1);
 		assert_int_equal(log.numbers[0], 3);
+	}
+	assert_int_equal(stats_of(room).overrun, 0);
+}
+
+/* Damage of every length at every place costs the records it touches, and no other. */
+static void test_resync(void **state)
+{
+	struct room *room = *state;
+	unsigned seed = 7;
+
+	for (int turn = 0; turn < 3000; turn++) {
+		uint64_t from = target_ring(&room->target, 0)->head;
+		uint64_t before = stats_of(room).damaged;
+		uint64_t starts[101];
+		uint64_t hurt = 0;
+		uint64_t bad_at;
+		uint64_t bad_size;
+		struct log log = { 0 };
+		size_t got = 0;
+
+		for (uint64_t i = 0; i < 100; i++) {
+			starts[i] = target_ring(&room->target, 0)->head;
+			assert_true(put(room, 0, (uint32_t)rand_r(&seed) % 2, target_now(), i));
+		}
+		starts[100] = target_ring(&room->target, 0)->head;
+		bad_at = (uint64_t)rand_r(&seed) % (starts[100] - from) & ~7ULL; /* words, so that none of a header stays plausible */
+		bad_size = 8 + ((uint64_t)rand_r(&seed) % 300 & ~7ULL);
+		for (uint64_t n = bad_at; n < bad_at + bad_size && n < starts[100] - from; n++)
+			*target_ring_bytes(&room->target, 0, from + n) = 0xdd;
+		assert_true(trace_reader_drain(room->reader, true, log_record, &log) >= 0);
+		for (uint64_t i = 0; i < 100; i++) {
+			bool is_hurt = starts[i] < from + bad_at + bad_size && starts[i + 1] > from + bad_at;
+			bool is_header = is_hurt && starts[i] + 16 > from + bad_at; /* id, size, time: others are taken as they are */
+
+			hurt += is_header ? starts[i + 1] - starts[i] : 0;
+			got += !is_header;
+		}
+		assert_int_equal(log.count, got);
+		assert_int_equal(stats_of(room).damaged - before, hurt);
 	}
 	assert_int_equal(stats_of(room).overrun, 0);
 }
@@ -639,6 +680,7 @@ int main(void)
 		IN_ROOM(test_sources),
 		IN_ROOM(test_second_reader),
 		IN_ROOM(test_damaged_records),
+		IN_ROOM(test_resync),
 		IN_ROOM(test_time_jitter),
 		IN_ROOM(test_head_jumps),
 		IN_ROOM(test_positions_restored),

@@ -93,10 +93,12 @@ static inline bool put(struct room *room, uint32_t cpu, uint32_t id, uint64_t ti
 	return target_put(&room->target, cpu, &record.header, record.header.size);
 }
 
+#define LOG 2048
+
 /* What a drain delivered. */
 struct log {
-	struct trace_record records[512];
-	uint64_t numbers[512];
+	struct trace_record records[LOG];
+	uint64_t numbers[LOG];
 	size_t count;
 	size_t stop_at; /* return 77 at this record; 0: never */
 };
@@ -105,7 +107,7 @@ static inline int log_record(void *arg, const struct trace_record *record)
 {
 	struct log *log = arg;
 
-	assert_true(log->count < 512);
+	assert_true(log->count < LOG);
 	log->records[log->count] = *record;
 	log->numbers[log->count] = record->nargs ? record->args[0] : 0;
 	log->count++;

@@ -39,8 +39,7 @@ static inline struct wire_control target_geometry(uint32_t cpus, uint64_t ring_s
 	geometry.table_at = WIRE_PAGE;
 	geometry.lost_at = geometry.table_at + base_align_up(8 * (cpus + 2ULL), WIRE_PAGE);
 	geometry.journal_at = geometry.lost_at + counters;
-	geometry.islands_at = geometry.journal_at;
-	geometry.lend_at = geometry.islands_at;
+	geometry.lend_at = geometry.journal_at;
 	geometry.blocks_at = geometry.lend_at + sizeof(struct wire_lend);
 	geometry.counters_at = WIRE_PAGE + 2 * ring_size;
 	geometry.shared_at = geometry.counters_at + counters;

@@ -1,0 +1,255 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Programs of all kinds: C with glibc and musl, static and not, C++ as compilers optimise it, Rust, Go, Java and node. All functions of
+# each are probed at once. It must print what it prints unprobed, and its own counts must be the hits; then probes come and go as it runs.
+#
+#   languages.sh BUILD [LANGUAGE...]: c c++ rust go java node jit
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/lib.sh"
+. "$here/places.sh"
+shift
+only=" $* "
+sources=$here/../programs/languages
+same_places=
+setarch -R true 2> /dev/null && same_places='setarch -R'
+
+wanted() { [ "$only" = '  ' ] || [[ $only == *" $1 "* ]]; }
+
+# compile COMPILER ARGS...: 1 when it is not there or cannot; then the test is skipped
+compile()
+{
+	local log
+
+	if ! command -v "$1" > /dev/null; then
+		skip "$1 is not installed"
+		return 1
+	fi
+	if ! log=$("$@" 2>&1); then
+		skip "$1 cannot: $(grep -m 1 -i -E 'error|cannot|no such' <<< "$log")"
+		return 1
+	fi
+}
+
+# The counts that the program printed are those of the entries, except what was refused by name.
+same_counts()
+{
+	local function calls hit event
+
+	while read -r function calls; do
+		event=${function//./_}
+		hit=$(count_of "${event#_}" counts)
+		if [ "$hit" = 0 ] && grep -q "not probed: $function+0x0 " stderr; then
+			refused="$refused $function"
+			continue
+		fi
+		case $function in
+		main.deep) # begins anew when its stack was too small
+			[ "$hit" -ge "$calls" ] && [ "$hit" -le $((calls + $(count_of runtime_newstack counts))) ] ;;
+		*) [ "$hit" = "$calls" ] ;;
+		esac || problem "$function was called $calls times, and hit '$hit' times"
+	done < <(grep -E '^[a-z_.]+ [0-9]+$' out)
+}
+
+# checked [-a ARGUMENT] ROUNDS PROBES...: ./program from its start, counted and recorded, then attached to; $how is that of as_before
+checked()
+{
+	local number=$1 i sum=0
+	shift
+
+	timeout 60 ./program "$number" > plain 2> plain.err || problem "unprobed: it ends with $?: $(head -2 plain.err)"
+	# shellcheck disable=SC2086
+	timeout -k 5 120 $same_places "$utap" stat -v --json -o counts "$@" -- ./program "$number" > out 2> stderr < /dev/null
+	code=$?
+	[ "$code" = 0 ] && grep -q EXIT-SUCCESS out || problem "counted: $code, $(grep -v 'not probed' stderr | head -3)"
+	cmp -s <(tail -n +2 plain) <(tail -n +2 out) || problem "its output differs from the unprobed run's"
+	same_counts
+	# shellcheck disable=SC2086
+	timeout -k 5 120 $same_places "$utap" record --ring 64K -o data "$@" -- ./program "$number" > out 2> stderr < /dev/null
+	code=$?
+	[ "$code" = 0 ] || problem "recorded: $code, $(grep -v 'not probed' stderr | head -3)"
+	cmp -s <(tail -n +2 plain) <(tail -n +2 out) || problem "recorded: its output differs from the unprobed run's"
+	grep -q ' events, ' stderr || problem "recorded: $(tail -1 stderr)"
+	rm -f data
+	target ./program
+	for i in 1 2 3; do
+		run stat --json -o counts "$@" -d 0.15 -p "$pid"
+		expect_code 0
+		sum=$((sum + $(count_all counts)))
+		as_before "$how"
+	done
+	[ "$sum" -gt 0 ] || problem 'attached: nothing was hit'
+	run record -q --ring 256K -o data "$@" -d 0.15 -p "$pid"
+	expect_code 0
+	as_before "$how"
+	rm -f data
+	finish
+	[ -z "$refused" ] || echo "    $name: entries that cannot be probed yet:$refused"
+	refused=
+}
+how=files refused=
+
+# ---- C ----
+
+c() # NAME COMPILER FLAGS...
+{
+	wanted c || return
+	begin "language C: $1"
+	compile "${@:2}" -g -fvisibility=hidden -D_GNU_SOURCE -o program "$sources/mix.c" -lm -lpthread && checked 200 -e './program:*'
+	end
+}
+
+c 'glibc' gcc -O2 -DMIX_IFUNC
+c 'glibc, -O0' gcc -O0 -DMIX_IFUNC
+c 'glibc, -O3 -flto' gcc -O3 -flto
+c 'glibc, not position-independent' gcc -O2 -fno-pie -no-pie
+c 'glibc, static' gcc -O2 -static -no-pie
+c 'glibc, static-PIE' gcc -O2 -fPIE -static-pie
+c 'glibc, clang' clang -O2
+c 'musl' musl-gcc -O2
+c 'musl, static' musl-gcc -O2 -static
+
+# ---- C++ ----
+
+cxx() # NAME FLAGS...
+{
+	wanted c++ || return
+	begin "language C++: $*"
+	compile "$@" -g -D_GNU_SOURCE -o program "$sources/mix.cc" -lpthread && checked 100 -e './program:*' -e 'libstdc++:__cxa_*'
+	end
+}
+
+for level in -O0 -O1 -O2 -O3; do
+	cxx g++ $level
+done
+cxx g++ -O2 -flto
+cxx g++ -O2 -fcf-protection=full
+cxx g++ -O2 -static
+cxx clang++ -O2
+
+begin 'language C++: cold parts are functions of their own'
+if wanted c++ && compile g++ -O2 -g -D_GNU_SOURCE -o program "$sources/mix.cc" -lpthread; then
+	nm program | grep -q ' mix_checked\.cold$' || problem 'the compiler moved nothing away: this test tests nothing'
+	checked 50 -e './program:*.cold' -e mix_checked
+else
+	skip 'not asked for'
+fi
+wanted c++ && end
+
+# ---- Rust ----
+
+rust() # NAME FLAGS...
+{
+	wanted rust || return
+	begin "language Rust: $1"
+	compile rustc "${@:2}" -o program "$sources/mix.rs" && checked 100 -e './program:*'
+	end
+}
+
+rust 'debug'
+rust 'optimised' -O -g
+rust 'optimised, link-time optimisation' -O -C lto=fat -C codegen-units=1
+rust 'musl' -O --target x86_64-unknown-linux-musl
+
+# ---- Go ----
+
+# Code of Go has no frame entries; its own tables say where functions begin and end.
+go_probes=(-e './program:*')
+no_frame()
+{
+	"$utap" stat -v "${go_probes[@]}" -- ./program 1 2>&1 | grep -q 'not probed: main.leaf.*frame' && go_probes+=(--force-no-frame)
+}
+
+go_program() # NAME SETTINGS FLAGS...
+{
+	wanted go || return
+	begin "language Go: $1"
+	if GO111MODULE=off GOFLAGS=-buildvcs=false GOCACHE=$work/../utap-go-cache compile go build "${@:3}" -o program "$sources/mix.go"; then
+		no_frame
+		eval "export $2"
+		checked 100 "${go_probes[@]}"
+		unset GOGC GOMAXPROCS GODEBUG
+	fi
+	end
+}
+
+go_program 'go build' 'GOMAXPROCS=4'
+go_program 'a collection at every corner' 'GOGC=1 GOMAXPROCS=8'
+go_program 'no optimisation' 'GOMAXPROCS=4' -gcflags 'all=-N -l'
+go_program 'without asynchronous preemption' 'GODEBUG=asyncpreemptoff=1'
+
+if wanted go; then
+	begin 'language Go: -ldflags "-s -w"'
+	if GO111MODULE=off GOFLAGS=-buildvcs=false GOCACHE=$work/../utap-go-cache compile go build -ldflags '-s -w' -o program "$sources/mix.go"; then
+		# Without symbols, by offset: the code is that of the program with symbols.
+		GO111MODULE=off GOFLAGS=-buildvcs=false GOCACHE=$work/../utap-go-cache go build -o whole "$sources/mix.go"
+		text=$(readelf -SW program | sed -n 's/.* \.text *PROGBITS *\([0-9a-f]*\) *\([0-9a-f]*\) .*/\1 \2/p')
+		at=$(nm whole | sed -n 's/^0*\([0-9a-f]*\) T main.leaf$/\1/p')
+		offset=$(printf '0x%x' $((0x$at - 0x${text% *} + 0x${text#* })))
+		go_probes=(-e "p:main_leaf ./program:$offset")
+		"$utap" stat -v "${go_probes[@]}" -- ./program 1 2>&1 | grep -q 'frame' && go_probes+=(--force-no-frame)
+		checked 100 "${go_probes[@]}"
+	fi
+	end
+fi
+
+# ---- Java and node: their native code; what they make at run time is refused ----
+
+if wanted java; then
+	begin 'language Java: native code of the virtual machine'
+	if compile javac -d . "$sources/Mix.java"; then
+		printf '#!/bin/sh\nexec java -Xshare:auto -XX:+UseSerialGC -cp . Mix "$@"\n' > program
+		chmod +x program
+		java=$(readlink -f "$(command -v java)")
+		libjvm=$(find "${java%/bin/java}" -name libjvm.so | head -1)
+		timeout 60 "$java" -cp . Mix 20 > plain 2>&1 || problem "unprobed: $(head -2 plain)"
+		target "$java" -cp . Mix
+		for probe in "$libjvm:JVM_*" "$libjvm:JNI_*" "$libjvm:*GC*"; do
+			run stat --json -o counts -e "$probe" -d 0.4 -p "$pid"
+			expect_code 0
+			[ "$(count_all counts)" -gt 0 ] || [ "$probe" = "$libjvm:JNI_*" ] || problem "$probe: nothing was hit"
+		done
+		run stat --json -e "[anon]:0x100" -d 0.1 -p "$pid"
+		expect_error 5 'what the program makes as it runs \(JIT\)'
+		finish
+	fi
+	end
+fi
+
+if wanted node; then
+	begin 'language JavaScript: native code of node'
+	if command -v node > /dev/null; then
+		node=$(readlink -f "$(command -v node)")
+		cp "$sources/mix.js" .
+		timeout 60 "$node" mix.js 20 > plain 2>&1 || problem "unprobed: $(head -2 plain)"
+		timeout -k 5 120 "$utap" stat --json -o counts -e 'node:*uv_*' -e 'node:napi_*' -e 'node:*Builtin_Json*' -- "$node" mix.js 20 > out 2> stderr
+		code=$?
+		expect_code 0
+		cmp -s <(tail -n +2 plain) <(tail -n +2 out) || problem "its output differs from the unprobed run's"
+		target "$node" mix.js
+		run stat --json -o counts -e 'node:*uv_*' -d 0.5 -p "$pid"
+		expect_code 0
+		[ "$(count_all counts)" -gt 0 ] || problem 'nothing was hit'
+		finish
+	else
+		skip 'node is not installed'
+	fi
+	end
+fi
+
+if wanted jit; then
+	begin 'code that is no file: the vDSO, memory'
+	target "$programs/worker" 0 2
+	for place in '[vdso]:__vdso_clock_gettime' 'vdso:clock_gettime' 'linux-vdso.so.1:0x100'; do
+		run stat -e "$place" -d 0.1 -p "$pid"
+		expect_error 5 "cannot probe .*vdso.*the kernel's"
+	done
+	for place in '[heap]:0x100' '[anon]:0x100' '[stack]:0x0'; do
+		run stat -e "$place" -d 0.1 -p "$pid"
+		expect_error 5 'cannot probe .*only code of files can be probed'
+	done
+	as_before
+	finish
+	end
+fi
+
+summary
