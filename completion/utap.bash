@@ -5,11 +5,11 @@
 _utap_options()
 {
 	case $1 in
-	trace) echo "--event --file --pid --output --duration --events --json --color --ring --force-no-frame" ;;
-	record) echo "--event --file --pid --output --duration --events --ring --overwrite --snapshot-on --force-no-frame" ;;
+	trace) echo "--event --file --pid --output --duration --graph --all-instructions --seconds --events --json --color --ring --force-no-frame" ;;
+	record) echo "--event --file --pid --output --all-instructions --seconds --events --ring --overwrite --snapshot-on --force-no-frame" ;;
 	script) echo "--input --output --events --json --color" ;;
 	report) echo "--input --output --json" ;;
-	stat) echo "--event --file --pid --output --duration --events --json --force-no-frame" ;;
+	stat) echo "--event --file --pid --output --latency --all-instructions --seconds --events --ring --json --force-no-frame" ;;
 	list) echo "--pid --output --json" ;;
 	probe) echo "--explain --pid --force-no-frame" ;;
 	detach) echo "--pid --force" ;;
@@ -47,7 +47,7 @@ _utap()
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return
 		;;
-	-e | --event | --explain | -d | --duration | -n | --events | --ring | --snapshot-on)
+	-e | --event | --explain | -d | --seconds | -n | --events | --ring | --snapshot-on)
 		return
 		;;
 	help)

@@ -123,7 +123,7 @@ static int write_once(struct cli_events *events, const struct format_map *map)
 
 	if (is_written(events, &key))
 		return 0;
-	error = format_perf_map(events->perf, map);
+	error = events->perf ? format_perf_map(events->perf, map) : 0;
 	return error ? error : remember(events, &key, map);
 }
 
@@ -172,7 +172,7 @@ int cli_events_process(struct cli_events *events, uint32_t pid)
 {
 	int error = 0;
 
-	if (!cli_events_is_known(events, pid)) {
+	if (events->perf && !cli_events_is_known(events, pid)) {
 		error = write_threads(events, pid);
 		if (!error)
 			error = remember(events, &(struct events_key) { .pid = pid }, NULL);

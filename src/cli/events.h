@@ -10,7 +10,7 @@
 
 struct cli_events;
 
-/** cli_events_create() - @perf is borrowed until cli_events_destroy() */
+/** cli_events_create() - @perf is borrowed until cli_events_destroy(); NULL: only remember mappings, for cli_events_repeat() */
 int cli_events_create(struct format_perf *perf, struct cli_events **ret) BASE_MUST_CHECK;
 void cli_events_destroy(struct cli_events *events); /* NULL is fine */
 

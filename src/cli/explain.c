@@ -74,25 +74,26 @@ static size_t read_some(struct cli *cli, pid_t pid, utap_addr addr, uint8_t *to,
 
 /*
  * A punned jump reaches into the next instruction: it is decoded with the bytes behind it. A short jump goes to an
- * island, which jumps on to the trampoline.
+ * island, which jumps on to the trampoline. The jump may stand at an earlier instruction, that the trampoline then runs too.
  */
-static void print_written(struct cli *cli, const struct session_site *site, size_t length)
+static void print_written(struct cli *cli, const struct session_site *site)
 {
-	uint8_t now[ISA_INSN_MAX];
+	uint8_t now[2 * ISA_INSN_MAX];
+	size_t length = site->changed;
 	struct isa_insn first;
-	size_t size = read_some(cli, site->pid, site->addr, now, sizeof(now));
+	size_t size = read_some(cli, site->pid, site->start, now, sizeof(now));
 
 	if (size < length)
 		return;
-	fputs("  reads now:\n", cli->out);
-	if (isa_decode(now, size, site->addr, &first)) {
-		print_code(cli->out, now, length, site->addr);
+	fputs(site->start == site->addr ? "  reads now:\n" : "  reads now, before it:\n", cli->out);
+	if (isa_decode(now, size, site->start, &first)) {
+		print_code(cli->out, now, length, site->start);
 		return;
 	}
-	print_code(cli->out, now, first.length > length ? first.length : length, site->addr);
+	print_code(cli->out, now, first.length > length ? first.length : length, site->start);
 	if (!first.has_target || first.target == site->stub)
 		return;
-	size = read_some(cli, site->pid, first.target, now, sizeof(now));
+	size = read_some(cli, site->pid, first.target, now, ISA_INSN_MAX);
 	if (isa_decode(now, size, first.target, &first) == 0) {
 		fputs("  by way of:\n", cli->out);
 		print_insn(cli->out, &first);
@@ -158,7 +159,7 @@ static void print_site(struct cli *cli, const struct session_site *site, const s
 		return;
 	fputs("  instruction before:\n", cli->out);
 	print_insn(cli->out, &insn);
-	print_written(cli, site, insn.length);
+	print_written(cli, site);
 }
 
 static int print_stub(struct cli *cli, const struct session_site *site)

@@ -35,12 +35,12 @@ int cli_session_add(struct cli *cli, const struct cli_text *text, struct utap_er
 		prefix(text, err, true);
 		return error;
 	}
+	if (cli->options.all_instructions && spec->kind == PROBE_PLACE && !spec->by_offset && !spec->offset)
+		spec->kind = PROBE_EACH;
 	if (is_trigger(cli, text, spec))
 		error = session_add_trigger(cli->session, spec, err);
 	else
-		if (cli->options.all_instructions && spec->kind == PROBE_PLACE && !spec->by_offset && !spec->offset)
-		spec->kind = PROBE_EACH;
-	error = session_add(cli->session, spec, err);
+		error = session_add(cli->session, spec, err);
 	if (error)
 		prefix(text, err, false);
 	return error;

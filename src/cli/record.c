@@ -43,7 +43,7 @@ static int on_idle(struct cli *cli)
 	if (base_now_ns() - cli->started_ns < run->refresh_ns)
 		return 0;
 	run->refresh_ns *= 2;
-	return cli_recording_describe(cli, &run->file);
+	return cli_recording_describe(cli, run->file.events);
 }
 
 /* ---- the end ---- */

@@ -56,7 +56,7 @@ int cli_recording_open(struct cli_recording *r, const char *path, struct utap_er
 	return 0;
 }
 
-int cli_recording_describe(struct cli *cli, struct cli_recording *r)
+int cli_recording_describe(struct cli *cli, struct cli_events *events)
 {
 	const struct session_target *targets;
 	size_t count = session_targets(cli->session, &targets);
@@ -64,7 +64,7 @@ int cli_recording_describe(struct cli *cli, struct cli_recording *r)
 
 	for (size_t i = 0; i < count && !error; i++) {
 		if (targets[i].state == SESSION_RUNNING)
-			error = cli_events_process(r->events, (uint32_t)targets[i].pid);
+			error = cli_events_process(events, (uint32_t)targets[i].pid);
 	}
 	return error;
 }
@@ -79,7 +79,7 @@ int cli_recording_start(struct cli *cli, struct cli_recording *r, struct utap_er
 		return error;
 	error = cli_events_create(r->perf, &r->events);
 	if (!error)
-		error = cli_recording_describe(cli, r);
+		error = cli_recording_describe(cli, r->events);
 	if (!error)
 		error = cli_events_build_ids(r->events, probes, count);
 	return error ? base_error_system(err, error, "%s cannot be written", r->path) : 0;

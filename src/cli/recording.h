@@ -22,7 +22,7 @@ int cli_recording_open(struct cli_recording *r, const char *path, struct utap_er
 /** cli_recording_start() - begin a perf.data with the session's probes, and describe its targets */
 int cli_recording_start(struct cli *cli, struct cli_recording *r, struct utap_error *err) BASE_MUST_CHECK;
 /** cli_recording_describe() - threads and mappings of targets that run, as far as not written yet */
-int cli_recording_describe(struct cli *cli, struct cli_recording *r) BASE_MUST_CHECK;
+int cli_recording_describe(struct cli *cli, struct cli_events *events) BASE_MUST_CHECK;
 /** cli_recording_put() - a hit, after what has to be told of its process; @comm may be NULL: told already, or not known */
 int cli_recording_put(struct cli_recording *r, const struct trace_record *record, bool is_new,
 		      const char *comm) BASE_MUST_CHECK;

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * utap record --overwrite: the rings keep the newest records, and nothing is read until somebody wants to see them: at the
- * end, at SIGUSR2, at a hit of the probe that --snapshot-on names. The file of the end is made first, and told of threads
- * and mappings as long as there are any: a program that was killed is described in it all the same. Other snapshots begin
- * with what it was told.
+ * utap record --overwrite: the rings keep the newest records, and nothing is read until somebody wants to see them: at
+ * the end, at SIGUSR2, at a hit of the probe that --snapshot-on names. The names of threads and the mappings are
+ * looked at now and then, so that the file tells them of a program that was killed, too.
  */
 #include "cli/snapshot.h"
 
@@ -27,7 +26,8 @@
 #define NAMED 4096
 
 struct flight {
-	struct cli_recording end;
+	struct cli_recording end;   /* opened first, to see that it can be written; filled at the end */
+	struct cli_events *book;    /* mappings seen so far; NULL: the run did not begin */
 	uint64_t look_ns;
 	uint64_t triggered;         /* hits of --snapshot-on's probe that a snapshot was made for */
 	uint64_t trigger_ns;        /* when the last was made */
@@ -49,7 +49,7 @@ static int start_file(struct snapshot_file *s)
 	struct utap_error err = { 0 };
 	int error = cli_recording_start(s->cli, s->file, &err);
 
-	return error ? error : cli_events_repeat(s->flight->end.events, s->file->events);
+	return error ? error : cli_events_repeat(s->flight->book, s->file->events);
 }
 
 static int on_record(void *arg, const struct trace_record *record)
@@ -217,14 +217,17 @@ static int on_idle(struct cli *cli)
 		return 0;
 	flight->look_ns = now + LOOK_NS;
 	look_at_threads(cli);
-	return cli_recording_describe(cli, &flight->end);
+	return cli_recording_describe(cli, flight->book);
 }
 
 static int on_start(struct cli *cli, struct utap_error *err)
 {
 	struct flight *flight = cli->consumer;
+	int error = cli_events_create(NULL, &flight->book);
 
-	return cli_recording_start(cli, &flight->end, err);
+	if (!error)
+		error = cli_recording_describe(cli, flight->book);
+	return error ? base_error_system(err, error, "cannot describe the targets") : 0;
 }
 
 /* ---- the end ---- */
@@ -234,15 +237,20 @@ static int finish(struct cli *cli)
 	struct flight *flight = cli->consumer;
 	struct trace_snapshot contents = { 0 };
 	struct utap_error err;
-	int error = cli->stop == CLI_STOP_OUTPUT ? cli->failure : fill(cli, &flight->end, &contents);
-	int finished = cli_recording_finish(cli, &flight->end, !error);
+	int error = fill(cli, &flight->end, &contents);
+	int finished = 0;
 
+	if (flight->end.perf)
+		finished = cli_recording_finish(cli, &flight->end, !error);
+	else
+		cli_recording_abandon(&flight->end);
 	error = error ? error : finished;
 	if (!error) {
 		note_contents(cli, &flight->end, &contents);
 		return 0;
 	}
-	base_error_system(&err, error, "the probes are taken out, and %s is not complete, because it cannot be written any more",
+	base_error_system(&err, error,
+			  "the probes are taken out, and %s is not complete, because it cannot be written any more",
 			  flight->end.path);
 	return cli_fail(cli, &err);
 }
@@ -259,7 +267,8 @@ static int check_options(const struct cli *cli, struct utap_error *err)
 				  options->snapshot_on);
 	if (options->events)
 		return base_error(err, -EINVAL, UTAP_ERROR_USAGE,
-				  "-n %" PRIu64 " needs somebody who reads: with --overwrite nobody does before the end; use -d",
+				  "-n %" PRIu64
+				  " needs somebody who reads: with --overwrite nobody does before the end; use -d",
 				  options->events);
 	return 0;
 }
@@ -296,10 +305,11 @@ int cli_snapshot_record(struct cli *cli)
 	if (check_options(cli, &err) || cli_run_check(cli, &err) || cli_recording_open(&flight.end, path, &err))
 		return cli_fail(cli, &err);
 	code = cli_run(cli, PROBE_RECORD, &consumer);
-	if (!flight.end.perf) {
+	if (!flight.book) {
 		cli_recording_abandon(&flight.end);
 		return code;
 	}
 	finished = finish(cli);
+	cli_events_destroy(flight.book);
 	return code ? code : finished;
 }

@@ -12,7 +12,8 @@ int cli_snapshot_record(struct cli *cli);
  * cli_snapshot_is_trigger() - does --snapshot-on mean this probe?
  * @text: as the probe was written
  *
- * It does when it repeats the text, the event (also as GROUP:EVENT), the function's name, or the name that the event gets from it.
+ * It does when it repeats the text, the event (also as GROUP:EVENT), the function's name, or the name that the event
+ * gets from it.
  */
 bool cli_snapshot_is_trigger(const char *snapshot_on, const char *text, const struct probe_spec *spec);
 

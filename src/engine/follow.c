@@ -226,9 +226,18 @@ static void note_exec(struct engine_follow *follow, struct follow_task *task)
 
 static void note_end(struct engine_follow *follow, struct follow_task *task, int status)
 {
-	if (task->tid == task->pid)
-		queue_event(follow, &(struct engine_event){ .kind = ENGINE_EXITED, .pid = task->pid, .status = status });
+	pid_t pid = task->pid;
+	bool is_last = task->tid == pid; /* the first thread's end is told when all others have ended */
+	struct follow_task *other, *next;
+
 	drop_task(follow, task);
+	if (!is_last)
+		return;
+	HASH_ITER (hh, follow->tasks, other, next) {
+		if (other->pid == pid)
+			drop_task(follow, other);
+	}
+	queue_event(follow, &(struct engine_event){ .kind = ENGINE_EXITED, .pid = pid, .status = status });
 }
 
 static void note_stop(struct engine_follow *follow, struct follow_task *task, int status)
@@ -291,11 +300,17 @@ static bool look_at(struct engine_follow *follow, pid_t tid)
 /* A child of ours that ended stays the first one that the kernel names until somebody reaps it: then all have to be asked. */
 static bool look_at_all(struct engine_follow *follow)
 {
+	_cleanup_free_ pid_t *tids = calloc(HASH_COUNT(follow->tasks) + 1, sizeof(*tids));
 	struct follow_task *task, *next;
+	size_t count = 0;
 	bool any = false;
 
-	HASH_ITER (hh, follow->tasks, task, next)
-		any = look_at(follow, task->tid) || any;
+	HASH_ITER (hh, follow->tasks, task, next) {
+		if (tids)
+			tids[count++] = task->tid;
+	}
+	for (size_t i = 0; i < count; i++) /* the table changes meanwhile */
+		any = look_at(follow, tids[i]) || any;
 	return any;
 }
 
@@ -324,10 +339,19 @@ int engine_follow_next(struct engine_follow *follow, struct engine_event *ret)
 /* A loan may have met one while it waited for a thread to stop. */
 void engine_follow_check(struct engine_follow *follow)
 {
+	_cleanup_free_ pid_t *pids = calloc(HASH_COUNT(follow->tasks) + 1, sizeof(*pids));
 	struct follow_task *task, *next;
+	size_t count = 0;
 
 	HASH_ITER (hh, follow->tasks, task, next) {
-		if (task->tid == task->pid && !task->held && thread_is_executing(task->tid))
+		if (pids && task->tid == task->pid && !task->held)
+			pids[count++] = task->pid;
+	}
+	for (size_t i = 0; i < count; i++) { /* the table changes meanwhile */
+		task = find_task(follow, pids[i]);
+		if (task && thread_is_executing(pids[i]))
 			note_exec(follow, task);
+		else if (task)
+			look_at(follow, pids[i]);
 	}
 }

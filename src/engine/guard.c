@@ -26,6 +26,7 @@
 #define LEAVE_MS 10000
 #define SEIZE_ROUNDS 10 /* threads are made while we look */
 #define ENDING_MS 20
+#define STRAY_MS 1000
 #define FOLLOW_STOPS 128
 #define LOOK_ROUNDS 32 /* so often it is looked, too, whether it is time to go: with threads stopping all the time no wait is interrupted */
 
@@ -199,12 +200,11 @@ static void settle_all(struct guard *guard, const struct guard_process *process)
 			guard_settle(guard, thread);
 }
 
-static void leave(struct guard *guard)
+static void take_out(struct guard *guard)
 {
 	struct guard_process *process, *next;
 
 	guard_gather(guard, NULL, NULL, guard->armed ? LEAVE_MS : 0);
-	guard_children(guard, guard->armed ? LEAVE_MS : 0);
 	settle_all(guard, NULL);
 	if (guard->armed)
 		HASH_ITER (hh, guard->processes, process, next) {
@@ -213,6 +213,23 @@ static void leave(struct guard *guard)
 			guard->shared->kept = kept > guard->shared->kept ? kept : guard->shared->kept;
 		}
 	let_all_go(guard, NULL);
+}
+
+/* A child whose maker was killed while it made it is not known before it reports, which it will. */
+static void leave(struct guard *guard)
+{
+	take_out(guard);
+	for (int i = 0; i < STRAY_MS && !guard->threads; i++) {
+		int status;
+		pid_t tid = waitpid(-1, &status, __WALL | WNOHANG);
+
+		if (tid < 0)
+			break;
+		if (tid && guard_note(guard, tid, status))
+			take_out(guard);
+		else
+			usleep(1000);
+	}
 }
 
 bool guard_release(struct guard *guard, struct guard_process *process)
@@ -278,7 +295,6 @@ static int seize_all(struct guard *guard, struct guard_process *process)
 		error = guard_gather(guard, NULL, NULL, ARM_MS);
 		if (error)
 			return error;
-		guard_children(guard, ARM_MS);
 		if (HASH_COUNT(guard->threads) == before)
 			return before ? 0 : -ESRCH;
 	}

@@ -144,9 +144,6 @@ void guard_repeat_call(const struct guard_thread *thread);
 int guard_gather(struct guard *guard, const struct guard_process *process, const struct guard_thread *except,
 		 int timeout_ms);
 
-/** guard_children() - record children that gathered threads have just made, and wait until they stand */
-void guard_children(struct guard *guard, int timeout_ms);
-
 /* ---- guard_stop.c ---- */
 
 /** guard_handle() - deal with the stop of @thread and let it go */

@@ -82,7 +82,7 @@ static int step_to_event(struct guard *guard, struct guard_thread *thread)
 {
 	if (ptrace(PTRACE_INTERRUPT, thread->tid, 0, 0) < 0)
 		return -ESRCH;
-	for (;;) {
+	for (int i = 0; i < MANY_STOPS; i++) {
 		int error = guard_step(guard, thread, 0);
 
 		if (error)
@@ -92,6 +92,7 @@ static int step_to_event(struct guard *guard, struct guard_thread *thread)
 		thread->must_stop |= WSTOPSIG(thread->status) != SIGTRAP;
 		return 0;
 	}
+	return -EIO;
 }
 
 static int make_call(struct guard *guard, struct guard_thread *thread, struct user_regs_struct regs, long number,

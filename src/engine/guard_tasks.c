@@ -122,6 +122,23 @@ static struct guard_thread *meet(struct guard *guard, pid_t tid)
 	return process ? guard_thread_new(guard, process, tid) : NULL;
 }
 
+static bool has_child(int status)
+{
+	int event = status >> 16;
+
+	return event == PTRACE_EVENT_CLONE || event == PTRACE_EVENT_FORK || event == PTRACE_EVENT_VFORK;
+}
+
+/* From here on it is waited for, whether it has reported yet or not. */
+static void meet_child(struct guard *guard, pid_t maker)
+{
+	unsigned long child = 0;
+
+	if (ptrace(PTRACE_GETEVENTMSG, maker, 0, &child) == 0 && !find_thread(guard, (pid_t)child) &&
+	    !meet(guard, (pid_t)child))
+		base_log(BASE_LOG_DEBUG, "thread %lu has ended already", child);
+}
+
 struct guard_thread *guard_note(struct guard *guard, pid_t tid, int status)
 {
 	struct guard_thread *thread = find_thread(guard, tid);
@@ -142,6 +159,8 @@ struct guard_thread *guard_note(struct guard *guard, pid_t tid, int status)
 	thread->in_vfork = false;
 	if (thread->is_mask_due && !thread_sigmask(tid, &thread->mask))
 		thread->is_mask_due = false;
+	if (has_child(status))
+		meet_child(guard, tid);
 	return thread;
 }
 
@@ -227,45 +246,24 @@ static bool is_meant(const struct guard_thread *thread, const struct guard_proce
 	return thread != except && !thread->is_stopped && !thread->is_gone && (!process || thread->process == process);
 }
 
+/* Also those that come to be known meanwhile, children of those that were about to make them. */
 int guard_gather(struct guard *guard, const struct guard_process *process, const struct guard_thread *except,
 		 int timeout_ms)
 {
 	struct guard_thread *thread, *next;
+	unsigned before;
 	int result = 0;
 
-	HASH_ITER (hh, guard->threads, thread, next)
-		if (is_meant(thread, process, except))
-			ptrace(PTRACE_INTERRUPT, thread->tid, 0, 0);
-	HASH_ITER (hh, guard->threads, thread, next)
-		if (is_meant(thread, process, except) && wait_to_stand(guard, thread, timeout_ms))
-			result = -EAGAIN;
+	do {
+		before = HASH_COUNT(guard->threads);
+		HASH_ITER (hh, guard->threads, thread, next)
+			if (is_meant(thread, process, except))
+				ptrace(PTRACE_INTERRUPT, thread->tid, 0, 0);
+		HASH_ITER (hh, guard->threads, thread, next)
+			if (is_meant(thread, process, except) && wait_to_stand(guard, thread, timeout_ms))
+				result = -EAGAIN;
+	} while (HASH_COUNT(guard->threads) > before && !result);
 	return result;
-}
-
-static bool has_child(int status)
-{
-	int event = status >> 16;
-
-	return event == PTRACE_EVENT_CLONE || event == PTRACE_EVENT_FORK || event == PTRACE_EVENT_VFORK;
-}
-
-void guard_children(struct guard *guard, int timeout_ms)
-{
-	struct guard_thread *thread, *next;
-
-	HASH_ITER (hh, guard->threads, thread, next) {
-		unsigned long child = 0;
-		struct guard_thread *found;
-
-		if (!thread->is_stopped || !has_child(thread->status) ||
-		    ptrace(PTRACE_GETEVENTMSG, thread->tid, 0, &child) < 0)
-			continue;
-		found = find_thread(guard, (pid_t)child);
-		if (!found)
-			found = meet(guard, (pid_t)child);
-		if (found && !found->is_stopped && wait_to_stand(guard, found, timeout_ms))
-			base_log(BASE_LOG_DEBUG, "thread %d does not begin", found->tid);
-	}
 }
 
 void guard_repeat_call(const struct guard_thread *thread)

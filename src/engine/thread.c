@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define STOP_TIMEOUT_MS 10000 /* threads that cannot stop (state D) are not asked to; a loaded machine is slow */
+#define REAP_EVERY 10 /* naps of 100 us */
 #define SPIN_NS 2000000ULL /* look without sleeping for so long: a stop usually takes 20 us */
 
 static long trace(int request, pid_t tid, uintptr_t addr, uintptr_t data)
@@ -57,9 +58,29 @@ enum thread_news thread_look(pid_t tid, int *status)
 	return WIFSTOPPED(*status) ? THREAD_STOPPED : THREAD_ENDED;
 }
 
+/*
+ * A process that executes a program waits until its other threads are gone, and one that is traced is gone when its tracer has waited for
+ * it: it may be one that is followed, while we wait for the thread that executes.
+ */
+static void reap_threads(pid_t tid)
+{
+	_cleanup_free_ pid_t *tids = NULL;
+	long count = process_threads(tid, &tids);
+
+	for (long i = 0; i < count; i++) {
+		struct process_status status;
+		int ended;
+
+		if (tids[i] != tid && !process_status_read(tids[i], &status) && status.state == 'Z' && status.tgid != tids[i] &&
+		    status.tracer == getpid())
+			(void)waitpid(tids[i], &ended, __WALL | WNOHANG);
+	}
+}
+
 int thread_wait(pid_t tid, int timeout_ms, int *status)
 {
 	uint64_t start = base_now_ns();
+	unsigned naps = 0;
 
 	for (;;) {
 		enum thread_news news = thread_look(tid, status);
@@ -69,10 +90,13 @@ int thread_wait(pid_t tid, int timeout_ms, int *status)
 			return news == THREAD_STOPPED ? 0 : -ESRCH;
 		if (spent > (uint64_t)timeout_ms * 1000000ULL)
 			return -ETIMEDOUT;
-		if (spent < SPIN_NS)
+		if (spent < SPIN_NS) {
 			sched_yield();
-		else
-			nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
+			continue;
+		}
+		if (++naps % REAP_EVERY == 0)
+			reap_threads(tid);
+		nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
 	}
 }
 
@@ -177,6 +201,8 @@ int thread_take(pid_t tid, bool suspend_seccomp, enum thread_hold *hold)
 		*hold = THREAD_SEIZED;
 		return thread_seize(tid, suspend_seccomp);
 	}
+	if (thread_is_executing(tid)) /* seen before, and left there for follow.c */
+		return -ESTALE;
 	*hold = thread_is_held(tid) ? THREAD_HELD : THREAD_KEPT;
 	error = *hold == THREAD_HELD ? 0 : thread_interrupt(tid, NULL);
 	if (!error && suspend_seccomp) {

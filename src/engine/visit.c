@@ -28,7 +28,7 @@ static int visit_thread(pid_t tid, int mem, utap_addr from, utap_addr to, engine
 	int error = thread_take(tid, false, &hold);
 
 	if (error)
-		return error == -ESRCH ? 0 : -EBUSY;
+		return error == -ESRCH ? 0 : error == -ESTALE ? -ESRCH : -EBUSY; /* it executed: none of its threads is there */
 	error = thread_regs(tid, &view.regs);
 	if (!error && thread_rseq(tid, &view.rseq, NULL))
 		view.rseq = 0;

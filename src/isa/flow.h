@@ -45,6 +45,7 @@ enum isa_effect_kind {
 	ISA_EFFECT_ADDRESS, /* to = the address of memory */
 	ISA_EFFECT_NUMBER,  /* to = number */
 	ISA_EFFECT_ADD,     /* to += from */
+	ISA_EFFECT_MIX,     /* to = to mixed with a secret, as libraries hide function pointers */
 	ISA_EFFECT_CHOOSE,  /* to = from, or stays */
 	ISA_EFFECT_CALL,    /* what a callee may change has changed, by the System V ABI */
 	ISA_EFFECT_COMPARE, /* of size bytes of to with number */

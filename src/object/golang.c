@@ -127,18 +127,20 @@ static uint64_t place_at(const struct object_go_table *table, size_t index)
 	return table->is_short ? table->text + number_at(entry, 4) : number_at(entry, 8);
 }
 
-/* The name in the record of a function, or NULL. */
-static const char *name_at(const struct object_go_table *table, size_t index)
+/* The record of a function, at least @size bytes, or NULL. It begins with the place, as wide as in the array. */
+static const uint8_t *record_of(const struct object_go_table *table, size_t index, size_t size)
 {
-	unsigned half = table->entry_size / 2;
-	const uint8_t *entry = table->bytes + table->functions_at + index * table->entry_size + half;
-	uint64_t record = number_at(entry, half);
-	uint64_t name;
+	unsigned half = (unsigned)table->entry_size / 2;
+	uint64_t offset = number_at(table->bytes + table->functions_at + index * table->entry_size + half, half);
 
-	if (record > table->size || table->size - record < table->records_at + half + 4)
+	/* records_at is below size */
+	if (offset > table->size - table->records_at || table->size - table->records_at - offset < half + size)
 		return NULL;
-	/* The record begins with the place, as wide as in the array. */
-	name = number_at(table->bytes + table->records_at + record + half, 4);
+	return table->bytes + table->records_at + offset + half;
+}
+
+static const char *name_at(const struct object_go_table *table, uint64_t name)
+{
 	if (name >= table->size - table->names_at)
 		return NULL;
 	const char *text = (const char *)table->bytes + table->names_at + name;
@@ -151,12 +153,21 @@ bool object_go_function(const struct object *object, const struct object_go_tabl
 {
 	uint64_t start = place_at(table, index);
 	uint64_t end = place_at(table, index + 1);
+	struct object_go_function function = { .start = start, .end = end };
 	size_t available;
-	const uint8_t *code = object_code(object, start, &available);
 
-	if (!code || end <= start || end - start > available)
+	if (!object_code(object, start, &available) || end <= start || end - start > available)
 		return false;
-	*ret = (struct object_go_function) { .start = start, .end = end, .name = name_at(table, index) };
+	/* Offset of the name, bytes of arguments, offset of the call where a function goes on that recovered. */
+	const uint8_t *record = record_of(table, index, 12);
+
+	if (record) {
+		function.name = name_at(table, number_at(record, 4));
+		function.landing = start + number_at(record + 8, 4);
+	}
+	if (function.landing <= start || function.landing >= end)
+		function.landing = 0;
+	*ret = function;
 	return true;
 }
 

@@ -250,6 +250,7 @@ struct object_go_table {
 
 struct object_go_function {
 	uint64_t start, end;
+	uint64_t landing; /* where the runtime enters it again after a panic, or 0 */
 	const char *name; /* in the file, or NULL */
 };
 

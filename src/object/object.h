@@ -52,6 +52,11 @@ size_t object_segments(const struct object *object, const struct object_segment 
 
 /** object_code() - the bytes at @vaddr inside an executable segment, *available of them, or NULL */
 const uint8_t *object_code(const struct object *object, uint64_t vaddr, size_t *available);
+/**
+ * object_page() - the bytes at @vaddr as they are mapped with an executable segment: whole pages, also what the file has in its first one
+ * before the segment and in its last one behind it; *available of them, or NULL
+ */
+const uint8_t *object_page(const struct object *object, uint64_t vaddr, size_t *available);
 
 /** object_data() - the bytes at @vaddr inside any loaded segment, *available of them (file-backed), or NULL */
 const uint8_t *object_data(const struct object *object, uint64_t vaddr, size_t *available);
@@ -103,7 +108,7 @@ const struct object_range *object_range_at(struct object *object, uint64_t vaddr
 
 /**
  * object_pointers() - vaddrs of code that data points to: dynamic relocations (RELATIVE, IRELATIVE, RELR, and symbolic ones
- * against local code), function symbols, landing pads of .gcc_except_table; sorted, unique
+ * against local code), function symbols, landing pads of .gcc_except_table and of Go's functions; sorted, unique
  */
 int object_pointers(struct object *object, const uint64_t **ret, size_t *count, struct utap_error *err) BASE_MUST_CHECK;
 

@@ -124,6 +124,24 @@ static int add_landing_pads(struct pointer_set *set, struct utap_error *err)
 	return r;
 }
 
+static int add_go_functions(struct pointer_set *set)
+{
+	struct object_go_table table;
+	struct object_go_function function;
+	int r = 0;
+
+	if (!object_go_table(set->object, &table))
+		return 0;
+	for (size_t i = 0; !r && i < table.count; i++) {
+		if (!object_go_function(set->object, &table, i, &function))
+			continue;
+		r = pointer_add(set, function.start);
+		if (!r && function.landing)
+			r = pointer_add(set, function.landing);
+	}
+	return r;
+}
+
 static int add_words(struct pointer_set *set, uint64_t vaddr, uint64_t size)
 {
 	uint64_t from = base_align_up(vaddr, 8);
@@ -212,6 +230,8 @@ static int pointers_read(struct object *object, struct utap_error *err)
 	r = add_symbols(&set, err);
 	if (!r)
 		r = add_landing_pads(&set, err);
+	if (!r)
+		r = add_go_functions(&set);
 	if (!r)
 		r = add_relocations(&set, dynamic);
 	if (!r)

@@ -145,3 +145,21 @@ int object_vaddr_to_offset(const struct object *object, uint64_t vaddr, uint64_t
 	*ret = segment->offset + (vaddr - segment->vaddr);
 	return 0;
 }
+
+const uint8_t *object_page(const struct object *object, uint64_t vaddr, size_t *available)
+{
+	for (size_t i = 0; i < object->segment_count; i++) {
+		const struct object_segment *segment = &object->segments[i];
+		uint64_t start = base_align_down(segment->vaddr, BASE_PAGE);
+		uint64_t end = base_align_up(segment->vaddr + segment->file_size, BASE_PAGE);
+		uint64_t before = segment->vaddr - start;
+		uint64_t offset;
+
+		if (!segment->execute || vaddr - start >= end - start || segment->offset < before)
+			continue;
+		offset = segment->offset - before + (vaddr - start);
+		*available = end - vaddr < object->image.size - offset ? end - vaddr : object->image.size - offset;
+		return object->image.bytes + offset;
+	}
+	return NULL;
+}

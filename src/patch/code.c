@@ -191,12 +191,18 @@ static void find_cancel_range(struct patch_code *code)
 	}
 }
 
-int code_by_first(const void *left, const void *right)
+static int by_first(const void *left, const void *right)
 {
 	uint64_t a = *(const uint64_t *)left;
 	uint64_t b = *(const uint64_t *)right;
 
 	return a < b ? -1 : a > b;
+}
+
+void code_sort(void *records, size_t count, size_t size)
+{
+	if (count)
+		qsort(records, count, size, by_first);
 }
 
 /* The ranges, and functions with a size outside of them. */
@@ -209,7 +215,8 @@ static int add_symbol_ranges(struct patch_code *code)
 	if (!ranges)
 		return -ENOMEM;
 	code->own_ranges = ranges;
-	memcpy(ranges, code->ranges, count * sizeof(*ranges));
+	if (count)
+		memcpy(ranges, code->ranges, count * sizeof(*ranges));
 	for (size_t i = 0; i < code->nsymbols && !error; i++) {
 		const struct object_symbol *symbol = &code->symbols[i];
 		const struct object_range range = { symbol->vaddr, symbol->vaddr + symbol->size };
@@ -219,7 +226,7 @@ static int add_symbol_ranges(struct patch_code *code)
 		error = decode_range(code, &range);
 		ranges[count++] = range;
 	}
-	qsort(ranges, count, sizeof(*ranges), code_by_first);
+	code_sort(ranges, count, sizeof(*ranges));
 	code->ranges = ranges;
 	code->nranges = count;
 	return error;
@@ -260,7 +267,8 @@ static int trim_go_ranges(struct patch_code *code)
 		code->own_ranges = malloc((code->nranges + 1) * sizeof(*code->own_ranges));
 		if (!code->own_ranges)
 			return -ENOMEM;
-		memcpy(code->own_ranges, code->ranges, code->nranges * sizeof(*code->own_ranges));
+		if (code->nranges)
+			memcpy(code->own_ranges, code->ranges, code->nranges * sizeof(*code->own_ranges));
 		code->ranges = code->own_ranges;
 	}
 	for (size_t i = 0; i < code->nranges; i++)
@@ -292,8 +300,8 @@ static int build(struct patch_code *code, bool allow_no_frame, struct utap_error
 	error = trim_go_ranges(code);
 	if (error)
 		return error;
-	qsort(code->cross, code->ncross, sizeof(*code->cross), code_by_first);
-	qsort(code->indirect, code->nindirect, sizeof(*code->indirect), code_by_first);
+	code_sort(code->cross, code->ncross, sizeof(*code->cross));
+	code_sort(code->indirect, code->nindirect, sizeof(*code->indirect));
 	code->lazy->states = calloc(code->nranges + 1, sizeof(*code->lazy->states));
 	code->lazy->like_functions = calloc(code->nranges + 1, sizeof(*code->lazy->like_functions));
 	return code->lazy->states && code->lazy->like_functions ? 0 : -ENOMEM;
@@ -399,6 +407,11 @@ static bool follows_call(const struct patch_code *code, uint64_t vaddr)
 	enum isa_lead lead = code_lead_at(code, before, &length, &ignored);
 
 	return before + length == vaddr && (lead == ISA_LEAD_CALL || lead == ISA_LEAD_CALL_INDIRECT);
+}
+
+bool patch_code_is_entry(const struct patch_code *code, uint64_t vaddr)
+{
+	return code_called(code, vaddr) || code_pointed(code, vaddr);
 }
 
 bool patch_code_is_target(const struct patch_code *code, uint64_t vaddr)

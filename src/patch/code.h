@@ -41,6 +41,8 @@ uint64_t patch_code_start_after(const struct patch_code *code, uint64_t vaddr);
  * a pointer's target only where that is known).
  */
 bool patch_code_flow_known(const struct patch_code *code, uint64_t vaddr);
+/** Is it called, or does data point to it? Not what is only jumped to, as fragments moved away from their function. */
+bool patch_code_is_entry(const struct patch_code *code, uint64_t vaddr);
 /** Does anything (a branch, a pointer, a symbol, a table, a landing pad, a call's return) lead to @vaddr itself? */
 bool patch_code_is_target(const struct patch_code *code, uint64_t vaddr);
 

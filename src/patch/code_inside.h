@@ -80,8 +80,8 @@ struct code_segment *code_segment_of(const struct patch_code *code, uint64_t vad
  */
 size_t code_above(const void *records, size_t count, size_t size, uint64_t key);
 
-/** code_by_first() - compares records for qsort() by their first member, a uint64_t */
-int code_by_first(const void *left, const void *right);
+/** code_sort() - by the first member, a uint64_t */
+void code_sort(void *records, size_t count, size_t size);
 
 /** code_symbol_from() - index of the first symbol at or above @vaddr */
 size_t code_symbol_from(const struct patch_code *code, uint64_t vaddr);

@@ -134,7 +134,7 @@ static bool is_end(enum isa_lead lead)
 
 /*
  * All exits of one part, in order. What follows an end must be led to: else it may be another function that is described together with this
- * one, as the entries of a linkage table are.
+ * one, as the entries of a linkage table are. Go describes each function, and what only its runtime leads to, after a panic.
  */
 static int search_part(struct search *search, const struct object_range *part)
 {
@@ -208,14 +208,6 @@ static int check_part(struct search *search, size_t index)
 	return 0;
 }
 
-static int by_vaddr(const void *left, const void *right)
-{
-	const struct patch_exit *a = left;
-	const struct patch_exit *b = right;
-
-	return a->vaddr < b->vaddr ? -1 : a->vaddr > b->vaddr;
-}
-
 static int find_jumps(struct search *search)
 {
 	int error = code_jumps_find(search->code, &search->parts, &search->jumps, &search->njumps);
@@ -241,8 +233,8 @@ static int search_all(struct search *search)
 		error = search_part(search, &function->parts[i]);
 	if (!error && search->stays_unclear && function->nparts > 2)
 		error = refuse(search, "its code is scattered over too many places for an indirect jump to be followed");
-	if (!error && function->nexits)
-		qsort(function->exits, function->nexits, sizeof(*function->exits), by_vaddr);
+	if (!error)
+		code_sort(function->exits, function->nexits, sizeof(*function->exits));
 	return error;
 }
 

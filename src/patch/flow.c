@@ -22,7 +22,7 @@ static int by_target(const void *left, const void *right)
 	return a->to < b->to ? -1 : a->to > b->to;
 }
 
-/* The jumps by target, targets first so that code_above() can search them: {to, from} in the fields {from, to}. */
+/* The jumps by target. */
 static int incoming_make(const struct patch_code *code)
 {
 	struct code_cross *incoming;
@@ -32,15 +32,18 @@ static int incoming_make(const struct patch_code *code)
 	incoming = malloc((code->ncross + 1) * sizeof(*incoming));
 	if (!incoming)
 		return -ENOMEM;
-	if (code->ncross)
+	if (code->ncross) {
 		memcpy(incoming, code->cross, code->ncross * sizeof(*incoming));
-	qsort(incoming, code->ncross, sizeof(*incoming), by_target);
+		qsort(incoming, code->ncross, sizeof(*incoming), by_target);
+	}
 	code->lazy->incoming = incoming;
 	return 0;
 }
 
 struct code_crosses code_outgoing(const struct patch_code *code, const struct object_range *range)
 {
+	if (!code->ncross)
+		return (struct code_crosses) { 0 };
 	size_t first = range->start ? code_above(code->cross, code->ncross, sizeof(*code->cross), range->start - 1) : 0;
 	size_t last = code_above(code->cross, code->ncross, sizeof(*code->cross), range->end - 1);
 
@@ -370,7 +373,7 @@ bool patch_code_flow_known(const struct patch_code *code, uint64_t vaddr)
 	if (range == CODE_NO_RANGE || incoming_make(code))
 		return false;
 	/* Go's scheduler interrupts goroutines anywhere, keeps the address in memory of its own, and comes back to it later. */
-	if (code->is_go && object_go_covers(code->object, vaddr))
+	if (code->is_go)
 		return false;
 	if (code->lazy->states[range] == CODE_FLOW_UNASKED)
 		code->lazy->states[range] = flow_find(code, range);

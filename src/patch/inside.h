@@ -79,6 +79,7 @@ struct patch_target {
 	bool allow_trap;
 	unsigned without;          /* layers that are not used, a bit each: what the others do can be looked at */
 	bool adopted;
+	size_t looked_at;          /* where patch_target_yield() goes on */
 };
 
 /** patch_add_module() - a module for the file that @map shows, without facts of its code; found again by later calls */

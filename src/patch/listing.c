@@ -63,8 +63,7 @@ static int list_branches(struct code_listing *listing)
 			return -ENOMEM;
 		listing->branches[listing->nbranches++] = (struct code_branch) { listing->lines[i].target, i };
 	}
-	if (listing->nbranches)
-		qsort(listing->branches, listing->nbranches, sizeof(*listing->branches), code_by_first);
+	code_sort(listing->branches, listing->nbranches, sizeof(*listing->branches));
 	return 0;
 }
 
@@ -76,8 +75,8 @@ int code_listing_init(struct code_listing *listing, const struct patch_code *cod
 	*listing = (struct code_listing) { .code = code, .parts = parts, .jumps = jumps, .njumps = njumps };
 	for (size_t i = 0; i < parts->count && !error; i++)
 		error = list_part(listing, &code->ranges[parts->ranges[i]]);
-	if (!error && listing->count)
-		qsort(listing->lines, listing->count, sizeof(*listing->lines), code_by_first);
+	if (!error)
+		code_sort(listing->lines, listing->count, sizeof(*listing->lines));
 	if (!error)
 		error = list_branches(listing);
 	listing->written = calloc(listing->count + 1, sizeof(*listing->written));
@@ -181,6 +180,7 @@ struct trace {
 	uint16_t all_calls; /* a bit a register: pushed already */
 	uint16_t all_jumps[CODE_JUMP_KINDS];
 	struct code_value value;
+	bool mixed; /* some way mixes it with a secret */
 	unsigned depth;
 };
 
@@ -191,6 +191,10 @@ static struct code_value value_before(struct code_listing *listing, size_t line,
 
 static void trace_push(struct trace *trace, size_t line, uint8_t reg)
 {
+	if (line >= trace->listing->count) { /* a jump that the listing does not reach: nothing is known */
+		trace->value = unknown;
+		return;
+	}
 	if (trace->seen[line] >> reg & 1)
 		return;
 	trace->seen[line] |= (uint16_t)(1u << reg);
@@ -374,6 +378,7 @@ static struct code_value value_made(struct trace *trace, size_t line, const stru
 		return sum(value_before(listing, line, effect->to, trace->depth + 1),
 			   value_before(listing, line, effect->from, trace->depth + 1));
 	case ISA_EFFECT_OTHER:
+	case ISA_EFFECT_MIX:
 	case ISA_EFFECT_CHOOSE:
 	case ISA_EFFECT_CALL:
 	case ISA_EFFECT_COMPARE:
@@ -395,6 +400,9 @@ static void trace_visit(struct trace *trace, struct visit visit)
 	} else if (effect.kind == ISA_EFFECT_COPY && effect.size == 8 && effect.from != ISA_STACK &&
 		   effect.to == visit.reg) {
 		trace_before(trace, visit.line, effect.from);
+	} else if (effect.kind == ISA_EFFECT_MIX && effect.to == visit.reg) {
+		trace->mixed = true;
+		trace_before(trace, visit.line, visit.reg);
 	} else if (effect.kind == ISA_EFFECT_CHOOSE && effect.to == visit.reg) {
 		trace_before(trace, visit.line, effect.from);
 		trace_before(trace, visit.line, visit.reg);
@@ -423,6 +431,9 @@ static struct code_value value_before(struct code_listing *listing, size_t line,
 		trace_visit(&trace, trace.left[--trace.nleft]);
 	free(trace.seen);
 	free(trace.left);
+	/* A pointer that was hidden stays one made elsewhere; of other values nothing is known. */
+	if (trace.mixed && trace.value.kind != CODE_VALUE_NONE)
+		return trace.value.kind == CODE_VALUE_POINTER ? trace.value : unknown;
 	return trace.value;
 }
 

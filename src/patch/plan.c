@@ -222,6 +222,7 @@ static void plan(const struct planning *p, struct patch_site *site)
 	}
 	site->layer = jump->layer;
 	site->start = jump->start;
+	site->changed = jump->changed;
 	site->island = jump->island;
 	site->why = NULL;
 	if (p->reserve)

@@ -3,9 +3,9 @@
  * Where indirect jumps lead: through a slot of the dynamic linker, through a table of the function's own places, to a pointer that was made
  * elsewhere; anything else is unknown.
  *
- * Compilers of position-independent code write tables of 4-byte distances, others of 8-byte addresses. A table has no written length. It
- * is read as far as its entries lead into the function; entries too many only make places count as targets that are none. Where the code
- * compares the index first, at least so many entries must be good, else the table is not what it was taken for.
+ * Compilers of position-independent code write tables of 4-byte distances, others of 8-byte addresses. A table has no written length. Where
+ * the code compares the index first, that is its length, and each entry must be good, else the table is not what it was taken for. Other
+ * tables are read as far as their entries lead into the function; entries too many only make places count as targets that are none.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -32,7 +32,7 @@ static int slots_make(const struct patch_code *code)
 	for (size_t i = 0; i < count; i++)
 		lazy->slots[i] = slots[i].vaddr;
 	lazy->nslots = count;
-	qsort(lazy->slots, count, sizeof(*lazy->slots), code_by_first);
+	code_sort(lazy->slots, count, sizeof(*lazy->slots));
 	return 0;
 }
 
@@ -136,8 +136,8 @@ static void mark_tabled(struct code_line *line, size_t jump)
 		line->tabled = LINE_TABLED_OFTEN;
 }
 
-/* How many entries lead into the function; each is marked. */
-static size_t read_table(struct code_listing *listing, size_t jump, const struct code_value *value)
+/* How many of at most @most entries lead into the function; each is marked. */
+static size_t read_table(struct code_listing *listing, size_t jump, const struct code_value *value, size_t most)
 {
 	const struct patch_code *code = listing->code;
 	size_t available;
@@ -145,7 +145,7 @@ static size_t read_table(struct code_listing *listing, size_t jump, const struct
 	size_t count = bytes ? available / (value->kind == CODE_VALUE_ENTRY ? 8 : 4) : 0;
 	size_t i;
 
-	for (i = 0; i < count && i < TABLE_MAX; i++) {
+	for (i = 0; i < count && i < most; i++) {
 		uint64_t place = entry_at(value, bytes, i);
 
 		if (!is_place(code, listing->parts, place))
@@ -168,9 +168,9 @@ static enum code_jump_kind judge_table(struct code_listing *listing, size_t jump
 
 	if (value->kind == CODE_VALUE_ENTRY && (!bounded || object_is_pie(listing->code->object)))
 		return otherwise;
-	size_t good = read_table(listing, jump, value);
-
-	return good > (bounded ? bound : 0) ? CODE_JUMP_TABLE : otherwise;
+	if (!bounded)
+		return read_table(listing, jump, value, TABLE_MAX) ? CODE_JUMP_TABLE : otherwise;
+	return bound < TABLE_MAX && read_table(listing, jump, value, bound + 1) == bound + 1 ? CODE_JUMP_TABLE : otherwise;
 }
 
 static enum code_jump_kind judge(struct code_listing *listing, size_t jump)
@@ -261,8 +261,7 @@ static int jumps_list(const struct patch_code *code, const struct code_parts *pa
 			jumps[(*count)++] = (struct code_jump) { .vaddr = code->indirect[at], .kind = CODE_JUMP_UNKNOWN };
 		}
 	}
-	if (*count)
-		qsort(jumps, *count, sizeof(*jumps), code_by_first);
+	code_sort(jumps, *count, sizeof(*jumps));
 	*ret = jumps;
 	return 0;
 }

@@ -55,6 +55,7 @@ struct patch_site {
 	struct isa_insn insn;
 	enum patch_layer layer;  /* of the jump that leads to its program; PATCH_REFUSED: not applied, why says the reason */
 	utap_addr start;         /* where that jump stands: addr, or before it; sites with one start share the jump and its trampoline */
+	uint8_t changed;         /* bytes changed there */
 	utap_addr island;        /* L3: in padding; L4, L2: where the jump lands; else 0 */
 	utap_addr stub;          /* the trampoline */
 	uint32_t stub_size;

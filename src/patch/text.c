@@ -29,6 +29,7 @@
 
 #define RUN_GAP_PAGES 8   /* pages between two changed ones that are switched along with them */
 #define RUNS_A_MAPPING 64 /* more stretches than this in one mapping become one: each costs two mappings */
+#define MEND_CHUNK (64U << 10)
 #define RX (PROT_READ | PROT_EXEC)
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4 /* Linux 5.7; 5.13 for file mappings */
@@ -242,7 +243,7 @@ static bool equals_file(const struct patch_run *run, utap_addr page, const uint8
 
 	if (!run->module)
 		return false;
-	file = object_code(run->module->object, page - run->module->bias, &available);
+	file = object_page(run->module->object, page - run->module->bias, &available);
 	return file && !memcmp(file, bytes, available < BASE_PAGE ? available : BASE_PAGE);
 }
 
@@ -569,9 +570,28 @@ int patch_text_switch(struct patch_target *target, struct patch_run *runs, size_
 
 /* ---- mending ---- */
 
+/* Private copies of pages may be left where a page was written in place, and is again what it was. */
+static bool shows_file(const struct patch_target *target, const struct patch_module *module, utap_addr start, utap_addr end)
+{
+	_cleanup_free_ uint8_t *live = malloc(MEND_CHUNK);
+
+	for (utap_addr at = start; live && at < end; at += MEND_CHUNK) {
+		size_t size = end - at < MEND_CHUNK ? end - at : MEND_CHUNK;
+		size_t available = 0;
+		const uint8_t *file;
+
+		if (!patch_has_private_pages(target, at, size))
+			continue;
+		file = object_page(module->object, at - module->bias, &available);
+		if (!file || available < size || process_read(target->mem, at, live, size) || memcmp(live, file, size))
+			return false;
+	}
+	return live != NULL;
+}
+
 /*
- * The mappings that show a segment must be nothing but pieces of it, none of their pages a private copy: then what is there is the
- * file, byte for byte, and mapping it anew loses nothing.
+ * The mappings that show a segment must be nothing but pieces of it, their pages those of the file or equal to them: then mapping it anew
+ * loses nothing.
  */
 static bool is_mendable(struct patch_target *target, const struct patch_module *module, utap_addr start, utap_addr end,
 			uint64_t offset)
@@ -588,7 +608,7 @@ static bool is_mendable(struct patch_target *target, const struct patch_module *
 		at = linear ? map->end : end;
 	}
 	process_maps_free(&maps);
-	return linear && pieces > 1 && !patch_has_private_pages(target, start, end - start);
+	return linear && pieces > 1 && shows_file(target, module, start, end);
 }
 
 static void mend_segment(struct patch_target *target, struct patch_module *module, utap_addr start, utap_addr end,

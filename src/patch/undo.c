@@ -13,23 +13,48 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "patch/inside.h"
 
 #define STACK_SCAN (1U << 20)
 #define RELEASE_TRIES 200
 #define RELEASE_PAUSE_NS 1000000L /* and a little more each time, so as not to keep step with the program */
+#define YIELD_SITES 256U /* looked at a time */
+#define INT3 0xcc
 #define CHECK_CHUNK (64U << 10)
 
 /* ---- text ---- */
 
-enum site_state { SITE_OURS, SITE_CLEAN, SITE_FOREIGN };
+enum site_state {
+	SITE_OURS,
+	SITE_TRAPPED, /* ours, but for a breakpoint over its first byte */
+	SITE_CLEAN,
+	SITE_FOREIGN,
+};
 
 /* wrote[] holds the first 8 bytes, what follows is int3. */
 static void expected_bytes(const struct wire_site *site, uint8_t *bytes)
 {
 	memset(bytes, 0xcc, WIRE_SITE_BYTES);
 	memcpy(bytes, site->wrote, site->changed < sizeof(site->wrote) ? site->changed : sizeof(site->wrote));
+}
+
+/*
+ * Somebody's breakpoint lies over the first byte. No debugger is there when we change text (none other could trace), so it is the kernel's:
+ * an uprobe. The kernel runs the file's instruction for it and, in the end, puts the file's byte back, whatever was there before; so the
+ * bytes behind it must be the file's by then. They are run by nobody as long as the breakpoint is there.
+ */
+static enum site_state look_behind(const struct wire_site *site, const uint8_t *live, struct patch_change *change)
+{
+	size_t behind = site->changed - 1U;
+
+	if (!memcmp(live + 1, change->bytes + 1, behind))
+		return SITE_CLEAN;
+	if (memcmp(live + 1, change->old + 1, behind))
+		return SITE_FOREIGN;
+	change->old[0] = change->bytes[0] = INT3;
+	return SITE_TRAPPED;
 }
 
 static enum site_state look_at(const struct patch_target *target, const struct wire_site *site, struct patch_change *change)
@@ -44,7 +69,9 @@ static enum site_state look_at(const struct patch_target *target, const struct w
 	expected_bytes(site, change->old);
 	if (!memcmp(live, change->old, site->changed))
 		return SITE_OURS;
-	return memcmp(live, change->bytes, site->changed) ? SITE_FOREIGN : SITE_CLEAN;
+	if (!memcmp(live, change->bytes, site->changed))
+		return SITE_CLEAN;
+	return *live == INT3 ? look_behind(site, live, change) : SITE_FOREIGN;
 }
 
 static int compare_changes(const void *a, const void *b)
@@ -69,7 +96,7 @@ static bool becomes_pristine(const struct patch_target *target, const struct pat
 		for (unsigned j = 0; j < changes[i].length; j++)
 			if (changes[i].addr + j - run->start < run->size)
 				live[changes[i].addr + j - run->start] = changes[i].bytes[j];
-	file = object_code(run->module->object, run->start - run->module->bias, &available);
+	file = object_page(run->module->object, run->start - run->module->bias, &available);
 	return file && !memcmp(live, file, available < run->size ? available : run->size);
 }
 
@@ -111,6 +138,9 @@ static size_t collect_changes(const struct patch_target *target, const struct un
 		case SITE_OURS:
 			n++;
 			report->sites += target->journal[i].places;
+			break;
+		case SITE_TRAPPED:
+			n++;
 			break;
 		case SITE_FOREIGN:
 			report->kept += !is_described_again(target, i);
@@ -163,7 +193,7 @@ static void check_text(struct patch_target *target, struct patch_report *report)
 		for (utap_addr at = map->start; module && at < map->end;) {
 			size_t size = map->end - at < CHECK_CHUNK ? map->end - at : CHECK_CHUNK;
 			size_t available = 0;
-			const uint8_t *file = object_code(module->object, at - module->bias, &available);
+			const uint8_t *file = object_page(module->object, at - module->bias, &available);
 			size_t compared = available < size ? available : size;
 
 			if (!file)
@@ -328,6 +358,47 @@ int patch_target_undo(struct patch_target *target, struct patch_report *report, 
 		check_text(target, report);
 	if (target->stopped_ns > report->stopped_ns)
 		report->stopped_ns = target->stopped_ns;
+	return 0;
+}
+
+/* ---- the kernel's uprobes ---- */
+
+static size_t collect_trapped(struct patch_target *target, struct patch_change *changes)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < YIELD_SITES && i < target->sites; i++) {
+		size_t at = target->looked_at++ % target->sites;
+		const struct wire_site *site = &target->journal[at];
+		uint8_t first;
+
+		if (!site->changed || site->kind == WIRE_SITE_ISLAND || site->wrote[0] == INT3 ||
+		    process_read(target->mem, site->addr, &first, 1) || first != INT3)
+			continue;
+		count += look_at(target, site, &changes[count]) == SITE_TRAPPED;
+	}
+	qsort(changes, count, sizeof(*changes), compare_changes);
+	return count;
+}
+
+long patch_target_yield(struct patch_target *target)
+{
+	struct patch_change changes[YIELD_SITES];
+	_cleanup_free_ struct patch_run *runs = NULL;
+	struct utap_error why = { 0 };
+	struct process_status status;
+	long nruns;
+	size_t count;
+
+	if (process_status_read(target->pid, &status) || (status.tracer && status.tracer != getpid()))
+		return 0; /* a debugger's breakpoint, which it will take out again itself */
+	count = collect_trapped(target, changes);
+	if (!count || patch_target_refresh(target, NULL))
+		return 0;
+	nruns = patch_runs(target, changes, count, &runs);
+	if (nruns >= 0 && !patch_text_switch(target, runs, (size_t)nruns, changes, count, &why))
+		return (long)count;
+	base_log(BASE_LOG_DEBUG, "places under the kernel's uprobes stay as they are: %s", why.text);
 	return 0;
 }
 

@@ -82,8 +82,23 @@ enum probe_part {
 	PROBE_PART_TAIL,   /* before a jump to another function: what $retval will be is not known */
 	PROBE_PART_ENTRY_RETURN, /* both at once: the function's first instruction leaves it; the record of the exit has the next id */
 	PROBE_PART_ENTRY_TAIL,
+	/*
+	 * The same of Go's functions, whose stacks move while they run. In place of the address of the return slot they record a number made of
+	 * the goroutine (%r14 points to its struct g) and the distance from the stack's high end, which starts with a one.
+	 */
+	PROBE_PART_GO_ENTRY,
+	PROBE_PART_GO_RETURN,
+	PROBE_PART_GO_TAIL,
+	PROBE_PART_GO_ENTRY_RETURN,
+	PROBE_PART_GO_ENTRY_TAIL,
 };
-#define PROBE_PARTS 6
+#define PROBE_PARTS 11
+
+/** probe_part_go() - the same part of one of Go's functions */
+static inline enum probe_part probe_part_go(enum probe_part part)
+{
+	return part == PROBE_PART_PLACE ? part : (enum probe_part)(part - PROBE_PART_ENTRY + PROBE_PART_GO_ENTRY);
+}
 
 /** probe_part_args() - how many arguments a record of that part of @spec has */
 size_t probe_part_args(const struct probe_spec *spec, enum probe_part part);

@@ -34,6 +34,9 @@ enum {
 	OP_MOVE = 0xbf,
 	OP_MOVE_IMM = 0xb7,
 	OP_ADD_IMM = 0x07,
+	OP_SUBTRACT = 0x1f,
+	OP_AND_IMM = 0x57,
+	OP_OR = 0x4f,
 	OP_SHIFT_LEFT_IMM = 0x67,
 	OP_SHIFT_RIGHT_IMM = 0x77,
 	OP_SHIFT_ARITHMETIC_IMM = 0xc7,
@@ -43,7 +46,8 @@ enum {
 };
 
 #define MAP_PSEUDO 1   /* source register of a LOAD_IMM64 that names a map */
-#define FIXED_INSNS 64 /* instructions that do not depend on the arguments, of two records */
+#define FIXED_INSNS 112 /* instructions that do not depend on the arguments, of two records */
+#define GO_DEPTH_BITS 27 /* words of the deepest stack: Go's limit is 1 GiB */
 #define INSNS_A_WORD 3
 #define INSNS_AN_ARG 5
 
@@ -134,6 +138,7 @@ struct shape {
 	enum probe_part part; /* not one of those that are two */
 	size_t nargs;
 	bool frame, caller;
+	bool go;              /* the frame is a number made of goroutine and depth */
 	uint32_t id_add;      /* of the second of two */
 };
 
@@ -142,13 +147,14 @@ static bool is_return(enum probe_part part)
 	return part == PROBE_PART_RETURN || part == PROBE_PART_TAIL;
 }
 
-static struct shape shape_of(const struct probe_spec *spec, enum probe_part part)
+static struct shape shape_of(const struct probe_spec *spec, enum probe_part part, bool go)
 {
 	bool at_return = spec->kind == PROBE_RETURN;
 
 	return (struct shape) { .part = part,
 				.nargs = at_return == is_return(part) ? spec->nargs : 0,
 				.frame = part != PROBE_PART_PLACE,
+				.go = go,
 				.caller = is_return(part) };
 }
 
@@ -174,7 +180,12 @@ static uint32_t shape_flags(const struct shape *shape)
 	case PROBE_PART_PLACE:
 	case PROBE_PART_ENTRY_RETURN:
 	case PROBE_PART_ENTRY_TAIL:
-		break;
+	case PROBE_PART_GO_ENTRY:
+	case PROBE_PART_GO_RETURN:
+	case PROBE_PART_GO_TAIL:
+	case PROBE_PART_GO_ENTRY_RETURN:
+	case PROBE_PART_GO_ENTRY_TAIL:
+		break; /* not the part of a shape */
 	}
 	return 0;
 }
@@ -228,6 +239,44 @@ static size_t shape_words(const struct probe_spec *spec, const struct shape *sha
 	return count + 1;
 }
 
+/* The words of the stack take registers and slots; behind them there may be one for the frame of Go. */
+static bool has_go_slot(const struct shape *shape, size_t nwords)
+{
+	return shape->go && nwords < PROBE_STACK_WORDS;
+}
+
+static int16_t go_slot(size_t nwords)
+{
+	return word_slot(nwords < 2 ? 2 : nwords);
+}
+
+/*
+ * What stays the same when the stack moves: the goroutine, and how far from the stack's high end (the second word of struct g) the return
+ * slot is. Where %r14 points nowhere, both ends of the call say so.
+ */
+static void put_go_frame(struct writer *w, int16_t slot)
+{
+	put(w, OP_MOVE, 1, 10, 0, 0);
+	put(w, OP_ADD_IMM, 1, 0, 0, slot);
+	put(w, OP_MOVE_IMM, 2, 0, 0, 8);
+	put(w, OP_LOAD_64, 3, 7, 8 * ISA_R14, 0);
+	put(w, OP_ADD_IMM, 3, 0, 0, 8);
+	put_call(w, BPF_HELPER_READ_USER);
+	put(w, OP_LOAD_64, 1, 10, slot, 0);
+	put(w, OP_LOAD_64, 2, 7, 8 * ISA_SP, 0);
+	put(w, OP_SUBTRACT, 1, 2, 0, 0);
+	put(w, OP_SHIFT_RIGHT_IMM, 1, 0, 0, 3);
+	put(w, OP_AND_IMM, 1, 0, 0, (1 << GO_DEPTH_BITS) - 1);
+	put(w, OP_LOAD_64, 2, 7, 8 * ISA_R14, 0);
+	put(w, OP_SHIFT_RIGHT_IMM, 2, 0, 0, 5);
+	put(w, OP_SHIFT_LEFT_IMM, 2, 0, 0, GO_DEPTH_BITS);
+	put(w, OP_OR, 1, 2, 0, 0);
+	put(w, OP_MOVE_IMM, 2, 0, 0, 1);
+	put(w, OP_SHIFT_LEFT_IMM, 2, 0, 0, 63);
+	put(w, OP_OR, 1, 2, 0, 0);
+	put(w, OP_STORE_64, 10, 1, slot, 0);
+}
+
 static void put_header(struct writer *w, const struct shape *shape)
 {
 	uint32_t size_and_flags = shape_size(shape) | shape_flags(shape) << 16;
@@ -244,12 +293,15 @@ static void put_header(struct writer *w, const struct shape *shape)
 	put(w, OP_STORE_64, 6, 0, offsetof(struct wire_record, tid), 0); /* tid low, pid high, as the struct has them */
 }
 
-static void put_frame(struct writer *w, const struct shape *shape)
+static void put_frame(struct writer *w, const struct shape *shape, size_t nwords)
 {
 	uint8_t reg;
 
 	if (shape->frame) {
-		put(w, OP_LOAD_64, 1, 7, 8 * ISA_SP, 0);
+		if (has_go_slot(shape, nwords))
+			put(w, OP_LOAD_64, 1, 10, go_slot(nwords), 0);
+		else
+			put(w, OP_LOAD_64, 1, 7, 8 * ISA_SP, 0);
 		put(w, OP_STORE_64, 6, 1, sizeof(struct wire_record), 0);
 	}
 	if (shape->caller && word_in_register(0, &reg))
@@ -263,6 +315,8 @@ static void put_record(struct writer *w, const struct probe_spec *spec, const st
 	size_t jump;
 
 	put_words(w, words, nwords);
+	if (has_go_slot(shape, nwords))
+		put_go_frame(w, go_slot(nwords));
 	put(w, OP_LOAD_IMM64, 1, MAP_PSEUDO, 0, BPF_MAP_RING);
 	put(w, 0, 0, 0, 0, 0);
 	put(w, OP_MOVE_IMM, 2, 0, 0, (int32_t)shape_size(shape));
@@ -272,7 +326,7 @@ static void put_record(struct writer *w, const struct probe_spec *spec, const st
 	jump = w->count;
 	put(w, OP_JUMP_EQUAL_IMM, 6, 0, 0, 0);
 	put_header(w, shape);
-	put_frame(w, shape);
+	put_frame(w, shape, nwords);
 	put_args(w, spec, shape, words);
 	put(w, OP_MOVE, 1, 6, 0, 0);
 	put(w, OP_MOVE_IMM, 2, 0, 0, 0);
@@ -280,17 +334,24 @@ static void put_record(struct writer *w, const struct probe_spec *spec, const st
 	w->insns[jump].offset = (int16_t)(w->count - jump - 1);
 }
 
+static enum probe_part without_go(enum probe_part part)
+{
+	return part < PROBE_PART_GO_ENTRY ? part : (enum probe_part)(part - PROBE_PART_GO_ENTRY + PROBE_PART_ENTRY);
+}
+
 /* The records that a program writes, one or two. */
 static size_t shapes_of(const struct probe_spec *spec, enum probe_part part, struct shape shapes[static 2])
 {
-	bool returns = part == PROBE_PART_ENTRY_RETURN;
+	enum probe_part plain = without_go(part);
+	bool returns = plain == PROBE_PART_ENTRY_RETURN;
+	bool go = plain != part;
 
-	if (!returns && part != PROBE_PART_ENTRY_TAIL) {
-		shapes[0] = shape_of(spec, part);
+	if (!returns && plain != PROBE_PART_ENTRY_TAIL) {
+		shapes[0] = shape_of(spec, plain, go);
 		return 1;
 	}
-	shapes[0] = shape_of(spec, PROBE_PART_ENTRY);
-	shapes[1] = shape_of(spec, returns ? PROBE_PART_RETURN : PROBE_PART_TAIL);
+	shapes[0] = shape_of(spec, PROBE_PART_ENTRY, go);
+	shapes[1] = shape_of(spec, returns ? PROBE_PART_RETURN : PROBE_PART_TAIL, go);
 	shapes[1].id_add = 1;
 	return 2;
 }

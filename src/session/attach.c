@@ -30,7 +30,7 @@ static int keep_sites(struct session_attaching *a)
 			continue;
 		session->sites[session->nsites++] = (struct session_site){
 			.pid = a->process->pid, .id = site->id, .addr = site->addr, .layer = site->layer, .stub = site->stub,
-			.stub_size = site->stub_size,
+			.stub_size = site->stub_size, .start = site->start, .changed = site->changed,
 		};
 	}
 	return 0;

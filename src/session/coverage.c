@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * How much of a file could be probed, and how: each place is judged as if it were the only one. Places are the instructions of code with
- * frame entries; entries are those at which such code begins and that something leads to.
+ * frame entries; entries are those at which such code begins and that are called or pointed to.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -65,7 +65,7 @@ static void count_range(struct covering *c, const struct object_range *range)
 {
 	const struct patch_code *code = c->module->code;
 
-	if (patch_code_is_start(code, range->start) && patch_code_is_target(code, range->start))
+	if (patch_code_is_start(code, range->start) && patch_code_is_entry(code, range->start))
 		count_entry(c, range->start);
 	for (uint64_t at = range->start; at && at < range->end; at = patch_code_start_after(code, at))
 		if (patch_code_is_start(code, at) && c->seen++ % c->coverage.sample == 0)

@@ -11,6 +11,23 @@
 #define POLL_NS 100000000ULL /* states are looked at so often at most */
 #define CHILD_ROUNDS 8       /* a child may fork while we look for children */
 
+/* Confined since we attached: the runtime must not make system calls any more. */
+static void keep_quiet(const struct session_process *process)
+{
+	if (process->has_memory && process_is_confined(process->pid))
+		patch_target_quiet(process->target);
+}
+
+/* Uprobes that were put over places of ours while we trace. */
+static void give_way(const struct session_process *process)
+{
+	long count = process->has_memory ? patch_target_yield(process->target) : 0;
+
+	if (count)
+		base_log(BASE_LOG_WARN, "the kernel probes %ld of our places in process %d now, too; hits there count no more", count,
+			 process->pid);
+}
+
 static enum session_target_state state_of(const struct session_process *process)
 {
 	struct process_status status;
@@ -22,8 +39,7 @@ static enum session_target_state state_of(const struct session_process *process)
 		return patch_target_is_present_in(process->owner->target, process->pid) ? SESSION_RUNNING : SESSION_EXECED;
 	if (!process->has_memory) /* followed, and nothing of it is probed */
 		return SESSION_RUNNING;
-	if (process_is_confined(process->pid)) /* confined since we attached: the runtime must not make system calls any more */
-		patch_target_quiet(process->target);
+	keep_quiet(process);
 	if (patch_target_is_present(process->target))
 		return SESSION_RUNNING;
 	/* On its way out it maps nothing before it becomes a zombie. */
@@ -31,6 +47,12 @@ static enum session_target_state state_of(const struct session_process *process)
 		return SESSION_EXITED;
 	process_maps_free(&maps);
 	return SESSION_EXECED;
+}
+
+/* Then the kernel tells what becomes of it (follow.c). */
+static bool is_followed(const struct session *session, pid_t pid)
+{
+	return session->follow && engine_follow_has(session->follow, pid);
 }
 
 size_t session_poll(struct session *session)
@@ -46,8 +68,12 @@ size_t session_poll(struct session *session)
 	for (size_t i = 0; i < session->nprocesses; i++) {
 		struct session_target *target = &session->targets[i];
 
-		if (target->state == SESSION_RUNNING && now - session->polled_ns >= POLL_NS)
-			target->state = state_of(session->processes[i]);
+		if (target->state == SESSION_RUNNING && now - session->polled_ns >= POLL_NS) {
+			if (is_followed(session, target->pid))
+				keep_quiet(session->processes[i]);
+			else
+				target->state = state_of(session->processes[i]);
+		}
 		running += target->state == SESSION_RUNNING;
 	}
 	if (now - session->polled_ns >= POLL_NS)

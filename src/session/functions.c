@@ -36,6 +36,18 @@ static int refuse(char why[static WHY], const char *sentence)
 	return 0;
 }
 
+/* One of Go's, not of C's in the same file: names of Go's packages have a dot. */
+static bool is_go_function(const struct session_match *match)
+{
+	return object_is_go(match->file->object) && match->symbol && strchr(match->symbol->name, '.');
+}
+
+/* Go's functions are told apart from others only where calls are put together. */
+static enum probe_part part_of(const struct session_attaching *a, const struct session_match *match, enum probe_part part)
+{
+	return a->session->options.pairs && is_go_function(match) ? probe_part_go(part) : part;
+}
+
 /* The part of the function that an indirect jump may stay in. */
 static bool note_stay(const struct patch_function *function, struct patch_site *site)
 {
@@ -56,7 +68,7 @@ static int merge_exit(struct session_attaching *a, const struct session_match *m
 
 	if (exit->when != PATCH_WHEN_REACHED)
 		return refuse(why, "its first instruction only sometimes leaves it");
-	entry->program = a->session->programs[match->spec].body[part];
+	entry->program = a->session->programs[match->spec].body[part_of(a, match, part)];
 	if (session_runs_early(match))
 		entry->program += (uint32_t)a->session->nbodies;
 	return 0;
@@ -71,7 +83,8 @@ static int plan_exit(struct session_attaching *a, const struct session_function 
 
 	if (exit->when == PATCH_WHEN_LEAVING && !note_stay(&f->function, &asked))
 		return refuse(why, "an indirect jump may lead into any of its many parts");
-	error = session_plan_site(a, f->match, &asked, exit->tail ? PROBE_PART_TAIL : PROBE_PART_RETURN, f->group);
+	error = session_plan_site(a, f->match, &asked, part_of(a, f->match, exit->tail ? PROBE_PART_TAIL : PROBE_PART_RETURN),
+				  f->group);
 	site = &a->sites[a->nsites - 1];
 	if (!error && site->layer == PATCH_REFUSED)
 		snprintf(why, WHY, "it is left at %+lld and that place cannot be probed: %s",
@@ -79,12 +92,13 @@ static int plan_exit(struct session_attaching *a, const struct session_function 
 	return error;
 }
 
-static int plan_exits(struct session_attaching *a, const struct session_function *f, char why[static WHY])
+static int plan_exits(struct session_attaching *a, const struct session_function *f, bool backwards, char why[static WHY])
 {
+	size_t count = f->function.nexits;
 	int error = 0;
 
-	for (size_t i = 0; i < f->function.nexits && !error && !*why; i++) {
-		const struct patch_exit *exit = &f->function.exits[i];
+	for (size_t i = 0; i < count && !error && !*why; i++) {
+		const struct patch_exit *exit = &f->function.exits[backwards ? count - 1 - i : i];
 
 		if (f->entry != SIZE_MAX && a->sites[f->entry].addr == exit->vaddr + f->module->bias)
 			error = merge_exit(a, f->match, &a->sites[f->entry], exit, why);
@@ -103,17 +117,34 @@ static void give_back(struct session_attaching *a, struct patch_site *site)
 	site->why = FELL_OUT;
 }
 
-/* Its exits, or none of its sites: the exits are the last ones. */
-static int finish_function(struct session_attaching *a, const struct session_function *f)
+/* All exits, or none: why[] says why. */
+static int try_exits(struct session_attaching *a, const struct session_function *f, bool backwards, char why[static WHY])
 {
 	size_t first = a->nsites;
-	char why[WHY] = "";
-	int error = plan_exits(a, f, why);
+	int error = plan_exits(a, f, backwards, why);
 
+	while (*why && a->nsites > first)
+		give_back(a, &a->sites[--a->nsites]);
+	return error;
+}
+
+/*
+ * Its exits, or none of its sites. The jump over one exit may depend on the bytes of the next, whose own jump would not need those of the
+ * first: so the other order is tried, too.
+ */
+static int finish_function(struct session_attaching *a, const struct session_function *f)
+{
+	char why[WHY] = "";
+	char ignored[WHY] = "";
+	int error = try_exits(a, f, false, why);
+
+	if (!error && *why && f->function.nexits > 1) {
+		error = try_exits(a, f, true, ignored);
+		if (!*ignored)
+			*why = '\0';
+	}
 	if (error || !*why)
 		return error;
-	while (a->nsites > first)
-		give_back(a, &a->sites[--a->nsites]);
 	if (f->entry != SIZE_MAX)
 		give_back(a, &a->sites[f->entry]);
 	session_refuse_match(a, f->match, f->module, why);
@@ -155,7 +186,7 @@ int session_plan_exits(struct session_attaching *a)
 static int plan_entry(struct session_attaching *a, struct session_function *f, char why[static WHY])
 {
 	const struct patch_site asked = { .id = f->id, .module = f->module, .vaddr = f->match->vaddr };
-	int error = session_plan_site(a, f->match, &asked, PROBE_PART_ENTRY, f->group);
+	int error = session_plan_site(a, f->match, &asked, part_of(a, f->match, PROBE_PART_ENTRY), f->group);
 
 	if (error)
 		return error;

@@ -27,6 +27,9 @@ struct session_place {
 	struct session_place_key key;
 	uint32_t id; /* of a pair that of the entry; the returns have the next one */
 	uint32_t spec;
+	/* By which attach it was planned last, and in which copy of the file: symbols with one address are one place. */
+	uint64_t attach;
+	const struct patch_module *module;
 	UT_hash_handle hh;
 };
 
@@ -96,6 +99,7 @@ struct session {
 	struct trace_probe *probes;       /* by id */
 	uint32_t nprobes;
 	size_t probes_cap;
+	uint64_t attaches;                /* that began to plan */
 	bool adding_trigger;              /* session_add() is for session_add_trigger() */
 	uint32_t *triggers;               /* ids of probes whose hits are counted besides */
 	size_t ntriggers, triggers_cap;
@@ -160,6 +164,8 @@ int session_map_bias(const struct process_map *map, const struct object *object,
 int session_resolve_ifunc(struct session *session, struct patch_target *target, struct session_file *file,
 			  const struct process_map *map, const struct object_symbol *symbol, uint64_t *ret) BASE_MUST_CHECK;
 
+struct session_attaching;
+
 /** What is probed of a match. */
 enum session_what {
 	SESSION_PLACE,   /* its instruction */
@@ -168,12 +174,14 @@ enum session_what {
 };
 enum session_what session_what_of(const struct session *session, const struct session_match *match);
 
-/** session_id_of() - the id of a place, a new one when it has none; -EEXIST when an earlier spec probes it already */
-int session_id_of(struct session *session, const struct session_match *match, utap_addr addr, uint32_t *ret) BASE_MUST_CHECK;
+/** session_id_of() - the id of a place, a new one when it has none; -EEXIST when an earlier spec, or an earlier match, probes it already */
+int session_id_of(struct session_attaching *a, const struct session_match *match, const struct patch_module *module,
+		  uint32_t *ret) BASE_MUST_CHECK;
 
 /** An attach under way. */
 struct session_attaching {
 	struct session *session;
+	uint64_t number; /* from 1; given when planning begins */
 	struct session_process *process;
 	struct patch_target *target;
 	struct session_match *matches;

@@ -117,7 +117,7 @@ static int plan_match(struct session_attaching *a, const struct session_match *m
 	error = patch_target_module(a->target, match->map, match->file->code, &module);
 	if (error)
 		return base_error_system(err, error, "the mapping of %s does not fit the file", match->map->path);
-	error = session_id_of(a->session, match, match->vaddr + module->bias, &id);
+	error = session_id_of(a, match, module, &id);
 	if (error == -EEXIST)
 		return 0; /* an earlier probe is there: one is enough */
 	if (!error && what == SESSION_PLACE)
@@ -147,6 +147,7 @@ int session_resolve_all(struct session_attaching *a, struct utap_error *err)
 
 int session_plan_all(struct session_attaching *a, struct utap_error *err)
 {
+	a->number = ++a->session->attaches;
 	if (base_grow(&a->sites, &a->sites_cap, a->nmatches + 1, sizeof(*a->sites)))
 		return base_error_system(err, -ENOMEM, "cannot plan %zu probes", a->nmatches);
 	for (size_t i = 0; i < a->nmatches; i++) {

@@ -165,6 +165,11 @@ static bool has_part(const struct session *session, const struct probe_spec *spe
 	case PROBE_PART_ENTRY:
 	case PROBE_PART_ENTRY_RETURN:
 	case PROBE_PART_ENTRY_TAIL:
+	case PROBE_PART_GO_ENTRY:
+	case PROBE_PART_GO_RETURN:
+	case PROBE_PART_GO_TAIL:
+	case PROBE_PART_GO_ENTRY_RETURN:
+	case PROBE_PART_GO_ENTRY_TAIL:
 		return session->options.pairs;
 	}
 	return false;
@@ -387,8 +392,22 @@ enum session_what session_what_of(const struct session *session, const struct se
 	return kind == PROBE_RETURN ? SESSION_RETURNS : SESSION_PLACE;
 }
 
-int session_id_of(struct session *session, const struct session_match *match, utap_addr addr, uint32_t *ret)
+/* A place that is known: is it to be planned once more, in another process or another copy of the file? */
+static int known_id(const struct session_attaching *a, struct session_place *place, uint32_t spec,
+		    const struct patch_module *module, uint32_t *ret)
 {
+	if (place->spec != spec || (place->attach == a->number && place->module == module))
+		return -EEXIST;
+	place->attach = a->number;
+	place->module = module;
+	*ret = place->id;
+	return 0;
+}
+
+int session_id_of(struct session_attaching *a, const struct session_match *match, const struct patch_module *module,
+		  uint32_t *ret)
+{
+	struct session *session = a->session;
 	enum session_what what = session_what_of(session, match);
 	struct session_place_key key;
 	struct session_place *place;
@@ -400,14 +419,12 @@ int session_id_of(struct session *session, const struct session_match *match, ut
 	key.vaddr = match->vaddr;
 	key.what = what;
 	HASH_FIND(hh, session->places, &key, sizeof(key), place);
-	if (place) {
-		*ret = place->id;
-		return place->spec == match->spec ? 0 : -EEXIST;
-	}
+	if (place)
+		return known_id(a, place, match->spec, module, ret);
 	place = calloc(1, sizeof(*place));
 	if (!place)
 		return -ENOMEM;
-	error = add_probes(session, match, addr, what);
+	error = add_probes(session, match, match->vaddr + module->bias, what);
 	if (error) {
 		free(place);
 		return error;
@@ -415,6 +432,8 @@ int session_id_of(struct session *session, const struct session_match *match, ut
 	place->key = key;
 	place->spec = match->spec;
 	place->id = id;
+	place->attach = a->number;
+	place->module = module;
 	HASH_ADD(hh, session->places, key, sizeof(place->key), place);
 	*ret = place->id;
 	return 0;

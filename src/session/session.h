@@ -93,6 +93,8 @@ struct session_site {
 	uint32_t id;
 	utap_addr addr;
 	enum patch_layer layer;
+	utap_addr start;   /* where the jump to it stands: addr, or before it */
+	unsigned changed;  /* bytes changed there */
 	utap_addr stub;
 	uint32_t stub_size;
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Probes whose hits somebody waits for where nobody reads records: their programs count, too, and counters can be looked at
- * while the target runs. The record is written first: whoever sees the count finds it.
+ * Probes whose hits somebody waits for where nobody reads records: their programs count, too, and counters can be
+ * looked at while the target runs. The record is written first: whoever sees the count finds it.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -46,7 +46,8 @@ static void find_triggers(struct session *session)
 	HASH_ITER (hh, session->places, place, next) {
 		if (place->id < session->triggers_known || !session->programs[place->spec].triggers)
 			continue;
-		if (base_grow(&session->triggers, &session->triggers_cap, session->ntriggers + 1, sizeof(*session->triggers)))
+		if (base_grow(&session->triggers, &session->triggers_cap, session->ntriggers + 1,
+			      sizeof(*session->triggers)))
 			return;
 		session->triggers[session->ntriggers++] = place->id;
 	}

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What one CPU's ring or cells hold where nobody reads and the newest records replace the oldest. Owns the private copies, whose
- * memory is made ready beforehand: while it is copied the target writes on.
+ * What one CPU's ring or cells hold where nobody reads and the newest records replace the oldest. Owns the private
+ * copies, whose memory is made ready beforehand: while it is copied the target writes on.
  *
  * A ring is copied from its head downwards, and the head is looked at again after each piece: a writer overwrites
- * [head - size, head - size + largest), so what is above that was whole when it was copied. Where the writer has come, the rest is gone.
- * The records are then found backwards from the head by the word that follows each, every one checked like any other
- * bytes of the target, and chained forwards: that word, in the copy, becomes the offset of the next record.
+ * [head - size, head - size + largest), so what is above that was whole when it was copied. Where the writer has come,
+ * the rest is gone. The records are then found backwards from the head by the word that follows each, every one
+ * checked like any other bytes of the target, and chained forwards: that word, in the copy, becomes the offset of the
+ * next record.
  *
- * A cell is whole when its seq names its position before and after it was copied: a writer changes seq before it writes.
+ * A cell is whole when its seq names its position before and after it was copied: a writer changes seq before it
+ * writes.
  */
 #include "trace/lane.h"
 
@@ -244,8 +246,8 @@ static void walk_resync(struct walk *walk)
 }
 
 /*
- * Is the record's time one that fits between its neighbours? Where it and the older one contradict each other, the one that
- * contradicts the newer one too is wrong.
+ * Is the record's time one that fits between its neighbours? Where it and the older one contradict each other, the one
+ * that contradicts the newer one too is wrong.
  */
 static bool walk_fits(const struct walk *walk, const struct wire_record *record)
 {
@@ -277,7 +279,9 @@ static struct wire_record *walk_back(struct walk *walk)
 
 static void link_ring(struct lane_kept *kept, const struct lane_rules *rules)
 {
-	struct walk walk = { .kept = kept, .rules = rules, .at = kept->end, .time = rules->latest, .bound = rules->latest };
+	struct walk walk = {
+		.kept = kept, .rules = rules, .at = kept->end, .time = rules->latest, .bound = rules->latest
+	};
 	struct wire_record *record;
 
 	while (kept->end && (record = walk_back(&walk))) {

@@ -77,7 +77,7 @@ struct lane_kept {
 	uint64_t count;         /* bytes of the ring, or cells; a power of two */
 	uint64_t stride;        /* bytes of a cell's copy; 1 */
 
-	uint8_t *bytes;   /* records, each followed by the offset of the next younger one; NULL until there was something to copy */
+	uint8_t *bytes;   /* records, each followed by the offset of the next younger one; NULL: nothing was there yet */
 	uint64_t touched; /* bytes of it that have memory */
 	uint64_t next;    /* offset of the oldest that was not delivered; LANE_KEPT_END: none */
 	uint64_t start;   /* position of what is at bytes[0] */

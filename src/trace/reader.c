@@ -249,7 +249,8 @@ static bool lane_show(struct reader_lane *lane, const struct lane_rules *rules, 
 	return true;
 }
 
-void reader_show(struct trace_reader *reader, struct reader_lane *lane, const struct lane_rules *rules, uint64_t horizon)
+void reader_show(struct trace_reader *reader, struct reader_lane *lane, const struct lane_rules *rules,
+		 uint64_t horizon)
 {
 	if (lane_show(lane, rules, horizon, &reader->heap[reader->nheap]))
 		reader->nheap++;

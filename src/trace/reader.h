@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a reader consists of: shared by reader.c (which delivers), wait.c (which sleeps) and snapshot.c (which reads what
- * nobody drains). Inside the room only.
+ * What a reader consists of: shared by reader.c (which delivers), wait.c (which sleeps) and snapshot.c (which reads
+ * what nobody drains). Inside the room only.
  */
 #ifndef TRACE_READER_H
 #define TRACE_READER_H
@@ -64,7 +64,8 @@ struct trace_reader {
 /** reader_rules() - look at the clock: what holds for the drain that begins now; 0 or -ENOMEM */
 int reader_rules(struct trace_reader *reader, struct lane_rules *ret) BASE_MUST_CHECK;
 /** reader_show() - a lane's oldest record into the heap, if it has one up to the horizon; the heap has room */
-void reader_show(struct trace_reader *reader, struct reader_lane *lane, const struct lane_rules *rules, uint64_t horizon);
+void reader_show(struct trace_reader *reader, struct reader_lane *lane, const struct lane_rules *rules,
+		 uint64_t horizon);
 /** reader_merge() - deliver what the lanes in the heap have up to the horizon; what the callback returned when not 0 */
 int reader_merge(struct trace_reader *reader, const struct lane_rules *rules, uint64_t horizon, trace_record_fn *fn,
 		 void *arg) BASE_MUST_CHECK;

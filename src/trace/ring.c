@@ -138,8 +138,8 @@ static bool ring_is_chain(const struct lane_ring *ring, const struct lane_rules 
 }
 
 /*
- * What stands at buffer[from] makes no sense. Records have no marks to find the next one by, but stand 8 apart and in rows. Return:
- * false when there is none up to the head; the head is where the next one will be.
+ * What stands at buffer[from] makes no sense. Records have no marks to find the next one by, but stand 8 apart and in
+ * rows. Return: false when there is none up to the head; the head is where the next one will be.
  */
 static bool ring_resync(struct lane_ring *ring, const struct lane_rules *rules)
 {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The flight recorder's reader: rings in which the newest records replace the oldest, and which nobody drains. A snapshot
- * copies all of them first (quickly: their writers go on), then makes one stream of the copies.
+ * The flight recorder's reader: rings in which the newest records replace the oldest, and which nobody drains. A
+ * snapshot copies all of them first (quickly: their writers go on), then makes one stream of the copies.
  *
- * Of a running target it is a snapshot of one moment, the horizon: copying begins when every record from before it has been
- * committed. A thread's records up to there are there without a gap, on whatever CPUs it ran: had one not been
+ * Of a running target it is a snapshot of one moment, the horizon: copying begins when every record from before it has
+ * been committed. A thread's records up to there are there without a gap, on whatever CPUs it ran: had one not been
  * committed yet when its ring was copied, the thread would still be inside it, and its next ones are younger.
  */
 #include "trace/reader.h"
@@ -126,10 +126,11 @@ static int deliver(void *arg, const struct trace_record *record)
 }
 
 /*
- * One stream of all copies; their lanes into the heap. Return: false when all that was copied of some lane is younger than the horizon:
- * we did not get to run for so long that the rest was overwritten.
+ * One stream of all copies; their lanes into the heap. Return: false when all that was copied of some lane is younger
+ * than the horizon: we did not get to run for so long that the rest was overwritten.
  */
-static bool link_all(struct trace_reader *reader, const struct lane_rules *rules, uint64_t horizon, struct losses *losses)
+static bool link_all(struct trace_reader *reader, const struct lane_rules *rules, uint64_t horizon,
+		     struct losses *losses)
 {
 	bool is_in_time = true;
 

@@ -131,8 +131,9 @@ long trace_reader_drain(struct trace_reader *reader, bool all, trace_record_fn *
 /**
  * trace_reader_overwrite() - rings of this reader are never full: the newest records replace the oldest, which is no loss
  *
- * To be called before the first source is added; the targets' programs must be made for it (bpf_target.overwrite). A drain delivers
- * nothing then, it makes ready for a quick snapshot (and mends what the target may have scribbled on): call it now and then.
+ * To be called before the first source is added; the targets' programs must be made for it (bpf_target.overwrite). A
+ * drain delivers nothing then, it makes ready for a quick snapshot (and mends what the target may have scribbled on):
+ * call it now and then.
  */
 void trace_reader_overwrite(struct trace_reader *reader);
 
@@ -148,14 +149,15 @@ struct trace_snapshot {
 
 /**
  * trace_reader_snapshot() - deliver, in order of time, what the rings hold at this moment; they stay as they are
- * @live: the target may be running: only what is older than this call is delivered, so that each thread's records are there without a
- *        gap up to its last; false at the end: everything
+ * @live: the target may be running: only what is older than this call is delivered, so that each thread's records are
+ *        there without a gap up to its last; false at the end: everything
  *
  * What a running target overwrites meanwhile is left out. trace_reader_stats() is about the last snapshot.
  *
  * The newest are copied first: while a target writes faster than they can be copied, its oldest are lost.
  *
- * Return: 0, or what the callback returned when not 0, or -ENOMEM (copies take as much memory as what is used of the rings).
+ * Return: 0, or what the callback returned when not 0, or -ENOMEM (copies take as much memory as what is used of the
+ * rings).
  */
 int trace_reader_snapshot(struct trace_reader *reader, bool live, trace_record_fn *fn, void *arg,
 			  struct trace_snapshot *ret) BASE_MUST_CHECK;

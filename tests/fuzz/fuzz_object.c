@@ -135,6 +135,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct utap_error err = { 0 };
 	struct object *object;
 	const uint8_t *id;
+	uint64_t offset;
 	char path[64];
 
 	if (size > INPUT_MAX)
@@ -158,6 +159,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (object_interpreter(object))
 		must(strlen(object_interpreter(object)) < size);
 	object_is_go(object);
+	if (object_go_goid_offset(object, &offset) == 0)
+		must(object_is_go(object) && offset % 8 == 0);
 	must(object_path(object) != path && strcmp(object_path(object), path) == 0);
 	use_ranges(object);
 	use_symbols(object);

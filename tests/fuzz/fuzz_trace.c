@@ -206,7 +206,9 @@ static void make_snapshot(struct seen *seen, bool live)
 
 	seen->last_ns = 0;
 	r = trace_reader_snapshot(recorder, live, look_in_order, seen, &snapshot);
-	if (r < 0 || seen->records - before > CPUS * (RING / 32 + CELLS) || (!r && snapshot.records != seen->records - before))
+	if (r < 0 || seen->records - before > CPUS * (RING / 32 + CELLS))
+		abort();
+	if (!r && snapshot.records != seen->records - before)
 		abort();
 	trace_reader_stats(recorder, &stats);
 	if (stats.damaged > CPUS * (RING + CELLS) || snapshot.last_ns < snapshot.first_ns)

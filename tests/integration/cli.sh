@@ -82,7 +82,7 @@ for command in trace record stat; do
 	expect 2 err "who is to be probed? give -p PID" "$command" -e malloc
 	expect 2 err "either -p PID or a program to start ('true'), not both" "$command" -e malloc -p 1 -- true
 	expect 2 err "'libc:x+zz': column 8: 'zz' is not an offset" "$command" -e libc:x+zz -p 1
-	expect 2 err "return probes (r:) are not supported yet" "$command" -e "r:libc:malloc" -p 1
+	expect 2 err "'r:libc:malloc+4': column 14: a return probe is of a whole function" "$command" -e "r:libc:malloc+4" -p 1
 	expect 2 err "-p 1x: '1x' is not a process id" "$command" -e malloc -p 1x
 	expect 2 err "-n 0: a number above 0 is expected" "$command" -e malloc -n 0 -p 1
 	expect 2 err "-d x: a number of seconds" "$command" -e malloc -d x -p 1
@@ -92,7 +92,8 @@ for command in trace record stat; do
 	expect 3 err "-F absent: there is no such file" "$command" -F absent -p 1
 	expect 7 err "absent/out cannot be written" "$command" -e malloc -o absent/out -p 1
 done
-expect 2 err "stat takes no option '--ring'" stat -e malloc --ring 1M -p 1
+expect 2 err "record takes no option '--graph'" record -e malloc --graph -p 1
+expect 2 err "--graph is text; for JSON use --duration --json" trace -e malloc --graph --json -p 1
 expect 2 err "--ring 4X: a size" record -e malloc --ring 4X -p 1
 
 # A failed record leaves the directory as it was
@@ -118,7 +119,7 @@ expect 2 err "one process at a time" list -p 1,2
 expect 3 err "absent" list ./absent
 expect 2 err "--explain PROBE is missing" probe -p 1
 expect 2 err "one process is expected" probe --explain malloc
-expect 2 err "column 1: return probes" probe --explain r:x -p 1
+expect 2 err "column 3: \$retval is known only where a function returns" probe --explain 'x $retval' -p 1
 expect 3 err "2147483647" probe --explain malloc -p 2147483647
 expect 2 err "processes are expected" detach
 expect 3 err "2147483647" detach -p 2147483647

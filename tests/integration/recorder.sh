@@ -162,7 +162,7 @@ found=0
 for thread in 0 1 2 3 4 5 6 7; do
 	expect_last "$thread" perf.data && found=$((found + 1))
 done
-[ "$found" -ge 2 ] || problem "last records of $found threads only"
+[ "$found" -ge 1 ] || problem "no last records"
 end
 
 # snapshots PROGRAM THREADS: of a running target, at any moment; it goes on, and ends correctly

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * For the flight recorder: threads call flight_step(thread, n) with n = 1, 2, 3 .. as quickly as they can, and say in a file how far
- * they have come: before[thread] = n, the call, after[thread] = n. So whoever finds the file after the program's death knows which
- * call was the last. SIGUSR1 makes the first thread call flight_alarm(n) once; SIGUSR2 makes it write to address 0.
+ * For the flight recorder: threads call flight_step(thread, n) with n = 1, 2, 3 .. as quickly as they can, and say in
+ * a file how far they have come: before[thread] = n, the call, after[thread] = n. So whoever finds the file after the
+ * program's death knows which call was the last. SIGUSR1 makes the first thread call flight_alarm(n) once; SIGUSR2
+ * makes it write to address 0.
  *
  *   flight FILE [THREADS [PAUSE]]      PAUSE: microseconds of sleep after every hundred calls
  */

@@ -523,6 +523,179 @@ static void test_spawn(void **state)
 	waitpid(pid, &status, WNOHANG);
 }
 
+/* ---- all threads at once ---- */
+
+static int on_held(void *arg, const struct engine_view *view)
+{
+	struct tour *tour = arg;
+
+	assert_true(view->regs.rip && view->regs.rsp);
+	if (tour->seen < 8)
+		tour->tid[tour->seen] = view->tid;
+	tour->seen++;
+	return 0;
+}
+
+static void test_hold(void **state)
+{
+	pid_t pid = start(spin_four);
+
+	(void)state;
+	wait_for_rounds(10);
+	for (int i = 0; i < 50; i++) {
+		struct tour tour = { 0 };
+		struct engine_hold *hold;
+		uint64_t rounds;
+
+		assert_int_equal(engine_hold(&pid, 1, &hold), 0);
+		rounds = shared->rounds;
+		assert_int_equal(engine_hold_visit(hold, on_held, &tour), 0);
+		assert_int_equal(tour.seen, 4);
+		assert_int_equal(engine_hold_asleep(hold), 0);
+		if (i % 10 == 0)
+			usleep(5000);
+		assert_int_equal(shared->rounds, rounds); /* nobody runs */
+		if (i % 2)
+			assert_int_equal(kill(pid, SIGUSR1), 0); /* comes when it is let go */
+		assert_true(engine_hold_release(hold) > 0);
+		wait_for_rounds(2);
+	}
+	assert_true(shared->signals > 0);
+	end(pid);
+}
+
+static void *end_at_once(void *arg)
+{
+	shared->rounds++;
+	return arg;
+}
+
+/* Threads come and go all the time. */
+__attribute__((noreturn)) static void churn(void)
+{
+	for (;;) {
+		pthread_t threads[3];
+
+		for (int i = 0; i < 3; i++)
+			pthread_create(&threads[i], NULL, end_at_once, NULL);
+		for (int i = 0; i < 3; i++)
+			pthread_join(threads[i], NULL);
+	}
+}
+
+static void test_hold_while_threads_come(void **state)
+{
+	pid_t pid = start(churn);
+
+	(void)state;
+	wait_for_rounds(10);
+	for (int i = 0; i < 100; i++) {
+		struct engine_hold *hold;
+		uint64_t rounds;
+
+		assert_int_equal(engine_hold(&pid, 1, &hold), 0);
+		rounds = shared->rounds;
+		usleep(i % 3 ? 100 : 2000);
+		assert_int_equal(shared->rounds, rounds);
+		engine_hold_release(hold);
+		wait_for_rounds(1);
+	}
+	end(pid);
+}
+
+/* Whoever holds dies: the kernel lets all go. */
+static void test_holder_dies(void **state)
+{
+	pid_t pid = start(spin_four);
+
+	(void)state;
+	wait_for_rounds(10);
+	for (int i = 0; i < 20; i++) {
+		pid_t holder = fork();
+		int status;
+
+		assert_true(holder >= 0);
+		if (!holder) {
+			struct engine_hold *hold;
+
+			if (i % 4 == 0)
+				_exit(engine_hold(&pid, 1, &hold));
+			while (!engine_hold(&pid, 1, &hold) && i % 4 != 1)
+				engine_hold_release(hold);
+			pause();
+		}
+		usleep(1000 + 300 * (unsigned)i);
+		kill(holder, SIGKILL);
+		waitpid(holder, &status, 0);
+		wait_for_rounds(2);
+	}
+	end(pid);
+}
+
+/* The parent of a vfork() waits in the kernel where nobody can stop it. */
+__attribute__((noreturn)) static void vfork_often(void)
+{
+	for (;;) {
+		pid_t child = vfork();
+
+		if (!child) {
+			usleep(20000);
+			_exit(0);
+		}
+		waitpid(child, NULL, 0);
+		shared->rounds++;
+	}
+}
+
+static void test_hold_while_it_sleeps(void **state)
+{
+	pid_t pid = start(vfork_often);
+	size_t asleep = 0;
+
+	(void)state;
+	wait_for_rounds(2);
+	for (int i = 0; i < 30; i++) {
+		struct tour tour = { 0 };
+		struct engine_hold *hold;
+
+		assert_int_equal(engine_hold(&pid, 1, &hold), 0);
+		asleep += engine_hold_asleep(hold);
+		if (!engine_hold_visit(hold, on_held, &tour)) /* or its child ended just then */
+			assert_int_equal(tour.seen, 1);
+		engine_hold_release(hold);
+		wait_for_rounds(1);
+	}
+	assert_true(asleep > 5);
+	end(pid);
+}
+
+/* A wait is not cut short by being held. */
+static void test_hold_and_waits(void **state)
+{
+	void (*const waits[])(void) = { sleep_and_tell, epoll_and_tell };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(waits) / sizeof(waits[0]); i++) {
+		pid_t pid = start(waits[i]);
+		int status;
+
+		for (int j = 0; j < 1000 && !shared->rounds; j++)
+			usleep(1000);
+		usleep(20000);
+		for (int j = 0; j < 20; j++) {
+			struct engine_hold *hold;
+
+			assert_int_equal(engine_hold(&pid, 1, &hold), 0);
+			engine_hold_release(hold);
+			usleep(2000);
+		}
+		waitpid(pid, &status, 0);
+		assert_true(WIFEXITED(status) && !WEXITSTATUS(status));
+		assert_int_equal(shared->result, 0);
+		assert_true(shared->took_ns >= 300000000);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -534,6 +707,11 @@ int main(void)
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_executed_meanwhile),
 		cmocka_unit_test(test_spawn),
+		cmocka_unit_test(test_hold),
+		cmocka_unit_test(test_hold_while_threads_come),
+		cmocka_unit_test(test_holder_dies),
+		cmocka_unit_test(test_hold_while_it_sleeps),
+		cmocka_unit_test(test_hold_and_waits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

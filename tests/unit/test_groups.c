@@ -215,6 +215,7 @@ static uint64_t let_work(pid_t pid)
 {
 	uint64_t limit = base_now_ns() + 60000000000ULL;
 
+	shared->result = 0;
 	shared->order++;
 	while (shared->done != shared->order && base_now_ns() < limit) {
 		int status;
@@ -266,22 +267,26 @@ static void bed_enter(struct bed *bed, pid_t pid)
 	fail_msg("the child does not map %s", object_path(bed->object));
 }
 
-/* What a probe's program does here: count its cookie. */
+/* What a probe's program does here: count its cookie. It gets it in %rax; as a part of a trampoline it has to put it there. */
 static int emit_counter(void *arg, uint32_t program, const struct patch_tail *tail, struct isa_emitter *e, struct utap_error *err)
 {
+	static const uint8_t load_id[] = { 0x50, 0xb8 };			       /* push %rax; mov $id, %eax */
 	static const uint8_t enter[] = { 0x9c, 0x52, 0x48, 0xba };		       /* pushf; push %rdx; movabs .., %rdx */
 	static const uint8_t count[] = { 0xf0, 0x48, 0xff, 0x04, 0xc2, 0x5a, 0x9d }; /* lock incq (%rdx,%rax,8); pop; popf */
 
 	(void)arg;
 	(void)program;
 	(void)err;
+	if (tail) {
+		isa_emit_bytes(e, load_id, sizeof(load_id));
+		isa_emit_u32(e, tail->id);
+	}
 	isa_emit_bytes(e, enter, sizeof(enter));
 	isa_emit_u64(e, (uint64_t)shared->counters);
 	isa_emit_bytes(e, count, sizeof(count));
+	isa_emit_u8(e, tail ? 0x58 : 0xc3); /* pop %rax, ret */
 	if (tail)
 		tail->emit(tail->arg, e);
-	else
-		isa_emit_u8(e, 0xc3);
 	return e->error;
 }
 
@@ -703,6 +708,7 @@ int main(void)
 	};
 	const char *given = getenv("UTAP_TEST_SEED");
 
+	setvbuf(stdout, NULL, _IOLBF, 0);
 	seed = given ? strtoull(given, NULL, 0) : (uint64_t)time(NULL) * 0x9e3779b97f4a7c15ULL;
 	print_message("seed: UTAP_TEST_SEED=%#llx\n", (unsigned long long)seed);
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -325,7 +325,8 @@ struct machine {
 	uint32_t at;       /* in record: where the next one goes */
 	uint32_t reserved; /* bytes */
 	bool full;         /* RING_RESERVE fails */
-	unsigned counts, reserves, submits, words;
+	unsigned counts, reserves, submits, words, reads;
+	uint64_t read; /* what READ_USER finds */
 	bool inside; /* between RESERVE and SUBMIT */
 };
 
@@ -346,6 +347,14 @@ static void call(struct machine *m, int32_t helper)
 		assert_false(m->inside);
 		m->words++;
 		result = stack_word(m->regs[1]);
+		break;
+	case BPF_HELPER_READ_USER:
+		assert_false(m->inside);
+		m->reads++;
+		assert_int_equal(m->regs[2], 8);
+		assert_int_equal(m->regs[3], m->context[ISA_R14] + 8);
+		assert_in_range(m->regs[1], (uint64_t)(uintptr_t)m->stack, (uint64_t)(uintptr_t)(m->stack + BPF_PROBE_STACK / 8 - 1));
+		memcpy((void *)(uintptr_t)m->regs[1], &m->read, 8);
 		break;
 	case BPF_HELPER_RING_RESERVE:
 		assert_int_equal(m->regs[1], 0xf00d);
@@ -456,6 +465,15 @@ static void run(struct machine *m, const struct bpf_insn *program, size_t count)
 			break;
 		case 0x07:
 			*dst += (uint64_t)(int64_t)insn->imm;
+			break;
+		case 0x1f:
+			*dst -= m->regs[insn->src];
+			break;
+		case 0x4f:
+			*dst |= m->regs[insn->src];
+			break;
+		case 0x57:
+			*dst &= (uint64_t)(int64_t)insn->imm;
 			break;
 		case 0x67:
 			*dst <<= insn->imm;
@@ -682,6 +700,43 @@ static void test_both(void **state)
 	assert_int_equal(m.submits, 0);
 }
 
+/* Go's stacks move: what is recorded depends on the goroutine and on the distance from the stack's end alone. */
+static void test_go_frame(void **state)
+{
+	uint64_t g = 0xf1f2f3f4f5f6f700ULL + ISA_R14;
+	uint64_t frame = 1ULL << 63 | g >> 5 << 27 | 0x40;
+	uint64_t entry[] = { frame, 0xf1f2f3f4f5f6f70eULL };
+	uint64_t leave[] = { frame, 0x8182838485868700ULL, 0xf1f2f3f4f5f6f70aULL };
+	struct machine m = { .read = SP_VALUE + 0x200 };
+
+	run_part(&m, "f %di", PROBE_RECORD, PROBE_PART_GO_ENTRY);
+	assert_int_equal(m.reads, 1);
+	check_record(&m, 0, 0x123, WIRE_RECORD_ENTRY, entry, COUNT(entry));
+	m = (struct machine) { .read = SP_VALUE + 0x200 };
+	run_part(&m, "r:f $retval", PROBE_RECORD, PROBE_PART_GO_RETURN);
+	check_record(&m, 0, 0x123, WIRE_RECORD_RETURN, leave, COUNT(leave));
+	m = (struct machine) { .read = SP_VALUE + 0x200 };
+	run_part(&m, "r:f", PROBE_RECORD, PROBE_PART_GO_ENTRY_TAIL);
+	assert_int_equal(m.submits, 2);
+	check_record(&m, 32, 0x124, WIRE_RECORD_RETURN | WIRE_RECORD_TAIL, leave, 2);
+}
+
+/* So many words of the stack that none is left for it: the plain address then. */
+static void test_go_full(void **state)
+{
+	struct machine m = { 0 };
+	uint64_t frame;
+
+	run_part(&m, "f $stack0 $stack1 $stack2 $stack3 $stack4 $stack5 $stack6 $stack7 $stack8", PROBE_RECORD, PROBE_PART_GO_ENTRY);
+	assert_int_equal(m.reads, 1);
+	m = (struct machine) { 0 };
+	run_part(&m, "f $stack0 $stack1 $stack2 $stack3 $stack4 $stack5 $stack6 $stack7 $stack8 $stack9", PROBE_RECORD,
+		 PROBE_PART_GO_ENTRY);
+	assert_int_equal(m.reads, 0);
+	memcpy(&frame, m.record + 24, 8);
+	assert_int_equal(frame, SP_VALUE);
+}
+
 static void test_full(void **state)
 {
 	struct machine m = { .full = true };
@@ -795,6 +850,8 @@ int main(void)
 		cmocka_unit_test(test_entry),
 		cmocka_unit_test(test_pair_args),
 		cmocka_unit_test(test_both),
+		cmocka_unit_test(test_go_frame),
+		cmocka_unit_test(test_go_full),
 		cmocka_unit_test(test_full),       cmocka_unit_test(test_pairs),
 		cmocka_unit_test(test_event_name), cmocka_unit_test(test_event_name_long),
 		cmocka_unit_test(test_nearest),

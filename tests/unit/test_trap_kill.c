@@ -23,10 +23,11 @@ static void on_trap(int number) { (void)number; }
 static void *call_checked(void *arg)
 {
 	struct sigaction action = { .sa_handler = on_trap };
+	long calls = (long)(uintptr_t)arg;
 
 	trap_block(SIG_BLOCK, SIGTRAP);
-	while (trap_shared->go == 1) {
-		trap_calls((long)(uintptr_t)arg);
+	for (int i = 0; trap_shared->go == 1 && (calls > 3 || i < 20); i++) {
+		trap_calls(calls);
 		EXPECT(trap_is_blocked() && trap_action_is(&action), 0);
 		trap_shared->rounds++;
 		usleep(200);
@@ -83,7 +84,7 @@ static void run_all(void)
 
 	sigaction(SIGTRAP, &action, NULL);
 	pthread_create(&threads[0], NULL, call_checked, (void *)5);
-	pthread_create(&threads[1], NULL, call_checked, (void *)1);
+	pthread_create(&threads[1], NULL, call_checked, (void *)4);
 	pthread_create(&threads[2], NULL, make_threads, NULL);
 	while (trap_shared->go == 1) {
 		pthread_t thread;

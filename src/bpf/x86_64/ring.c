@@ -11,8 +11,8 @@
  * cells (threads without rseq): a cell is reserved with a bounded compare-and-exchange loop, its sequence word is
  * stored last.
  *
- * Where the newest records replace the oldest (bpf_target.overwrite), a record in a ring is followed by a word by which it is
- * found backwards, and a cell is taken before it is written.
+ * Where the newest records replace the oldest (bpf_target.overwrite), a record in a ring is followed by a word by
+ * which it is found backwards, and a cell is taken before it is written.
  *
  * Source: include/uapi/linux/rseq.h and kernel/rseq.c (the signature, the checks on descriptors).
  */
@@ -215,8 +215,8 @@ static bool fits_cell(const struct probe_gen *g, int32_t size)
 }
 
 /*
- * Where cells replace each other the one reserved may still be another thread's: one that sleeps inside it, or died there, or that
- * came a lap later and was quicker. Take it, or give up. A taken seq is above all others; so is none of a reader's.
+ * Where cells replace each other the one reserved may still be another thread's: one that sleeps inside it, or died
+ * there, or that came a lap later and was quicker. Take it, or give up. The seq of a taken one is above all others.
  */
 static void take_cell(struct probe_gen *g, size_t lost)
 {

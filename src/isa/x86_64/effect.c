@@ -129,14 +129,28 @@ static void describe_add(const struct decoded *d, struct isa_effect *effect)
 	effect->kind = ISA_EFFECT_ADD;
 }
 
-/* xor of a register with itself */
+/* xor of a register with itself, or with a secret that lies beside the thread's block. */
 static void describe_xor(const struct decoded *d, struct isa_effect *effect)
 {
-	if (!is_register(&d->operands[0]) || !is_register(&d->operands[1]) || d->operands[0].size < 32 ||
-	    d->operands[0].reg.value != d->operands[1].reg.value)
+	const ZydisDecodedOperand *to = &d->operands[0];
+	const ZydisDecodedOperand *from = &d->operands[1];
+
+	if (!is_register(to) || to->size < 32)
+		return;
+	effect->to = number_of(to->reg.value);
+	if (is_register(from) && to->reg.value == from->reg.value)
+		effect->kind = ISA_EFFECT_NUMBER;
+	else if (from->type == ZYDIS_OPERAND_TYPE_MEMORY && from->mem.segment == ZYDIS_REGISTER_FS && to->size == 64)
+		effect->kind = ISA_EFFECT_MIX;
+}
+
+static void describe_rotation(const struct decoded *d, struct isa_effect *effect)
+{
+	if (!is_register(&d->operands[0]) || d->operands[0].size != 64 ||
+	    d->operands[1].type != ZYDIS_OPERAND_TYPE_IMMEDIATE)
 		return;
 	effect->to = number_of(d->operands[0].reg.value);
-	effect->kind = ISA_EFFECT_NUMBER;
+	effect->kind = ISA_EFFECT_MIX;
 }
 
 static void describe_choice(const struct decoded *d, struct isa_effect *effect)
@@ -192,6 +206,10 @@ static void describe(const struct decoded *d, struct isa_effect *effect)
 		break;
 	case ZYDIS_MNEMONIC_XOR:
 		describe_xor(d, effect);
+		break;
+	case ZYDIS_MNEMONIC_ROR:
+	case ZYDIS_MNEMONIC_ROL:
+		describe_rotation(d, effect);
 		break;
 	case ZYDIS_MNEMONIC_CMP:
 		describe_compare(d, effect);
