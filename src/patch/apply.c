@@ -300,24 +300,34 @@ static int make_all(struct applying *a, struct patch_site *sites, size_t count, 
 	return error;
 }
 
-/* How much the bodies would take if each trampoline had its own: compiled once each into a scrap of memory. */
+/* The size of a body, compiled into a scrap of memory; 0: it does not compile. */
+static uint64_t body_size(struct applying *a, uint32_t program)
+{
+	uint8_t scrap[4096];
+	struct isa_emitter e = { .buffer = scrap, .size = sizeof(scrap), .addr = a->target->pools[0].addr };
+
+	return a->body(a->arg, program, NULL, &e, NULL) ? 0 : e.used;
+}
+
+/* May each trampoline have its own body? It is quicker, and takes memory: so for few places, or where room was asked for. */
 static bool bodies_are_small(struct applying *a, const struct patch_site *sites, size_t count)
 {
+	_cleanup_free_ uint64_t *sizes = calloc(a->programs + 1, sizeof(*sizes));
+	uint64_t most = WHOLE_BYTES + a->target->site_room * count;
 	uint64_t size = 0;
 
-	if (count * 64 > WHOLE_BYTES)
+	if (!sizes || count * 64 > most)
 		return false;
-	for (size_t i = 0; i < count && size <= WHOLE_BYTES; i++) {
-		uint8_t scrap[4096];
-		struct isa_emitter e = { .buffer = scrap, .size = sizeof(scrap), .addr = a->target->pools[0].addr };
-
+	for (size_t i = 0; i < count && size <= most; i++) {
 		if (sites[i].layer == PATCH_REFUSED)
 			continue;
-		if (a->body(a->arg, sites[i].program, NULL, &e, NULL))
+		if (!sizes[sites[i].program])
+			sizes[sites[i].program] = body_size(a, sites[i].program);
+		if (!sizes[sites[i].program])
 			return false;
-		size += e.used + 2 * CACHE_LINE;
+		size += sizes[sites[i].program] + (a->target->site_room ? 0 : 2 * CACHE_LINE);
 	}
-	return size <= WHOLE_BYTES;
+	return size <= most;
 }
 
 static int compare_changes(const void *a, const void *b)

@@ -202,7 +202,7 @@ int patch_extend(struct patch_target *target, const struct patch_options *option
 				  "process %d had no address space to spare when it was attached, so nothing can be added", target->pid);
 	refuse_unnumbered(target, sites, count);
 	empty_pools(target);
-	error = patch_pools_choose(target, sites, count, options->body_room);
+	error = patch_pools_choose(target, sites, count, options);
 	if (error == -ENOENT) /* all were refused */
 		return 0;
 	if (!error)

@@ -73,6 +73,7 @@ struct patch_target {
 	bool reserved;             /* the data part's range is ours */
 	uint64_t door_size;        /* bytes of the door behind the data part, 0: none */
 	uint32_t programs;         /* entries of each pool's bodies */
+	uint64_t site_room;        /* as in struct patch_options, of the last setup */
 	struct patch_jump *jumps;  /* hash by start: what is planned */
 	struct patch_trap *traps;
 	size_t ntraps, traps_cap;
@@ -104,7 +105,7 @@ struct patch_module *patch_module_at(const struct patch_target *target, utap_add
 #define PATCH_CODE_SIZE (256ULL << 20) /* of the code part; only what is used takes memory */
 /** patch_pools_choose() - pools for @sites: those there are, and new ones (not mapped yet); 0, -ENOENT no site, -ENOSPC, -ENOMEM */
 int patch_pools_choose(struct patch_target *target, const struct patch_site *sites, size_t count,
-		       uint64_t body_room) BASE_MUST_CHECK;
+		       const struct patch_options *options) BASE_MUST_CHECK;
 /** patch_pools_drop() - forget the pools from index @from on: they could not be mapped */
 void patch_pools_drop(struct patch_target *target, size_t from);
 /** patch_pages_choose() - pages of the code part for island pages that have none yet */

@@ -506,6 +506,7 @@ int patch_target_setup(struct patch_target *target, const struct patch_options *
 	bool more;
 	int error;
 
+	target->site_room = options->site_room;
 	if (target->fd >= 0)
 		return patch_extend(target, options, sites, count, err);
 	more = options->more && !locks_memory(target->pid);
@@ -513,7 +514,7 @@ int patch_target_setup(struct patch_target *target, const struct patch_options *
 	lay_out(&target->geometry, options, count, more);
 	error = choose_data(target);
 	if (!error)
-		error = patch_pools_choose(target, sites, count, options->body_room);
+		error = patch_pools_choose(target, sites, count, options);
 	if (!error)
 		error = patch_pages_choose(target);
 	if (error)

@@ -71,8 +71,10 @@ static bool has_room(const struct patch_target *target, utap_addr low, utap_addr
 	return false;
 }
 
-int patch_pools_choose(struct patch_target *target, const struct patch_site *sites, size_t count, uint64_t body_room)
+int patch_pools_choose(struct patch_target *target, const struct patch_site *sites, size_t count,
+		       const struct patch_options *options)
 {
+	uint64_t per_site = POOL_PER_SITE + options->site_room;
 	_cleanup_free_ struct patch_module **modules = calloc(target->nmodules + 1, sizeof(struct patch_module *));
 	size_t before = target->npools;
 	size_t used = 0;
@@ -86,12 +88,12 @@ int patch_pools_choose(struct patch_target *target, const struct patch_site *sit
 	for (size_t i = 0; i < used;) {
 		utap_addr low = low_of(modules[i]);
 		utap_addr high = high_of(modules[i]);
-		uint64_t wanted = sites_in(sites, count, modules[i]) * POOL_PER_SITE + POOL_EXTRA + body_room;
+		uint64_t wanted = sites_in(sites, count, modules[i]) * per_site + POOL_EXTRA + options->body_room;
 		int error;
 
 		for (i++; i < used && high_of(modules[i]) - low < POOL_REACH / 2; i++) {
 			high = high_of(modules[i]);
-			wanted += sites_in(sites, count, modules[i]) * POOL_PER_SITE;
+			wanted += sites_in(sites, count, modules[i]) * per_site;
 		}
 		error = has_room(target, low, high, wanted) ? 0 : add_pool(target, low, high, wanted);
 		if (error) {

@@ -70,6 +70,7 @@ struct patch_options {
 	uint64_t cell_size;      /* power of two, at least the largest record + 8 */
 	uint64_t cells;          /* power of two */
 	uint64_t body_room;      /* bytes that the bodies of all programs may take */
+	uint64_t site_room;      /* bytes a site may take besides for a body of its own, which is quicker; 0: only where there are few sites */
 	bool more;               /* more sites may come later (libraries loaded then): leave room */
 };
 
@@ -132,7 +133,7 @@ uint64_t patch_target_nearest(struct patch_target *target, struct patch_module *
  * patch_target_setup() - map the shared memory and the trampolines' room for the sites planned so far
  * @sites: all that are to be applied; those whose pages were taken meanwhile become PATCH_REFUSED
  *
- * Called again for sites planned later, it adds room for these; what is there stays. Then, of the options, only body_room counts.
+ * Called again for sites planned later, it adds room for these; what is there stays. Then, of the options, only body_room and site_room count.
  * When it fails the second time, what is there stays, too.
  */
 int patch_target_setup(struct patch_target *target, const struct patch_options *options, struct patch_site *sites,
@@ -204,6 +205,13 @@ struct patch_report {
 	uint64_t memory_kept;
 	uint64_t stopped_ns; /* the longest single stop */
 };
+
+/**
+ * patch_target_yield() - give places up that an uprobe of the kernel lies over by now, so that the text is right when that goes away
+ * Looks at some places a time: to be called again and again. A debugger's breakpoints are left alone.
+ * Return: how many were given up.
+ */
+long patch_target_yield(struct patch_target *target) BASE_MUST_CHECK;
 
 /** patch_target_undo() - put the original bytes back where the bytes are still ours; sites of all applies */
 int patch_target_undo(struct patch_target *target, struct patch_report *report, struct utap_error *err) BASE_MUST_CHECK;

@@ -73,6 +73,8 @@ size_t session_poll(struct session *session)
 				keep_quiet(session->processes[i]);
 			else
 				target->state = state_of(session->processes[i]);
+			if (target->state == SESSION_RUNNING)
+				give_way(session->processes[i]);
 		}
 		running += target->state == SESSION_RUNNING;
 	}

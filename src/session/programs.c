@@ -6,6 +6,7 @@
 
 #define RING_DEFAULT (1ULL << 20)
 #define CELLS 4096
+#define COUNT_ROOM 256 /* bytes of the code that counts, tables included */
 
 /* ---- geometry ---- */
 
@@ -50,6 +51,15 @@ static uint64_t body_room(const struct session *session)
 	return room;
 }
 
+/* Instructions are reached far more often than functions; counting them takes a small body. */
+static uint64_t site_room(const struct session *session)
+{
+	for (size_t i = 0; i < session->nspecs && session->options.action == PROBE_COUNT; i++)
+		if (session->specs[i].kind == PROBE_EACH || session->programs[i].noffsets)
+			return COUNT_ROOM;
+	return 0;
+}
+
 /* Each twice (session_runs_early()), and behind them the one of session_plan_pause(). */
 uint32_t session_programs(const struct session *session) { return 2 * (uint32_t)session->nbodies + 1; }
 
@@ -65,6 +75,7 @@ struct patch_options session_geometry(const struct session *session)
 		.cell_size = power_of_two(largest_record(session) + sizeof(struct wire_cell), 64),
 		.cells = record ? power_of_two(ring / 64 < CELLS ? CELLS : ring / 64, CELLS) : 64,
 		.body_room = body_room(session),
+		.site_room = site_room(session),
 	};
 }
 /* ---- code ---- */

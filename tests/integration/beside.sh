@@ -49,11 +49,27 @@ address_of() # SYMBOL
 	nm "$worker" | sed -n "s/^0*\([0-9a-f]*\) [Tt] $1\$/\1/p"
 }
 
-# Functions on the stacks that gdb showed, without numbers, addresses and arguments, a chain a line.
+# Functions on the stacks that gdb showed, without numbers, addresses and arguments, a chain a line; without the last if it was cut off.
 chains()
 {
 	sed -n -e 's/^#\([0-9]*\)  *\(0x[0-9a-f]* in \)\{0,1\}\([^ ]*\).*/\1 \3/p' gdb.out |
-		awk '$1 == 0 && line { print line; line = "" } { line = line " " $2 } END { if (line) print line }' | sort -u
+		awk '$1 == 0 { line = "" } { line = line " " $2 } $2 ~ /^(clone3|_start)$/ { print line }' | sort -u
+}
+
+# What was written over the first byte of a function of the target.
+first_byte() # FUNCTION
+{
+	gdb -nx -q -batch -p "$pid" -ex "x/1xb $1" 2> /dev/null | sed -n 's/.*<'"$1"'>:.*0x\(..\)$/\1/p'
+}
+
+# Offsets of some instructions of a function, for breakpoints: the next ones and the last. Not those inside of a jump that was written over
+# shorter instructions: a breakpoint there changes where it leads to, which is a known limit.
+near() # FUNCTION
+{
+	local least=1
+
+	[ "$(first_byte "$1")" = eb ] || least=5
+	instructions_of "$worker" "$1" | sed 's/.*+//' | awk -v least=$least '$1 >= least' | sed -n -e '1,2p' -e '$p'
 }
 
 have() # PROGRAM
@@ -102,13 +118,12 @@ continue" 2
 fi
 end
 
-# The second instruction may lie inside the jump that was written over the first.
 begin 'gdb breakpoints right behind probed places'
 if have gdb; then
 	target "$worker" 0 2
 	beside stat --json -o counts -d 4 "${ours[@]}"
 	in_gdb "$(for function in $functions; do
-		for offset in $(instructions_of "$worker" "$function" | sed -n -e '2,3s/.*+//p' -e '$s/.*+//p'); do
+		for offset in $(near "$function"); do
 			echo "break *($function+$offset)"
 			printf 'commands\nsilent\nprintf "stop at %s\\n"\ncontinue\nend\n' "$function+$offset"
 		done
@@ -125,7 +140,7 @@ end
 
 begin 'gdb backtraces through probed functions'
 if have gdb; then
-	stops=$'break worker_lookup\ncommands\nsilent\nbt\ncontinue\nend\nbreak free\ncommands\nsilent\nbt 4\ncontinue\nend\ncontinue'
+	stops=$'break worker_lookup\ncommands\nsilent\nbt\ncontinue\nend\nbreak free\ncommands\nsilent\nbt\ncontinue\nend\ncontinue'
 	target "$worker" 0 2
 	in_gdb "$stops" 2.5
 	chains > untraced

@@ -3,7 +3,8 @@
 # Calls, at their entries and returns, however they end: the program counts itself, and computes what it computes unprobed.
 #
 #   returns.sh BUILD
-. "$(dirname "$0")/lib.sh"
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/lib.sh"
 
 calls=$programs/calls
 throws=$programs/throws
@@ -202,6 +203,32 @@ sed -i '/^plain/d' stdout
 run stat --json -e 'probed_value:*' -- "$calls" plain counts
 sed -i '/^plain/d' stdout
 [ "$(grep -o '"event":"probed_value' stdout | wc -l)" = "$got" ] || problem 'SYMBOL:* probes others'
+end
+
+# A line a function in counts: name, returns, abandoned.
+begin 'calls of Go: stacks that move, goroutines, panics'
+if command -v go > /dev/null; then
+	if GO111MODULE=off GOFLAGS=-buildvcs=false GOCACHE=$work/../utap-go-cache go build -o grow "$here/../programs/grow.go" 2> log; then
+		./grow counts > want.out
+		run trace --duration --json --ring 32M -o records -e 'grow:main.grow*' -e 'grow:main.yield' -e 'grow:main.mayPanic' -- ./grow counts
+		expect_code 0
+		cmp -s stdout want.out || problem "output differs: $(head -2 stdout), want $(cat want.out)"
+		probed=0
+		while read -r function returned left; do
+			grep -q "not probed: $function+" stderr && continue
+			probed=$((probed + 1))
+			[ "$(grep -c "\"symbol\":\"$function\".*\"how\":\"return\"" records)" = "$returned" ] ||
+				problem "$function: not $returned returns: $(grep "\"symbol\":\"$function\"" records | sed 's/.*"how":"\([a-z]*\)".*/\1/' | sort | uniq -c | tr '\n' ' ')"
+			[ "$(grep -c "\"symbol\":\"$function\".*\"how\":\"abandoned\"" records)" = "$left" ] || problem "$function: not $left abandoned"
+		done < counts
+		[ "$probed" -ge 2 ] || problem "only $probed of its functions could be probed: $(head -3 stderr)"
+		grep -q unpaired records && problem "ends without an entry: $(grep unpaired records | head -1)"
+	else
+		skip "it does not compile: $(head -1 log)"
+	fi
+else
+	skip 'go is not installed'
+fi
 end
 
 begin 'returns that cannot be had are refused by name'

@@ -205,6 +205,83 @@ static void make_avx(struct trial *t)
 	trial_put_operand(t, &o, 0);
 }
 
+/* Three-byte opcodes: legacy, and VEX with general registers. */
+static void make_long_opcode(struct trial *t)
+{
+	static const struct template templates[] = {
+		{ 0x66, 0x38, 0x00, 0x0b, -1, 0 },	 /* pshufb .. pmulhrsw */
+		{ 0x66, 0x38, 0x1c, 0x1e, -1, 0 },	 /* pabsb .. */
+		{ 0x66, 0x38, 0x38, 0x40, -1, 0 },	 /* pminsb .. pmulld */
+		{ 0xf2, 0x38, 0xf0, 0xf1, -1, 0 },	 /* crc32 */
+		{ 0, 0x38, 0xf0, 0xf1, -1, T_MEMORY },	 /* movbe */
+		{ 0x66, 0x3a, 0x08, 0x0f, -1, T_IMM8 },	 /* roundps .. palignr */
+		{ 0x66, 0x3a, 0x63, 0x63, -1, T_IMM8 },	 /* pcmpistri: writes rcx and flags */
+	};
+	const struct template *p = &templates[trial_below(t, COUNT(templates))];
+	unsigned field = trial_below(t, 16);
+	struct trial_operand o = template_operand(t, p, field);
+	unsigned rex = (field >> 3) << 2 | o.rex;
+
+	if (p->prefix)
+		trial_put(t, p->prefix);
+	if (rex)
+		trial_put(t, 0x40 | rex);
+	trial_put(t, 0x0f);
+	trial_put(t, p->map);
+	trial_put(t, p->first + trial_below(t, p->last - p->first + 1u));
+	trial_put_operand(t, &o, p->flags & T_IMM8 ? 1 : 0);
+	if (p->flags & T_IMM8)
+		trial_put(t, trial_below(t, 256));
+}
+
+static void make_bmi(struct trial *t)
+{
+	static const struct {
+		uint8_t opcode, prefix;
+	} operations[] = { { 0xf2, 0 }, { 0xf5, 0 }, { 0xf5, 2 }, { 0xf5, 3 }, { 0xf6, 3 }, { 0xf7, 0 }, { 0xf7, 1 }, { 0xf7, 2 }, { 0xf7, 3 } };
+	size_t which = trial_below(t, COUNT(operations));
+	unsigned field = trial_below(t, 16), second = trial_below(t, 16);
+	struct trial_operand o = trial_chance(t, 30) ? trial_operand_in_register(t, field & 7, trial_below(t, 16))
+						     : trial_operand_in_memory(t, field & 7);
+
+	if (!__builtin_cpu_supports("bmi2")) {
+		make_integer(t);
+		return;
+	}
+	trial_put(t, 0xc4);
+	trial_put(t, (field < 8 ? 0x80 : 0) | (o.rex & 2 ? 0 : 0x40) | (o.rex & 1 ? 0 : 0x20) | 2);
+	trial_put(t, trial_below(t, 2) << 7 | (~second & 0xf) << 3 | operations[which].prefix);
+	trial_put(t, operations[which].opcode);
+	trial_put_operand(t, &o, 0);
+}
+
+/* EVEX, on the 16 vector registers and in the lengths that are looked at. A short displacement counts vectors. */
+static void make_evex(struct trial *t)
+{
+	static const struct {
+		uint8_t opcode, prefix;
+		bool two_operands, wide;
+	} operations[] = {
+		{ 0x58, 0, false, false }, { 0x59, 1, false, true }, { 0xfe, 1, false, false }, { 0xef, 1, false, true },
+		{ 0x6f, 2, true, true },   { 0x7f, 2, true, true },  { 0x6f, 1, true, false },	{ 0x10, 0, true, false },
+	};
+	size_t which = trial_below(t, COUNT(operations));
+	unsigned field = trial_below(t, 16), second = operations[which].two_operands ? 0 : trial_below(t, 16);
+	struct trial_operand o = trial_chance(t, 20) ? trial_operand_in_register(t, field & 7, trial_below(t, 16))
+						     : trial_operand_in_memory(t, field & 7);
+
+	if (!__builtin_cpu_supports("avx512vl")) {
+		make_avx(t);
+		return;
+	}
+	trial_put(t, 0x62);
+	trial_put(t, (field < 8 ? 0x80 : 0) | (o.rex & 2 ? 0 : 0x40) | (o.rex & 1 ? 0 : 0x20) | 0x10 | 1);
+	trial_put(t, (operations[which].wide ? 0x80 : 0) | (~second & 0xf) << 3 | 4 | operations[which].prefix);
+	trial_put(t, trial_below(t, 2) << 5 | 8);
+	trial_put(t, operations[which].opcode);
+	trial_put_operand(t, &o, 0);
+}
+
 /* x87 loads, stores and arithmetic on memory. */
 static void make_x87(struct trial *t)
 {
@@ -506,6 +583,9 @@ const struct trial_kind trial_kinds[] = {
 	{ "integer, and again", make_integer, ISA_PLAIN },
 	{ "vector", make_vector, ISA_PLAIN },
 	{ "avx", make_avx, ISA_PLAIN },
+	{ "three-byte opcode", make_long_opcode, ISA_PLAIN },
+	{ "bmi", make_bmi, ISA_PLAIN },
+	{ "evex", make_evex, ISA_PLAIN },
 	{ "x87", make_x87, ISA_PLAIN },
 	{ "single byte", make_single, ISA_PLAIN },
 	{ "immediate", make_immediate, ISA_PLAIN },

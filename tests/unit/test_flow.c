@@ -518,6 +518,186 @@ static void test_programs(void **state)
 			check_variant(&variants[i]);
 }
 
+/* ---- what leads to a place ---- */
+
+static const char targets_program[] =
+    "#define FUNCTION(name, body) __asm__(\".pushsection .text\\n.balign 16\\n.globl \" #name \"\\n.type \" #name \",@function\\n\" \\\n"
+    "  #name \":\\n.cfi_startproc\\n\" body \".cfi_endproc\\n.size \" #name \",.-\" #name \"\\n.popsection\\n\");\n"
+    "FUNCTION(places, \"nop\\n test %edi,%edi\\n je at_branch\\n lea at_lea(%rip),%rax\\n call elsewhere\\n at_return: nop\\n\"\n"
+    " \"nothing: mov $1,%eax\\n at_branch: nop\\n at_lea: nop\\n at_pointer: nop\\n at_label: ret\\n\")\n"
+    "FUNCTION(elsewhere, \"ret\\n\")\n"
+    "#ifdef FIXED\n#define A(name) \"$\" #name\n#else\n#define A(name) \"$77\"\n#endif\n"
+    "FUNCTION(fixed, \"mov \" A(at_number) \",%eax\\n push \" A(at_push) \"\\n pop %rax\\n nop\\n at_number: nop\\n at_push: ret\\n\")\n"
+    "__asm__(\".pushsection .text\\n.globl bare\\n.type bare,@function\\nbare: test %edi,%edi\\n je 1f\\n ret\\n1: jmp elsewhere\\n\"\n"
+    "  \".size bare,.-bare\\n.popsection\\n\");\n"
+    "extern char at_pointer[]; void *pointer = at_pointer;\n"
+    "int main(void) { return 0; }\n";
+
+static void check_targets(const char *flags, bool fixed)
+{
+	static const char *const led_to[] = { "at_branch", "at_lea", "at_return", "at_pointer", "places", "elsewhere" };
+	struct file file;
+	uint64_t start;
+
+	assert_int_equal(run("gcc -O1 %s -o targets targets.c", flags), 0);
+	file = file_built("targets");
+	for (size_t i = 0; i < sizeof(led_to) / sizeof(led_to[0]); i++)
+		if (!patch_code_is_target(file.code, address(&file, led_to[i])))
+			fail_msg("%s: something leads to %s", flags, led_to[i]);
+	assert_false(patch_code_is_target(file.code, address(&file, "nothing")));
+	assert_false(patch_code_is_target(file.code, address(&file, "places") + 1));
+	assert_int_equal(patch_code_is_target(file.code, address(&file, "at_number")), fixed);
+	assert_int_equal(patch_code_is_target(file.code, address(&file, "at_push")), fixed);
+	/* Over several instructions */
+	start = address(&file, "nothing");
+	assert_false(patch_code_has_inner_target(file.code, start, 5));
+	assert_true(patch_code_has_inner_target(file.code, start, 6));
+	assert_true(patch_code_has_inner_target(file.code, address(&file, "at_return") - 5, 6));
+	assert_true(patch_code_flow_known(file.code, start));
+	file_close(&file);
+}
+
+/* Code without a frame entry is looked at only when that is asked for. */
+static void test_without_frame(void **state)
+{
+	struct patch_function function;
+	const char *why = NULL;
+	struct file file;
+	uint64_t bare;
+
+	if (!have("gcc"))
+		skip();
+	assert_int_equal(run("gcc -O1 -fPIE -pie -o targets targets.c"), 0);
+	file = file_built("targets");
+	bare = address(&file, "bare");
+	check_refused(&file, bare, "no frame description entry");
+	assert_false(patch_code_is_known(file.code, bare) || patch_code_flow_known(file.code, bare));
+	patch_code_destroy(file.code);
+	assert_int_equal(patch_code_create(file.object, true, &file.code, NULL), 0);
+	assert_int_equal(patch_function_find(file.code, bare, &function, &why), 0);
+	assert_int_equal(function.nexits, 2);
+	assert_true(!function.exits[0].tail && function.exits[1].tail);
+	assert_true(patch_code_flow_known(file.code, bare));
+	patch_function_release(&function);
+	file_close(&file);
+}
+
+static void test_targets(void **state)
+{
+	if (!have("gcc"))
+		skip();
+	check_targets("-fPIE -pie", false);
+	check_targets("-fno-pie -no-pie -DFIXED", true);
+}
+
+/* ---- other languages ---- */
+
+static const char cxx_program[] =
+    "#include <stdexcept>\n#include <string>\n#include <vector>\n"
+    "struct base { virtual int run(int) = 0; virtual ~base() {} }; struct one : base { int run(int a) override; };\n"
+    "__attribute__((noinline)) int one::run(int a) { if (a > 90) throw std::runtime_error(std::to_string(a)); return a + 1; }\n"
+    "__attribute__((noinline)) int catching(base *b, int a) { std::string kept(\"x\"); try { return b->run(a) + (int)kept.size(); }\n"
+    "  catch (const std::runtime_error &e) { return e.what()[0]; } catch (int i) { return i; } }\n"
+    "int main(int c, char **v) { one o; std::vector<std::string> s(v, v + c); return catching(&o, c + (int)s[0].size()); }\n";
+
+static const char rust_program[] =
+    "#[inline(never)] fn pick(n: usize, s: &str) -> String { match n { 0 => s.to_uppercase(), 1 => format!(\"{}{}\", n, s),\n"
+    "  2 => s.repeat(3), 3 => String::new(), 4 => s.chars().rev().collect(), 5 => panic!(\"five\"), _ => s.into() } }\n"
+    "fn main() { let a: Vec<String> = std::env::args().collect(); println!(\"{}\", pick(a.len(), &a[0])); }\n";
+
+static const char go_program[] = "package main\nimport \"fmt\"\nfunc main() { fmt.Println(1) }\n";
+
+static void check_language(const char *compiler, const char *command)
+{
+	char path[256];
+
+	if (!have(compiler))
+		return;
+	if (run("%s 2>build.log", command)) {
+		run("cat build.log");
+		fail_msg("failed: %s", command);
+	}
+	snprintf(path, sizeof(path), "%s/language", folder);
+	check_exits(path);
+}
+
+static void test_languages(void **state)
+{
+	check_language("g++", "g++ -O2 -o language a.cc");
+	check_language("g++", "g++ -O2 -static -o language a.cc");
+	check_language("clang++", "clang++ -O2 -o language a.cc");
+	check_language("rustc", "rustc -O -o language a.rs");
+	check_language("rustc", "rustc -C opt-level=s -C panic=abort -o language a.rs");
+	check_language("go", "CGO_ENABLED=0 go build -o language a.go");
+	check_language("go", "CGO_ENABLED=0 go build -ldflags='-s -w' -o language a.go");
+}
+
+/* ---- the quick look at an instruction, and the decoder's ---- */
+
+static bool agrees(const struct isa_insn *insn, enum isa_lead lead)
+{
+	switch (insn->class) {
+	case ISA_CALL:
+		return lead == ISA_LEAD_CALL;
+	case ISA_CALL_INDIRECT:
+		return lead == ISA_LEAD_CALL_INDIRECT;
+	case ISA_JUMP:
+		return lead == ISA_LEAD_JUMP;
+	case ISA_JUMP_INDIRECT:
+		return lead == ISA_LEAD_JUMP_INDIRECT;
+	case ISA_BRANCH:
+	case ISA_LOOP:
+		return lead == ISA_LEAD_BRANCH;
+	case ISA_RETURN:
+		return lead == ISA_LEAD_RETURN;
+	case ISA_REFUSED:
+		return true; /* far branches, traps */
+	case ISA_PLAIN:
+	case ISA_SYSCALL:
+	case ISA_ENDBR:
+	case ISA_NOP:
+		break;
+	}
+	return lead == ISA_LEAD_ON || lead == ISA_LEAD_ADDRESS || lead == ISA_LEAD_NUMBER;
+}
+
+static void check_lead(const uint8_t *bytes, size_t size)
+{
+	struct isa_insn insn;
+	bool has_target = false;
+	utap_addr target, named = 0;
+	int length = isa_step(bytes, size, 0x1000, &has_target, &target);
+
+	if (length <= 0 || isa_decode(bytes, size, 0x1000, &insn))
+		return;
+	enum isa_lead lead = isa_lead(bytes, (unsigned)length, 0x1000, has_target, &named);
+
+	if (!agrees(&insn, lead) ||
+	    (lead == ISA_LEAD_ADDRESS && insn.class == ISA_PLAIN && !(insn.has_rip_operand && insn.rip_operand == named)))
+		fail_msg("%02x %02x %02x %02x %02x %02x: class %d, lead %d", bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5],
+			 insn.class, lead);
+}
+
+static void test_leads(void **state)
+{
+	static const uint8_t prefixes[] = { 0x66, 0xf2, 0xf3, 0x2e, 0x3e, 0x64, 0x48, 0x41, 0x4c };
+	uint8_t bytes[32];
+
+	srandom(SEED);
+	for (int i = 0; i < 400000; i++) {
+		size_t at = 0;
+
+		for (size_t j = 0; j < sizeof(bytes); j++)
+			bytes[j] = (uint8_t)random();
+		for (int n = (int)(random() % 4); n > 0; n--)
+			bytes[at++] = prefixes[(size_t)random() % sizeof(prefixes)];
+		bytes[at] = (uint8_t)i;
+		if (i & 0x100)
+			bytes[at] = 0x0f;
+		check_lead(bytes, sizeof(bytes));
+	}
+}
+
 /* ---- bytes that nobody wrote ---- */
 
 static void use_everything(const struct patch_code *code)
@@ -580,19 +760,25 @@ static void test_damaged_code(void **state)
 	free(bytes);
 }
 
-static int setup(void **state)
+static int write_text(const char *name, const char *text)
 {
 	char path[256];
 	FILE *to;
 
-	if (!mkdtemp(folder))
-		return -1;
-	snprintf(path, sizeof(path), "%s/a.c", folder);
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
 	to = fopen(path, "w");
 	if (!to)
 		return -1;
-	fputs(c_program, to);
+	fputs(text, to);
 	return fclose(to);
+}
+
+static int setup(void **state)
+{
+	if (!mkdtemp(folder))
+		return -1;
+	return write_text("a.c", c_program) | write_text("targets.c", targets_program) | write_text("a.cc", cxx_program) |
+	       write_text("a.rs", rust_program) | write_text("a.go", go_program);
 }
 
 static int teardown(void **state)
@@ -604,7 +790,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_programs),
-		cmocka_unit_test(test_damaged_code),
+		cmocka_unit_test(test_damaged_code),	       cmocka_unit_test(test_leads),
+		cmocka_unit_test(test_targets),		       cmocka_unit_test(test_without_frame),
+		cmocka_unit_test(test_languages),
 		cmocka_unit_test(test_exits_as_objdump_reads),
 		cmocka_unit_test(test_no_block_is_an_orphan),
 	};

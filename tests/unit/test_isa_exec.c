@@ -207,6 +207,121 @@ static unsigned run_trials(struct trial *t, const struct trial_kind *kind, enum 
 
 #define CHILD_CANNOT 77
 
+/* ---- jumps that are judged before they are made ---- */
+
+#define MARK_AT 0xc00 /* in the copy's page: set by code on the way out */
+#define JUDGE_STACK 160 /* bytes below the stack pointer that it uses, besides the red zone's 128 it leaves alone */
+
+/* The judging copy: stays quietly, or sets the mark and goes. */
+static int build_judge(struct arena *a, const struct isa_insn *insn, const struct isa_stretch *stay, bool mistaken)
+{
+	struct isa_emitter e = { .buffer = a->copy, .size = 512, .addr = (uint64_t)a->copy };
+	static const uint8_t set_mark[] = { 0xc6, 0x05 }; /* movb $1, mark(%rip) */
+	bool falls_through;
+	const char *why = NULL;
+	int error;
+
+	memset(a->copy, 0xcc, 512);
+	a->copy[MARK_AT] = 0;
+	error = isa_emit_judge(insn, stay, 2, &e, &why);
+	isa_emit_bytes(&e, set_mark, sizeof(set_mark));
+	isa_emit_u32(&e, (uint32_t)(MARK_AT - (e.used + 5)));
+	isa_emit_u8(&e, 1);
+	if (mistaken)
+		isa_emit_bytes(&e, "\xf5", 1); /* cmc */
+	return error ? error : isa_relocate(insn, ISA_BY_JUMP, &e, &falls_through, &why);
+}
+
+/* Of [lo, hi) that may hold the target or not; sometimes nothing. */
+static struct isa_stretch any_stretch(struct trial *t)
+{
+	uint64_t site = arena_site(t->arena);
+	uint64_t from = site - 0x60 + (trial_random(t->seed) >> 40) % 0xb0;
+	uint64_t size = (trial_random(t->seed) >> 40) % 0x90;
+
+	if ((trial_random(t->seed) >> 40) % 5 == 0)
+		return (struct isa_stretch){ 0 };
+	if ((trial_random(t->seed) >> 40) % 5 == 0)
+		return (struct isa_stretch){ site - 0x1000, site + 0x1000 };
+	return (struct isa_stretch){ from, from + size };
+}
+
+static bool is_in(const struct isa_stretch *stay, uint64_t addr)
+{
+	return (addr >= stay[0].start && addr < stay[0].end) || (addr >= stay[1].start && addr < stay[1].end);
+}
+
+static const char *judge_once(struct trial *t, struct isa_insn *insn, bool mistaken)
+{
+	static struct outcome want, got;
+	struct arena *a = t->arena;
+	struct isa_stretch stay[2] = { any_stretch(t), any_stretch(t) };
+	uint64_t stack = a->state->in.gpr[SP] - arena_addr(a, ARENA_DATA);
+	const char *differs;
+
+	if (isa_decode(t->code, t->size, arena_site(a), insn) || insn->class != ISA_JUMP_INDIRECT)
+		return "a trial of the wrong class";
+	arena_place(a, t->code, t->size);
+	if (build_judge(a, insn, stay, mistaken))
+		return "no judging copy";
+	run(a, arena_site(a), &want);
+	run(a, (uint64_t)a->copy, &got);
+	memcpy(got.data + stack - JUDGE_STACK, want.data + stack - JUDGE_STACK, JUDGE_STACK - 128);
+	differs = difference(a, &want, &got);
+	if (!differs && want.exit < ARENA_SIGNAL &&
+	    a->copy[MARK_AT] == is_in(stay, arena_exit_at(a, (enum arena_exit)want.exit, insn->length)))
+		differs = "judged wrongly";
+	return differs;
+}
+
+static int judge_in_child(const struct place *place, uint64_t seed, bool mistaken)
+{
+	static struct arena arena;
+	struct trial trial = { .arena = &arena, .seed = &seed };
+	const struct trial_kind *kind = trial_kinds;
+	unsigned different = 0;
+
+	while (kind->class != ISA_JUMP_INDIRECT)
+		kind++;
+	if (arena_create(&arena, place->low, place->distance))
+		return CHILD_CANNOT;
+	for (unsigned n = 0; n < 10 * TRIALS; n++) {
+		struct isa_insn insn = { 0 };
+		const char *what;
+
+		trial_prepare(&trial, kind);
+		what = judge_once(&trial, &insn, mistaken);
+		if (what && ++different <= 5 && !mistaken)
+			complain(&trial, &insn, what);
+	}
+	arena_destroy(&arena);
+	return different > 50 ? 50 : (int)different;
+}
+
+static void test_judged(void **state)
+{
+	uint64_t seed = first_seed();
+
+	(void)state;
+	for (size_t n = 0; n < 2 * sizeof(places) / sizeof(places[0]); n++) {
+		bool mistaken = n & 1;
+		int status;
+		pid_t pid = fork();
+
+		assert_true(pid >= 0);
+		if (!pid) {
+			alarm(120);
+			_exit(judge_in_child(&places[n / 2], seed + n, mistaken));
+		}
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		if (WIFEXITED(status) && WEXITSTATUS(status) == CHILD_CANNOT)
+			continue;
+		assert_true(WIFEXITED(status));
+		assert_int_equal(WEXITSTATUS(status) != 0, mistaken);
+	}
+}
+
+
 static int child_main(const struct place *place, uint64_t seed, enum mistake mistake)
 {
 	static struct arena arena;
@@ -282,6 +397,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_same),
 		cmocka_unit_test(test_mistakes_are_seen),
+		cmocka_unit_test(test_judged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
