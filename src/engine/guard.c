@@ -167,20 +167,6 @@ static int put_in(struct guard *guard, const struct guard_process *process, stru
 
 /* ---- leaving ---- */
 
-static void let_go(struct guard *guard, struct guard_thread *thread)
-{
-	int signal = guard_delivers(thread);
-
-	if (signal) { /* up to its handler's first instruction */
-		ptrace(PTRACE_INTERRUPT, thread->tid, 0, 0);
-		if (guard_step(guard, thread, signal))
-			return;
-	}
-	guard_repeat_call(thread);
-	ptrace(PTRACE_DETACH, thread->tid, 0, 0);
-	guard_thread_forget(guard, thread);
-}
-
 /* All that stand; those that cannot are in the kernel, and with our end they are as if they had never been traced. */
 static void let_all_go(struct guard *guard, const struct guard_process *process)
 {
@@ -188,7 +174,7 @@ static void let_all_go(struct guard *guard, const struct guard_process *process)
 
 	HASH_ITER (hh, guard->threads, thread, next)
 		if (thread->is_stopped && (!process || thread->process == process))
-			let_go(guard, thread);
+			guard_let_go(guard, thread);
 }
 
 static void settle_all(struct guard *guard, const struct guard_process *process)

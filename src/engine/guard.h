@@ -136,6 +136,9 @@ int guard_step(struct guard *guard, struct guard_thread *thread, int signal) BAS
 /** guard_repeat_call() - a stop, or a signal that nobody handles, made a waiting system call give up: it is made again */
 void guard_repeat_call(const struct guard_thread *thread);
 
+/** guard_let_go() - a stopped thread goes on, untraced, wherever it stands; it is forgotten */
+void guard_let_go(struct guard *guard, struct guard_thread *thread);
+
 /**
  * guard_gather() - stop all threads, or all of @process, except @except
  * Those that sleep in the kernel where they cannot be stopped are left alone: they will stop before they run program code.

@@ -290,9 +290,10 @@ void guard_handle(struct guard *guard, struct guard_thread *thread)
 
 	if (thread->process->is_new)
 		guard_action_inherit(guard, thread);
-	if (!thread->status)
+	if (!thread->status) {
+		guard_repeat_call(thread);
 		guard_resume(guard, thread, 0);
-	else if (event == PTRACE_EVENT_STOP)
+	} else if (event == PTRACE_EVENT_STOP)
 		on_event_stop(guard, thread);
 	else if (event == PTRACE_EVENT_EXEC)
 		on_exec(guard, thread);

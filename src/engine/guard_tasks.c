@@ -16,6 +16,7 @@
 
 #define STEP_MS 10000
 #define SLICE_MS 20 /* after so long it is looked whether a thread can stop at all */
+#define ASLEEP_MS 100 /* that sleeps where it cannot be stopped: many do for a moment */
 
 static struct guard_process *find_process(const struct guard *guard, pid_t pid)
 {
@@ -233,7 +234,7 @@ static int wait_to_stand(struct guard *guard, struct guard_thread *thread, int t
 		}
 		if (strchr("ZX", status.state)) /* a first thread that ended before the others */
 			return 0;
-		if (status.state == 'D' && (thread->in_vfork || !is_forking(thread->tid)))
+		if (status.state == 'D' && (thread->in_vfork || (spent >= ASLEEP_MS && !is_forking(thread->tid))))
 			return 0;
 		if (spent >= timeout_ms)
 			return -EAGAIN;
@@ -277,4 +278,47 @@ void guard_repeat_call(const struct guard_thread *thread)
 	thread_repeat_call(thread->tid, thread->mask, &regs);
 	if (regs.rip != rip && thread_set_regs(thread->tid, &regs))
 		base_log(BASE_LOG_DEBUG, "thread %d is gone", thread->tid);
+}
+
+static bool is_entering(const struct guard_thread *thread)
+{
+	struct __ptrace_syscall_info info = { 0 };
+
+	return thread->status && WSTOPSIG(thread->status) == (SIGTRAP | 0x80) &&
+	       ptrace(PTRACE_GET_SYSCALL_INFO, thread->tid, sizeof(info), &info) > 0 &&
+	       info.op == PTRACE_SYSCALL_INFO_ENTRY;
+}
+
+/*
+ * Who is let go just before a call would find in it that there is something to look at, and many calls would give up for that. So it does
+ * not make this call, but goes back to the instruction before it.
+ */
+static void go_back(const struct guard_thread *thread)
+{
+	struct user_regs_struct regs;
+
+	if (thread_regs(thread->tid, &regs))
+		return;
+	regs.rip -= 2;
+	regs.rax = regs.orig_rax;
+	regs.orig_rax = ~0UL;
+	if (thread_set_regs(thread->tid, &regs))
+		base_log(BASE_LOG_DEBUG, "thread %d is gone", thread->tid);
+}
+
+void guard_let_go(struct guard *guard, struct guard_thread *thread)
+{
+	int signal = guard_delivers(thread);
+
+	if (signal) { /* up to its handler's first instruction */
+		ptrace(PTRACE_INTERRUPT, thread->tid, 0, 0);
+		if (guard_step(guard, thread, signal))
+			return;
+	}
+	if (is_entering(thread))
+		go_back(thread);
+	else
+		guard_repeat_call(thread);
+	ptrace(PTRACE_DETACH, thread->tid, 0, 0);
+	guard_thread_forget(guard, thread);
 }

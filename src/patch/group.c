@@ -122,8 +122,8 @@ bool plan_group(const struct planning *p, const struct plan_run *run, struct pat
 {
 	uint64_t place = run->insn[0].vaddr;
 
-	*why = why_go;
-	if (object_is_go(p->module->object))
+	*why = object_is_go(p->module->object) ? why_go : why_short;
+	if (*why == why_go || p->target->without >> PATCH_L2 & 1)
 		return false;
 	for (unsigned i = 0; i < run->count && run->insn[i].vaddr + WIRE_SITE_BYTES > place; i++) {
 		const char *reason = try_group(p, &run->insn[i], place, jump);

@@ -152,15 +152,6 @@ static const char *why_not_here(const struct planning *p, const struct patch_sit
 	return NULL;
 }
 
-/* A new jump for the place. */
-static bool plan_jump(const struct planning *p, const struct plan_insn *place, struct plan_run *run, struct patch_jump *jump,
-		      const char **why)
-{
-	if (plan_l4(p, place, jump) || plan_carry(p, run, jump))
-		return true;
-	return plan_group(p, run, jump, why) || plan_l0(p, place, jump);
-}
-
 static struct patch_jump *keep_jump(const struct planning *p, const struct patch_jump *jump)
 {
 	struct patch_jump *kept = malloc(sizeof(*kept));
@@ -190,12 +181,15 @@ static struct patch_jump *find_jump(const struct planning *p, const struct plan_
 	if (p->alone && plan_l4(p, place, made)) /* there is nothing to extend */
 		return made;
 	plan_run_find(p, place, &run);
-	jump = plan_extend(p, &run);
-	if (jump)
-		return jump;
+	jump = plan_extend(p, &run, false);
 	*why = "another probe is at this place or depends on its bytes";
-	if (is_taken || !plan_jump(p, place, &run, made, why))
-		return NULL;
+	if (jump || is_taken)
+		return jump;
+	if (!plan_l4(p, place, made) && !plan_carry(p, &run, made) && !plan_group(p, &run, made, why)) {
+		jump = plan_extend(p, &run, true);
+		if (jump || !plan_l0(p, place, made))
+			return jump;
+	}
 	return p->reserve ? keep_jump(p, made) : made;
 }
 

@@ -59,8 +59,8 @@ bool plan_may_copy(const struct planning *p, const struct plan_insn *insn);
 struct patch_jump *plan_covering(const struct planning *p, uint64_t vaddr);
 /** plan_join() - a place whose instruction a trampoline runs already; NULL and *ret, or why it cannot be had */
 const char *plan_join(const struct planning *p, const struct plan_insn *place, struct patch_jump **ret);
-/** plan_extend() - let the trampoline of an earlier instruction go on to the place; NULL: there is none */
-struct patch_jump *plan_extend(const struct planning *p, const struct plan_run *run);
+/** plan_extend() - let the trampoline of an earlier instruction go on to the place; NULL: there is none; @by_trap: one that a trap leads to */
+struct patch_jump *plan_extend(const struct planning *p, const struct plan_run *run, bool by_trap);
 /** plan_carry() - a jump over an earlier instruction, whose trampoline goes on to the place */
 bool plan_carry(const struct planning *p, const struct plan_run *run, struct patch_jump *jump);
 /** plan_mark_run() - the instructions that @jump's trampoline runs besides the first belong to it from now on */

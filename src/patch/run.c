@@ -147,7 +147,7 @@ const char *plan_join(const struct planning *p, const struct plan_insn *place, s
 }
 
 /* From the first instruction that is the jump's (or runs in its trampoline) on, nothing is anybody else's. */
-struct patch_jump *plan_extend(const struct planning *p, const struct plan_run *run)
+struct patch_jump *plan_extend(const struct planning *p, const struct plan_run *run, bool by_trap)
 {
 	const struct plan_insn *place = &run->insn[0];
 	uint64_t end = place->vaddr + place->insn.length;
@@ -158,7 +158,7 @@ struct patch_jump *plan_extend(const struct planning *p, const struct plan_run *
 		if (jump) {
 			uint64_t start = jump->start - p->module->bias;
 
-			if (jump->applied || jump->by_call || end_of(p, jump) != run->insn[i - 1].vaddr || end - start > REACH_MAX ||
+			if (jump->applied || jump->by_call || (jump->layer == PATCH_L0) != by_trap || end_of(p, jump) != run->insn[i - 1].vaddr || end - start > REACH_MAX ||
 			    !is_only_way(p, jump, place->vaddr))
 				return NULL;
 			if (p->reserve) {

@@ -27,6 +27,15 @@ static bool is_free(const struct space_page *page, unsigned offset)
 	return true;
 }
 
+/* Bytes from @offset up to and with the last used one that an island there would touch; 0: none. */
+static unsigned last_used(const struct space_page *page, unsigned offset)
+{
+	for (unsigned i = SPACE_ISLAND; i-- > 0;)
+		if (page->used[(offset + i) >> 6] >> ((offset + i) & 63) & 1)
+			return i + 1;
+	return 0;
+}
+
 static void take(struct space_page *page, unsigned offset)
 {
 	for (unsigned i = offset; i < offset + SPACE_ISLAND; i++)
@@ -187,7 +196,7 @@ bool space_could(const struct process_maps *maps, utap_addr lo, utap_addr hi)
 
 /* ---- guarded distances ---- */
 
-#define VIEWS_TRIED 128 /* existing pages looked at */
+#define VIEWS_TRIED 24 /* existing pages looked at, besides those that took the last ones */
 
 struct guard {
 	utap_addr after;
@@ -235,12 +244,16 @@ static bool guarded_in(struct space *space, const struct guard *guard, utap_addr
 
 	if (!is_reached(guard, addr) || !is_reached(guard, last))
 		return false;
-	for (utap_addr at = addr; (at = next_guarded(guard, at, last)); at++)
-		if (is_free(page, (unsigned)(at - addr))) {
+	for (utap_addr at = addr; (at = next_guarded(guard, at, last));) {
+		unsigned used = last_used(page, (unsigned)(at - addr));
+
+		if (!used) {
 			take(page, (unsigned)(at - addr));
 			*ret = at;
 			return true;
 		}
+		at += used;
+	}
 	return false;
 }
 
@@ -302,13 +315,22 @@ int space_place_guarded(struct space *space, const struct process_maps *maps, ut
 	size_t tried = 0;
 	utap_addr page;
 
+	for (size_t i = 0; i < SPACE_RECENT; i++) {
+		const struct space_view *view = space->recent[i] ? space_find(space, space->recent[i]) : NULL;
+
+		if (view && guarded_in(space, &guard, view->addr, view->page, ret))
+			return 0;
+	}
 	for (size_t i = view_from(space, after > 1ULL << 31 ? after - (1ULL << 31) : 0); i < space->count && tried++ < VIEWS_TRIED; i++)
 		if (guarded_in(space, &guard, space->views[i].addr, space->views[i].page, ret))
 			return 0;
 	if (space->count >= space->limit)
 		return -ENOSPC;
 	page = find_guarded(maps, space, &guard);
-	return page ? guarded_new(space, &guard, page, ret) : -ENOSPC;
+	if (!page)
+		return -ENOSPC;
+	space->recent[space->next_recent++ % SPACE_RECENT] = page;
+	return guarded_new(space, &guard, page, ret);
 }
 
 bool space_could_guarded(const struct process_maps *maps, utap_addr after, unsigned guarded)

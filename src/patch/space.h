@@ -21,12 +21,15 @@ struct space_page {  /* a page of the memory file: one bit a byte */
 	uint64_t used[SPACE_WORDS];
 };
 
+#define SPACE_RECENT 8
 struct space {
 	struct space_view *views; /* sorted by address */
 	size_t count, cap;
 	struct space_page *pages;
 	size_t npages, pages_cap;
 	size_t limit;             /* most views we may make */
+	utap_addr recent[SPACE_RECENT]; /* the last pages made for guarded distances: tried first */
+	size_t next_recent;
 };
 
 void space_deinit(struct space *space);

@@ -110,10 +110,10 @@ static long attach_target(struct session_attaching *a, struct utap_error *err)
 {
 	long result = session_resolve_all(a, err);
 
+	if (!result && session_plan_pause(a)) /* first: it is needed more than a probe at the same place */
+		result = base_error_system(err, -ENOMEM, "cannot plan where process %d waits", a->process->pid);
 	if (!result)
 		result = session_plan_all(a, err);
-	if (!result && session_plan_pause(a))
-		result = base_error_system(err, -ENOMEM, "cannot plan where process %d waits", a->process->pid);
 	trace_reader_probes(a->session->reader, a->session->probes, a->session->nprobes); /* the table may have moved */
 	if (result)
 		return result;

@@ -198,7 +198,8 @@ static size_t check_part(const struct patch_function *function, const struct obj
 	return ways;
 }
 
-static void check_exits(const char *path)
+/* @percent: of functions at least, whose exits and flow must be known */
+static void check_exits(const char *path, unsigned percent)
 {
 	struct file file;
 	struct listing listing;
@@ -231,7 +232,8 @@ static void check_exits(const char *path)
 	}
 	print_message("%s: %zu functions, exits of %.2f %%, flow of %.2f %% known\n", path, functions,
 		      100.0 * (double)known / (double)functions, 100.0 * (double)flows / (double)functions);
-	assert_true(known * 100 >= functions * 97 && flows * 100 >= functions * 97);
+	assert_true(known * 100 >= functions * percent);
+	assert_true(flows * 100 >= functions * percent || object_is_go(file.object));
 	free(listing.lines);
 	file_close(&file);
 }
@@ -240,9 +242,9 @@ static void test_exits_as_objdump_reads(void **state)
 {
 	if (!have("objdump"))
 		skip();
-	check_exits(LIBC);
-	check_exits("/lib/x86_64-linux-gnu/libstdc++.so.6");
-	check_exits("/usr/bin/python3.11");
+	check_exits(LIBC, 97);
+	check_exits("/lib/x86_64-linux-gnu/libstdc++.so.6", 99);
+	check_exits("/usr/bin/python3.11", 99);
 }
 
 /* ---- nothing is reached in a way that is not known ---- */
@@ -607,7 +609,7 @@ static const char rust_program[] =
 
 static const char go_program[] = "package main\nimport \"fmt\"\nfunc main() { fmt.Println(1) }\n";
 
-static void check_language(const char *compiler, const char *command)
+static void check_language(const char *compiler, const char *command, unsigned percent)
 {
 	char path[256];
 
@@ -618,18 +620,18 @@ static void check_language(const char *compiler, const char *command)
 		fail_msg("failed: %s", command);
 	}
 	snprintf(path, sizeof(path), "%s/language", folder);
-	check_exits(path);
+	check_exits(path, percent);
 }
 
 static void test_languages(void **state)
 {
-	check_language("g++", "g++ -O2 -o language a.cc");
-	check_language("g++", "g++ -O2 -static -o language a.cc");
-	check_language("clang++", "clang++ -O2 -o language a.cc");
-	check_language("rustc", "rustc -O -o language a.rs");
-	check_language("rustc", "rustc -C opt-level=s -C panic=abort -o language a.rs");
-	check_language("go", "CGO_ENABLED=0 go build -o language a.go");
-	check_language("go", "CGO_ENABLED=0 go build -ldflags='-s -w' -o language a.go");
+	check_language("g++", "g++ -O2 -o language a.cc", 97);
+	check_language("g++", "g++ -O2 -static -o language a.cc", 94); /* much of libc is assembly */
+	check_language("clang++", "clang++ -O2 -o language a.cc", 97);
+	check_language("rustc", "rustc -O -o language a.rs", 97);
+	check_language("rustc", "rustc -C opt-level=s -C panic=abort -o language a.rs", 97);
+	check_language("go", "CGO_ENABLED=0 go build -o language a.go", 97);
+	check_language("go", "CGO_ENABLED=0 go build -ldflags='-s -w' -o language a.go", 97);
 }
 
 /* ---- the quick look at an instruction, and the decoder's ---- */

@@ -700,9 +700,62 @@ static void test_threads_inside(void **state)
 	bed_close(&bed);
 }
 
+/* What no jump takes gets a trampoline all the same; its byte is left to whoever catches traps. */
+static void test_traps(void **state)
+{
+	struct patch_site sites[64];
+	struct patch_report report = { 0 };
+	struct utap_error err = { 0 };
+	const struct patch_trap *traps;
+	struct bed bed;
+	size_t ntraps, n;
+	pid_t pid;
+
+	(void)state;
+	threads_wanted = 1;
+	pid = start(threads_main);
+	bed_open(&bed, "/proc/self/exe");
+	bed_enter(&bed, pid);
+	bed.target->without = ONLY_L2 | 1 << PATCH_L2;
+	assert_int_equal(plan_short_steps(&bed, sites), 0);
+	patch_target_allow_trap(bed.target, true);
+	n = plan_short_steps(&bed, sites);
+	assert_true(n > 15);
+	if (put_in(&bed, sites, n, &err))
+		fail_msg("%s", err.text);
+	ntraps = patch_target_traps(bed.target, &traps);
+	assert_in_range(ntraps, 3, n); /* a stretch without ways in needs only one */
+	for (size_t i = 0; i < n; i++) {
+		size_t j = 0;
+
+		assert_int_equal(sites[i].layer, PATCH_L0);
+		while (j < ntraps && (traps[j].addr != sites[i].start || traps[j].stub != sites[i].stub))
+			j++;
+		assert_true(j < ntraps);
+	}
+	for (size_t i = 0; i < ntraps; i++) {
+		struct isa_insn insn;
+		uint8_t live;
+
+		assert_int_equal(process_read(bed.target->mem, traps[i].addr, &live, 1), 0);
+		assert_int_equal(live, traps[i].original);
+		assert_true(patch_insn_at(bed.module, traps[i].addr - bed.module->bias, &insn));
+		assert_int_equal(live, insn.bytes[0]);
+		assert_int_equal(traps[i].length, insn.length);
+		assert_true(traps[i].stub != 0);
+	}
+	wait_for_rounds(20);
+	take_out(&bed, &report);
+	assert_int_equal(report.sites, 0);
+	wait_for_rounds(20);
+	end(pid);
+	bed_close(&bed);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_traps),
 		cmocka_unit_test(test_threads_inside),
 		cmocka_unit_test(test_counts_equal_single_steps),
 	};

@@ -21,6 +21,7 @@
 
 #include "process/process.h"
 #include "session/session.h"
+#include "trace/frames.h"
 
 #define THREADS 4
 
@@ -49,6 +50,35 @@ __asm__(".text\n"
 	"	ret\n"
 	"	.cfi_endproc\n.size other_probed, . - other_probed\n");
 
+/* Ways out of functions: a return with padding behind, a jump of five bytes, one that depends; and functions that are but one instruction. */
+long left_by_return(long a); /* a + 5 */
+long left_by_jump(long a);   /* a + 1 + 5 */
+long left_by_either(long a); /* 0 + 5 where a is 0, else 9 */
+long only_jump(long a);      /* a + 5 */
+void only_return(void);
+void never_left(void);
+#define FUNCTION(name, code)                                                                        \
+	".globl " name "\n.type " name ", @function\n" name ": .cfi_startproc\n" code ".cfi_endproc\n.size " name ", . - " name \
+	"\n.skip 15, 0x90\n"
+__asm__(".text\n"
+	FUNCTION("left_by_return", "mov $5, %eax\n lea (%rax, %rdi), %rax\n ret\n")
+	FUNCTION("left_by_jump", "lea 0x1(%rdi), %rdi\n .byte 0xe9\n .long left_by_return - . - 4\n")
+	FUNCTION("left_by_either", "cmp $0x7f7f, %rdi\n test %rdi, %rdi\n .byte 0x0f, 0x84\n .long left_by_return - . - 4\n"
+				   "mov $9, %eax\n ret\n")
+	FUNCTION("only_jump", ".byte 0xe9\n .long left_by_return - . - 4\n")
+	FUNCTION("only_return", "ret\n")
+	FUNCTION("never_left", "mov $5, %eax\n ud2\n"));
+
+static void make_returns(long n)
+{
+	for (long i = 0; i < n; i++) {
+		if (left_by_return(i) != i + 5 || left_by_jump(i) != i + 6 || left_by_either(i & 1) != (i & 1 ? 9 : 5) ||
+		    only_jump(i) != i + 5)
+			_exit(9);
+		only_return();
+	}
+}
+
 static void make_calls(long n)
 {
 	for (long i = 0; i < n; i++)
@@ -63,7 +93,7 @@ static void *thread_main(void *arg)
 }
 
 struct order {
-	char what; /* c: call n times; t: in THREADS threads each; f: fork a child that calls; x: execute sleep; q: end
+	char what; /* c: call n times; r: call what returns in all ways; t: in THREADS threads each; f: fork a child that calls; x: execute sleep; q: end
 		    */
 	long n;
 };
@@ -77,6 +107,9 @@ static void obey(const struct order *order)
 	switch (order->what) {
 	case 'c':
 		make_calls(order->n);
+		break;
+	case 'r':
+		make_returns(order->n);
 		break;
 	case 't':
 		for (int i = 0; i < THREADS; i++)
@@ -526,6 +559,189 @@ static void test_spawn(void **state)
 	session_destroy(session);
 }
 
+/* ---- returns, and whole calls ---- */
+
+struct returns {
+	struct session *session;
+	struct trace_frames *frames; /* NULL: returns alone */
+	uint64_t values;             /* sum of what left_by_return() returned */
+	uint64_t count[8][4];        /* by probe's name, by ending; returns alone: [][0] returns, [][1] tail calls */
+	uint64_t callers;            /* of returns: inside make_returns() */
+	uint64_t wrong;
+};
+
+static const char *const return_names[] = { "left_by_return", "left_by_jump", "left_by_either", "only_jump", "only_return" };
+#define RETURN_NAMES 5
+
+static size_t name_index(const struct returns *returns, uint32_t id)
+{
+	const struct trace_probe *probes;
+
+	session_probes(returns->session, &probes);
+	for (size_t i = 0; i < RETURN_NAMES; i++)
+		if (!strcmp(probes[id].symbol, return_names[i]))
+			return i;
+	fail_msg("a record of %s", probes[id].symbol);
+	return 0;
+}
+
+static int on_return(void *arg, const struct trace_record *record)
+{
+	struct returns *returns = arg;
+	bool tail = record->flags & WIRE_RECORD_TAIL;
+	size_t name = name_index(returns, record->id);
+
+	returns->count[name][tail]++;
+	returns->wrong += record->nargs != 1 || !(record->flags & WIRE_RECORD_RETURN) || (tail && record->args[0]);
+	if (name == 0)
+		returns->values += record->args[0];
+	returns->callers += record->caller - (uint64_t)(uintptr_t)make_returns < 1000;
+	return 0;
+}
+
+static void test_returns(void **state)
+{
+	static const char *const probes[] = { "r:test_session:left_by_return v=$retval:s64", "test_session:left_by_jump%return v=$retval",
+					      "r:g/either test_session:left_by_either $retval", "test_session:only_*%return $retval",
+					      NULL };
+	struct child child = start();
+	struct returns returns = { 0 };
+	struct heard heard;
+	enum { N = 1000 };
+
+	returns.session = open_session(PROBE_RECORD, &heard, probes);
+	attach(returns.session, child.pid, 6); /* left_by_either has two ways out */
+	tell(&child, 'r', N);
+	assert_int_equal(hits(returns.session, "either"), 0);
+	detach(returns.session);
+	assert_true(session_drain(returns.session, true, on_return, &returns) > 0);
+	assert_int_equal(returns.wrong, 0);
+	assert_int_equal(returns.count[0][0], 3 * N + N / 2);
+	assert_int_equal(returns.count[1][1], N);
+	assert_int_equal(returns.count[2][0], N / 2);
+	assert_int_equal(returns.count[2][1], N / 2);
+	assert_int_equal(returns.count[3][1], N);
+	assert_int_equal(returns.count[4][0], N);
+	/* i + 5, i + 6, i + 5 over all i; 5 for each even one */
+	assert_int_equal(returns.values, 3 * (uint64_t)N * (N - 1) / 2 + 16 * N + 5 * N / 2);
+	assert_true(returns.callers >= 6 * N || returns.callers == 0); /* a sanitizer moves code about, or inlines it */
+	assert_int_equal(hits(returns.session, "either"), N);
+	session_destroy(returns.session);
+	end(&child);
+}
+
+static int on_call(void *arg, const struct trace_call *call)
+{
+	struct returns *returns = arg;
+
+	returns->count[name_index(returns, call->id)][call->ending]++;
+	returns->wrong += call->end_ns < call->start_ns || call->nargs != 1;
+	return 0;
+}
+
+static int on_half(void *arg, const struct trace_record *record)
+{
+	struct returns *returns = arg;
+	const struct trace_probe *probes;
+
+	session_probes(returns->session, &probes);
+	return trace_frames_add(returns->frames, &probes[record->id], record);
+}
+
+static void test_calls(void **state)
+{
+	struct session_options options = { .action = PROBE_RECORD, .pairs = true, .ring_size = 1 << 22 };
+	struct child child = start();
+	struct returns returns = { 0 };
+	struct utap_error err = { 0 };
+	enum { N = 1000 };
+
+	assert_int_equal(session_create(&options, &returns.session, &err), 0);
+	for (size_t i = 0; i < RETURN_NAMES; i++) {
+		struct probe_spec spec;
+		char text[100];
+
+		snprintf(text, sizeof(text), "test_session:%s a=%%di", return_names[i]);
+		assert_int_equal(probe_parse(text, &spec, NULL, &err), 0);
+		assert_int_equal(session_add(returns.session, &spec, &err), 0);
+	}
+	assert_int_equal(trace_frames_create(100, on_call, &returns, &returns.frames), 0);
+	attach(returns.session, child.pid, 9); /* entries, and six ways out, two of which are the entry */
+	tell(&child, 'r', N);
+	detach(returns.session);
+	assert_int_equal(session_drain(returns.session, true, on_half, &returns), 2 * (3 * N + N / 2 + 4 * N));
+	assert_int_equal(returns.wrong, 0);
+	assert_int_equal(returns.count[0][TRACE_RETURNED], 3 * N + N / 2);
+	assert_int_equal(returns.count[1][TRACE_TAILED], N);
+	assert_int_equal(returns.count[2][TRACE_RETURNED], N / 2);
+	assert_int_equal(returns.count[2][TRACE_TAILED], N / 2);
+	assert_int_equal(returns.count[3][TRACE_TAILED], N);
+	assert_int_equal(returns.count[4][TRACE_RETURNED], N);
+	trace_frames_destroy(returns.frames);
+	session_destroy(returns.session);
+	end(&child);
+}
+
+static void test_no_returns(void **state)
+{
+	static const struct {
+		const char *probe, *why;
+	} rows[] = {
+		{ "r:test_session:never_left", "it never returns" },
+		{ "r:test_session:0x10", "" },
+		{ "r:test_session:nowhere", "no function nowhere" },
+	};
+	struct child child = start();
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const char *const probes[] = { rows[i].probe, NULL };
+		struct utap_error err = { 0 };
+		struct heard heard;
+		struct session *session = open_session(PROBE_COUNT, &heard, probes);
+
+		assert_true(session_attach(session, child.pid, &err) < 0);
+		assert_non_null(strstr(err.text, rows[i].why));
+		session_destroy(session);
+	}
+	assert_false(maps_ours(child.pid));
+	end(&child);
+}
+
+/* Each instruction: all of them are reached each time. */
+static void test_each(void **state)
+{
+	static const char *const probes[] = { "test_session:probed:*", NULL };
+	static const char *const by_name[] = { "probed:*", NULL };
+	struct child child = start();
+	const struct trace_probe *table;
+	struct session *session;
+	struct heard heard;
+	uint32_t count;
+
+	session = open_session(PROBE_COUNT, &heard, probes);
+	attach(session, child.pid, 5);
+	tell(&child, 'c', 77);
+	count = session_probes(session, &table);
+	assert_int_equal(count, 5);
+	for (uint32_t id = 0; id < count; id++) {
+		struct session_counts counts;
+
+		session_count(session, id, &counts);
+		assert_int_equal(counts.hits, 77);
+		assert_string_equal(table[id].symbol, "probed");
+		assert_int_equal(table[id].symbol_offset, ((const uint64_t[]) { 0, 5, 8, 12, 15 })[id]);
+	}
+	assert_string_equal(table[0].event, "probed");
+	assert_string_equal(table[1].event, "probed_0x5");
+	detach(session);
+	session_destroy(session);
+	session = open_session(PROBE_COUNT, &heard, by_name);
+	attach(session, child.pid, 5);
+	detach(session);
+	session_destroy(session);
+	end(&child);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -533,7 +749,9 @@ int main(void)
 		cmocka_unit_test(test_exact_loss),    cmocka_unit_test(test_two_targets),
 		cmocka_unit_test(test_fork_and_exec), cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_clean),         cmocka_unit_test(test_same_place),
-		cmocka_unit_test(test_spawn),
+		cmocka_unit_test(test_spawn),	      cmocka_unit_test(test_returns),
+		cmocka_unit_test(test_calls),	      cmocka_unit_test(test_no_returns),
+		cmocka_unit_test(test_each),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,6 +31,11 @@ static bool is_legacy_prefix(uint8_t byte)
 	}
 }
 
+static bool is_rex(uint8_t byte)
+{
+	return byte >> 4 == 4;
+}
+
 /* Distances are 1 byte or 4 and end the instruction; the opcode stands before them. */
 static enum isa_lead lead_direct(const uint8_t *code, unsigned length)
 {
@@ -85,15 +90,13 @@ enum isa_lead isa_lead(const uint8_t *code, unsigned length, utap_addr addr, boo
 {
 	const uint8_t *end = code + length;
 	utap_addr next = addr + length;
-	bool wide;
+	bool wide = false;
 
 	if (has_target)
 		return lead_direct(code, length);
-	while (code + 1 < end && is_legacy_prefix(*code))
-		code++;
-	wide = (*code & 0xf8) == 0x48;
-	if ((*code & 0xf0) == 0x40 && code + 1 < end)
-		code++;
+	/* Only the REX prefix directly before the opcode counts. */
+	for (; code + 1 < end && (is_legacy_prefix(*code) || is_rex(*code)); code++)
+		wide = is_rex(*code) && *code & 8;
 	switch (*code) {
 	case 0x8d:
 		return lead_lea(code + 1, next, address);
@@ -126,9 +129,7 @@ bool isa_makes_return(const uint8_t *code, unsigned length)
 {
 	const uint8_t *end = code + length;
 
-	while (code + 1 < end && is_legacy_prefix(*code))
-		code++;
-	if ((*code & 0xf0) == 0x40 && code + 1 < end)
+	while (code + 1 < end && (is_legacy_prefix(*code) || is_rex(*code)))
 		code++;
 	if ((*code & 0xf8) == 0x50 || *code == 0x68 || *code == 0x6a)
 		return true;
