@@ -159,6 +159,7 @@ static int detach_one(struct session *session, size_t i, struct session_report *
 			*err = reason;
 		error = error ? error : children;
 	}
+	part.sites -= part.sites && process->waits && !process->polls; /* the place where it waits for us is no probe */
 	add_report(report, &part);
 	return error;
 }

@@ -96,6 +96,18 @@ static int add_match(struct session_match **matches, size_t *count, size_t *cap,
 	return error;
 }
 
+/* The dynamic linker maps segments; a program that maps some code of its file once more (node does) made no copy of the file. */
+static bool begins_segment(const struct process_map *map, const struct object *object)
+{
+	const struct object_segment *segments;
+	size_t count = object_segments(object, &segments);
+
+	for (size_t i = 0; i < count; i++)
+		if (segments[i].execute && base_align_down(segments[i].offset, BASE_PAGE) == map->offset)
+			return true;
+	return false;
+}
+
 /* Of the copy that @first is of. */
 static const struct process_map *map_of_vaddr(const struct process_maps *maps, const struct process_map *first,
 					      const struct object *object, uint64_t vaddr)
@@ -339,6 +351,8 @@ int session_resolve(struct session *session, struct patch_target *target, uint32
 			return error;
 		if (error)
 			continue; /* a library that cannot be read matters only when it is asked for */
+		if (!begins_segment(list[i], match.file->object))
+			continue;
 		files[nfiles++] = match.file;
 		if (spec->by_offset && match.file != files[0])
 			continue; /* only further copies of the first file */
