@@ -85,6 +85,18 @@ int format_perf_sample(struct format_perf *perf, const struct trace_record *reco
 int format_perf_lost(struct format_perf *perf, uint32_t id, uint64_t lost, uint64_t time_ns) BASE_MUST_CHECK;
 
 /**
+ * format_perf_grow() - the table of probes grew, or moved: go on in another file
+ * @fd:     as for format_perf_create(); what was written so far is copied there. When the table only moved: not used
+ * @probes: the ones there were, in the same order, and new ones; borrowed as before
+ *
+ * On an error nothing changed but that @fd may hold something; the old file stays complete in either case, up to now.
+ *
+ * Return: 1 @fd is the file now; 0 no need for it; negative errno.
+ */
+int format_perf_grow(struct format_perf *perf, int fd, const struct trace_probe *probes, uint32_t nprobes,
+		     struct utap_error *err) BASE_MUST_CHECK;
+
+/**
  * format_perf_build_id() - remember a file's build-id for the header's table, so that perf finds symbols later
  */
 int format_perf_build_id(struct format_perf *perf, const char *path, const uint8_t *id, size_t size) BASE_MUST_CHECK;

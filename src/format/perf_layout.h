@@ -191,11 +191,13 @@ void format_perf_build_id_record(struct format_buffer *out, const char *path, co
 
 struct format_places;
 
+/** format_places_grow() - the table of probes is another, longer one now; 0 or -ENOMEM */
+int format_places_grow(struct format_places *places, const struct trace_probe *probes, uint32_t nprobes) BASE_MUST_CHECK;
 /** format_places_create() - @probes are borrowed until format_places_destroy() */
 int format_places_create(const struct trace_probe *probes, uint32_t nprobes,
 			 struct format_places **ret) BASE_MUST_CHECK;
 void format_places_destroy(struct format_places *places);
-/** format_places_map() - learn a mapping; one that holds no probe, or no code, is passed over */
+/** format_places_map() - learn a mapping; one that holds no code is passed over */
 int format_places_map(struct format_places *places, const struct format_map *map) BASE_MUST_CHECK;
 /** format_places_addr() - the address of probe @id in @pid; trace_probe.addr when no mapping of @pid is known to hold
  * it */

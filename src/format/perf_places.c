@@ -3,7 +3,7 @@
  * Where each probe stands in each process, from the mappings the writer is told of: one file is mapped at different
  * addresses by different processes, and perf looks an address up in the maps of the sample's own process.
  *
- * A process holds only the code mappings of probed files, so the lists are short; the mapping learned last wins, and
+ * A process holds only code mappings, so the lists are short (of all files: one may be probed later); the mapping learned last wins, and
  * replaces what it covers. The process asked for last is remembered: records come in bursts.
  */
 #include <errno.h>
@@ -17,7 +17,7 @@
 #include "format/perf_layout.h"
 
 struct place_file {
-	const char *path; /* borrowed from a probe */
+	char *path;
 	uint32_t index;
 	UT_hash_handle hh;
 };
@@ -53,6 +53,7 @@ void format_places_destroy(struct format_places *places)
 	HASH_ITER(hh, places->files, file, next_file)
 	{
 		HASH_DEL(places->files, file);
+		free(file->path);
 		free(file);
 	}
 	HASH_ITER(hh, places->processes, process, next_process)
@@ -76,14 +77,41 @@ static struct place_file *places_file(struct format_places *places, const char *
 	file = calloc(1, sizeof(*file));
 	if (!file)
 		return NULL;
-	file->path = path;
+	file->path = strdup(path);
+	if (!file->path) {
+		free(file);
+		return NULL;
+	}
 	file->index = HASH_COUNT(places->files);
 	HASH_ADD_KEYPTR(hh, places->files, file->path, strlen(file->path), file);
 	if (!file->hh.tbl) {
+		free(file->path);
 		free(file);
 		return NULL;
 	}
 	return file;
+}
+
+int format_places_grow(struct format_places *places, const struct trace_probe *probes, uint32_t nprobes)
+{
+	uint32_t *file_of = calloc((size_t)nprobes + 1, sizeof(*file_of));
+
+	for (uint32_t i = 0; file_of && i < nprobes; i++) {
+		struct place_file *file = places_file(places, probes[i].path);
+
+		if (!file) {
+			free(file_of);
+			return -ENOMEM;
+		}
+		file_of[i] = file->index;
+	}
+	if (!file_of)
+		return -ENOMEM;
+	free(places->file_of);
+	places->file_of = file_of;
+	places->probes = probes;
+	places->nprobes = nprobes;
+	return 0;
 }
 
 int format_places_create(const struct trace_probe *probes, uint32_t nprobes, struct format_places **ret)
@@ -92,19 +120,7 @@ int format_places_create(const struct trace_probe *probes, uint32_t nprobes, str
 
 	if (!places)
 		return -ENOMEM;
-	places->probes = probes;
-	places->nprobes = nprobes;
-	places->file_of = calloc((size_t)nprobes + 1, sizeof(*places->file_of));
-	for (uint32_t i = 0; places->file_of && i < nprobes; i++) {
-		struct place_file *file = places_file(places, probes[i].path);
-
-		if (!file) {
-			format_places_destroy(places);
-			return -ENOMEM;
-		}
-		places->file_of[i] = file->index;
-	}
-	if (!places->file_of) {
+	if (format_places_grow(places, probes, nprobes)) {
 		format_places_destroy(places);
 		return -ENOMEM;
 	}
@@ -136,9 +152,11 @@ int format_places_map(struct format_places *places, const struct format_map *map
 {
 	struct place_file *file;
 
-	HASH_FIND_STR(places->files, map->path, file);
-	if (!file || !(map->prot & PROT_EXEC))
+	if (!(map->prot & PROT_EXEC))
 		return 0;
+	file = places_file(places, map->path);
+	if (!file)
+		return -ENOMEM;
 	struct place_process *process = places_process(places, map->pid);
 
 	if (!process || base_grow(&process->maps, &process->cap, process->nmaps + 1, sizeof(*process->maps)) < 0)

@@ -315,6 +315,84 @@ int format_perf_finish(struct format_perf *perf)
 	return r;
 }
 
+/* ---- growing ---- */
+
+/* All data so far, into the new file; its front is there. */
+static int copy_data(const struct format_perf *from, const struct format_perf *to)
+{
+	_cleanup_free_ uint8_t *chunk = malloc(FLUSH_SIZE);
+	uint64_t size = from->header.data.size;
+	int r = chunk ? 0 : -ENOMEM;
+
+	for (uint64_t done = 0; !r && done < size;) {
+		size_t part = size - done < FLUSH_SIZE ? size - done : FLUSH_SIZE;
+		ssize_t n = pread(from->fd, chunk, part, (off_t)(from->header.data.offset + done));
+
+		if (n > 0) {
+			r = write_at(to->fd, chunk, (size_t)n, to->header.data.offset + done, NULL);
+			done += (uint64_t)n;
+		} else if (!n || errno != EINTR) {
+			r = n ? -errno : -EIO;
+		}
+	}
+	if (!r)
+		r = write_at(to->fd, to->features.sections, SECTIONS_SIZE, to->header.data.offset + size, NULL);
+	return r;
+}
+
+/* The new front differs from the old one in the tables of probes; what is known of build-ids and times goes along. */
+static int write_anew(struct format_perf *perf, struct format_perf *grown)
+{
+	int r;
+
+	grown->header = (struct format_perf_header) { { 0 } };
+	grown->features = (struct format_perf_features) { { 0 } };
+	grown->build_ids_put = 0;
+	r = front_write(grown);
+	if (!r)
+		r = flush_features(grown);
+	if (!r)
+		r = copy_data(perf, grown);
+	if (!r) {
+		grown->header.data.size = perf->header.data.size;
+		r = write_at(grown->fd, &grown->header, sizeof(grown->header), 0, NULL);
+	}
+	return r;
+}
+
+int format_perf_grow(struct format_perf *perf, int fd, const struct trace_probe *probes, uint32_t nprobes,
+		     struct utap_error *err)
+{
+	struct format_perf grown;
+	int r;
+
+	if (nprobes <= perf->nprobes) {
+		r = format_places_grow(perf->places, probes, perf->nprobes);
+		perf->probes = r ? perf->probes : probes;
+		return r;
+	}
+	r = flush(perf);
+	if (r)
+		return base_error_system(err, r, "writing a perf.data failed");
+	grown = *perf;
+	grown.fd = fd;
+	grown.probes = probes;
+	grown.nprobes = nprobes;
+	r = format_perf_shapes(probes, nprobes, &grown.shapes, err);
+	if (r)
+		return r;
+	r = write_anew(perf, &grown);
+	if (!r)
+		r = format_places_grow(perf->places, probes, nprobes);
+	if (r) {
+		free(grown.shapes);
+		return base_error_system(err, r, "writing a perf.data with %u probes failed", nprobes);
+	}
+	free(perf->shapes);
+	*perf = grown;
+	return 1;
+}
+
 /* ---- records ---- */
 
 /* Room for a record of @size bytes, a multiple of 8; NULL with perf->error set. */

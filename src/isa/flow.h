@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where control may go after an instruction, and what that depends on. Two views: isa_lead() for sweeps over whole modules, which
- * looks at few bytes, and isa_effect() for following an address backwards from an indirect jump, which knows operands.
+ * Where control may go after an instruction, and what that depends on. Two views: isa_lead() for sweeps over whole
+ * modules, which looks at few bytes, and isa_effect() for following an address backwards from an indirect jump, which
+ * knows operands.
  */
 #ifndef ISA_FLOW_H
 #define ISA_FLOW_H
@@ -9,16 +10,16 @@
 #include "isa/isa.h"
 
 enum isa_lead {
-	ISA_LEAD_ON,       /* to the next instruction, and nothing below */
-	ISA_LEAD_CALL,     /* direct */
+	ISA_LEAD_ON,   /* to the next instruction, and nothing below */
+	ISA_LEAD_CALL, /* direct */
 	ISA_LEAD_CALL_INDIRECT,
-	ISA_LEAD_JUMP,     /* direct, always taken */
-	ISA_LEAD_BRANCH,   /* direct, may be taken (also loop.., xbegin) */
+	ISA_LEAD_JUMP,   /* direct, always taken */
+	ISA_LEAD_BRANCH, /* direct, may be taken (also loop.., xbegin) */
 	ISA_LEAD_JUMP_INDIRECT,
 	ISA_LEAD_RETURN,
-	ISA_LEAD_TRAP,     /* does not go on: ud2, hlt, int3 .. */
-	ISA_LEAD_ADDRESS,  /* on, and takes an address relative to itself (lea) */
-	ISA_LEAD_NUMBER,   /* on, and takes a constant that may be an address in files linked to a fixed one */
+	ISA_LEAD_TRAP,    /* does not go on: ud2, hlt, int3 .. */
+	ISA_LEAD_ADDRESS, /* on, and takes an address relative to itself (lea) */
+	ISA_LEAD_NUMBER,  /* on, and takes a constant that may be an address in files linked to a fixed one */
 };
 
 /**
@@ -29,8 +30,8 @@ enum isa_lead {
 enum isa_lead isa_lead(const uint8_t *code, unsigned length, utap_addr addr, bool has_target, utap_addr *address);
 
 /**
- * isa_makes_return() - does this instruction, run just before a return, put the address there that it returns to? Such a return is an
- * indirect jump (push, mov to the top of the stack).
+ * isa_makes_return() - does this instruction, run just before a return, put the address there that it returns to? Such
+ * a return is an indirect jump (push, mov to the top of the stack).
  */
 bool isa_makes_return(const uint8_t *code, unsigned length);
 
@@ -53,7 +54,8 @@ enum isa_effect_kind {
 	ISA_EFFECT_JUMP,    /* to where the register to points, or memory when to is ISA_NO_REGISTER */
 };
 
-/** A memory operand: base + index * scale + disp, all but disp optional. One relative to the instruction has its address in disp. */
+/** A memory operand: base + index * scale + disp, all but disp optional. One relative to the instruction has its
+ * address in disp. */
 struct isa_memory {
 	uint8_t base, index, scale;
 	uint64_t disp;
@@ -64,7 +66,7 @@ struct isa_effect {
 	enum isa_effect_kind kind;
 	uint32_t written; /* general registers that may have changed, by bits */
 	uint8_t to, from;
-	uint8_t size;     /* bytes; the rest of to is filled by the sign (is_signed) or with zeros */
+	uint8_t size; /* bytes; the rest of to is filled by the sign (is_signed) or with zeros */
 	bool is_signed;
 	struct isa_memory memory;
 	uint64_t number;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What Go's linker leaves in every program, stripped or not: the table of functions by which its runtime unwinds (debug/gosym describes it,
- * runtime/symtab.go reads it), and which Go built it (debug/buildinfo).
+ * What Go's linker leaves in every program, stripped or not: the table of functions by which its runtime unwinds
+ * (debug/gosym describes it, runtime/symtab.go reads it), and which Go built it (debug/buildinfo).
  *
- * The table has a header, of which four shapes exist, and in the header's order: an array of places, each with the offset of a record of the
- * function, whose name is at an offset again. Nothing is used before it was found to lie inside of the file.
+ * The table has a header, of which four shapes exist, and in the header's order: an array of places, each with the
+ * offset of a record of the function, whose name is at an offset again. Nothing is used before it was found to lie
+ * inside of the file.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -13,10 +14,10 @@
 #include "object/internal.h"
 
 enum {
-	MAGIC_2 = 0xfffffffb,   /* Go 1.2 */
-	MAGIC_16 = 0xfffffffa,  /* Go 1.16 */
-	MAGIC_18 = 0xfffffff0,  /* Go 1.18 */
-	MAGIC_20 = 0xfffffff1,  /* Go 1.20, as 1.18 */
+	MAGIC_2 = 0xfffffffb,  /* Go 1.2 */
+	MAGIC_16 = 0xfffffffa, /* Go 1.16 */
+	MAGIC_18 = 0xfffffff0, /* Go 1.18 */
+	MAGIC_20 = 0xfffffff1, /* Go 1.20, as 1.18 */
 };
 
 #define HEADER_SIZE 72 /* of the longest */

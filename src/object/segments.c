@@ -158,6 +158,8 @@ const uint8_t *object_page(const struct object *object, uint64_t vaddr, size_t *
 		if (!segment->execute || vaddr - start >= end - start || segment->offset < before)
 			continue;
 		offset = segment->offset - before + (vaddr - start);
+		if (offset >= object->image.size) /* the last page goes on behind the end of the file */
+			return NULL;
 		*available = end - vaddr < object->image.size - offset ? end - vaddr : object->image.size - offset;
 		return object->image.bytes + offset;
 	}

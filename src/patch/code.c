@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is known about code: decoding, and the questions about single places. Bitmaps a segment; whole modules are decoded, so the loop over
- * them is kept tight, and only notes what flow.c and tables.c look at when they are asked.
+ * What is known about code: decoding, and the questions about single places. Bitmaps a segment; whole modules are
+ * decoded, so the loop over them is kept tight, and only notes what flow.c and tables.c look at when they are asked.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -141,7 +141,8 @@ static int decode_range(struct patch_code *code, const struct object_range *rang
 
 		if (has_target)
 			error = note_direct(code, range, lead, at, address);
-		else if (lead == ISA_LEAD_JUMP_INDIRECT || (lead == ISA_LEAD_RETURN && isa_makes_return(here - before, before)))
+		else if (lead == ISA_LEAD_JUMP_INDIRECT ||
+			 (lead == ISA_LEAD_RETURN && isa_makes_return(here - before, before)))
 			error = note_indirect(code, at);
 		else if (lead != ISA_LEAD_ON)
 			note_address(code, lead, address);
@@ -323,7 +324,9 @@ int patch_code_create(struct object *object, bool allow_no_frame, struct patch_c
 	if (error) {
 		free(lazy);
 		patch_code_destroy(code);
-		return error == -ENOMEM ? base_error_system(err, error, "cannot look at the code of %s", object_path(object)) : error;
+		return error == -ENOMEM
+			   ? base_error_system(err, error, "cannot look at the code of %s", object_path(object))
+			   : error;
 	}
 	*ret = code;
 	return 0;
@@ -472,7 +475,10 @@ static bool is_dead(const struct patch_code *code, uint64_t from, uint64_t to)
 	return bytes && available >= to - from && isa_is_padding(bytes, to - from);
 }
 
-static uint64_t distance(uint64_t a, uint64_t b) { return a > b ? a - b : b - a; }
+static uint64_t distance(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : b - a;
+}
 
 uint64_t patch_code_padding(const struct patch_code *code, uint64_t near, uint64_t from, uint64_t to, unsigned size,
 			    bool (*taken)(const void *arg, uint64_t vaddr, unsigned size), const void *arg)

@@ -2,9 +2,9 @@
 /*
  * Inside patch/: what is known about code, as code.c, flow.c, tables.c and exits.c share it.
  *
- * Invariants: ranges are sorted by start; cross and indirect are sorted by their first member, incoming by its target. What is found on
- * first question (states, bits of targets that jump tables lead to, incoming) hangs on pointers, so a const code can still learn; a code
- * belongs to one thread.
+ * Invariants: ranges are sorted by start; cross and indirect are sorted by their first member, incoming by its target.
+ * What is found on first question (states, bits of targets that jump tables lead to, incoming) hangs on pointers, so a
+ * const code can still learn; a code belongs to one thread.
  */
 #ifndef PATCH_CODE_INSIDE_H
 #define PATCH_CODE_INSIDE_H
@@ -119,7 +119,8 @@ struct code_crosses code_outgoing(const struct patch_code *code, const struct ob
 struct code_crosses code_incoming(const struct patch_code *code, const struct object_range *range);
 
 /** code_parts_find() - the function whose entry lies in @range; 0, -ENOMEM, or -ENOTSUP with @why */
-int code_parts_find(const struct patch_code *code, size_t range, struct code_parts *ret, const char **why) BASE_MUST_CHECK;
+int code_parts_find(const struct patch_code *code, size_t range, struct code_parts *ret,
+		    const char **why) BASE_MUST_CHECK;
 /** code_parts_at() - index among the parts of the one that holds @vaddr, or CODE_NO_RANGE */
 size_t code_parts_at(const struct patch_code *code, const struct code_parts *parts, uint64_t vaddr);
 
@@ -128,7 +129,8 @@ size_t code_parts_at(const struct patch_code *code, const struct code_parts *par
 enum code_jump_kind {
 	CODE_JUMP_UNSEEN,  /* no known way leads to it */
 	CODE_JUMP_UNKNOWN, /* it may lead anywhere in its function */
-	CODE_JUMP_POINTER, /* to an address that was made elsewhere: if it leads into its function, something known points there */
+	CODE_JUMP_POINTER, /* to an address that was made elsewhere: if it leads into its function, something known
+			      points there */
 	CODE_JUMP_SLOT,    /* through a slot that the dynamic linker fills: to another function */
 	CODE_JUMP_TABLE,   /* through a table, to places of its function only; they have been marked */
 };
@@ -154,7 +156,8 @@ struct code_branch {
 	size_t line;
 };
 
-/** The instructions of a function's parts, by vaddr; who branches to them, by target. Released with code_listing_deinit(). */
+/** The instructions of a function's parts, by vaddr; who branches to them, by target. Released with
+ * code_listing_deinit(). */
 struct code_listing {
 	const struct patch_code *code;
 	const struct code_parts *parts;
@@ -164,9 +167,10 @@ struct code_listing {
 	size_t nbranches, branches_cap;
 	struct code_jump *jumps; /* borrowed: the indirect jumps, as far as they were judged */
 	size_t njumps;
-	size_t visits; /* made for values so far */
+	size_t visits;          /* made for values so far */
 	bool takes_own_address; /* a constant in code leads to a place of it */
-	uint32_t *written; /* general registers that a line changes, as isa_effect says; with LISTING_ASKED once it was asked */
+	uint32_t *written; /* general registers that a line changes, as isa_effect says; with LISTING_ASKED once it was
+			      asked */
 };
 int code_listing_init(struct code_listing *listing, const struct patch_code *code, const struct code_parts *parts,
 		      struct code_jump *jumps, size_t njumps) BASE_MUST_CHECK;
@@ -202,7 +206,8 @@ bool code_listing_bound(struct code_listing *listing, size_t line, uint8_t index
 
 /** code_is_stub() - is there nothing but a jump through a slot (an entry of the procedure linkage table)? */
 bool code_is_stub(const struct patch_code *code, uint64_t vaddr);
-/** code_is_thunk() - is there a jump to where a register points, perhaps made of a call and a return against speculation? */
+/** code_is_thunk() - is there a jump to where a register points, perhaps made of a call and a return against
+ * speculation? */
 bool code_is_thunk(const struct patch_code *code, uint64_t vaddr);
 /**
  * code_jumps_find() - all indirect jumps of @parts

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The ways out of a function: one pass over each of its parts, after it was made sure that nobody else runs their returns. */
+/* The ways out of a function: one pass over each of its parts, after it was made sure that nobody else runs their
+ * returns. */
 #include "patch/exits.h"
 
 #include <errno.h>
@@ -99,7 +100,8 @@ static int look_at(struct search *search, enum isa_lead lead, uint64_t vaddr, ui
 	return 0;
 }
 
-/* Padding behind the last instruction runs on; a call that returns there would, but as the last one it is one that does not return. */
+/* Padding behind the last instruction runs on; a call that returns there would, but as the last one it is one that does
+ * not return. */
 static bool leads_into_padding(const struct search *search, uint64_t vaddr)
 {
 	const struct code_segment *segment = code_segment_of(search->code, vaddr);
@@ -133,8 +135,9 @@ static bool is_end(enum isa_lead lead)
 }
 
 /*
- * All exits of one part, in order. What follows an end must be led to: else it may be another function that is described together with this
- * one, as the entries of a linkage table are. Go describes each function, and what only its runtime leads to, after a panic.
+ * All exits of one part, in order. What follows an end must be led to: else it may be another function that is
+ * described together with this one, as the entries of a linkage table are. Go describes each function, and what only
+ * its runtime leads to, after a panic.
  */
 static int search_part(struct search *search, const struct object_range *part)
 {
@@ -159,7 +162,8 @@ static int search_part(struct search *search, const struct object_range *part)
 		if (ended && patch_code_is_target(search->code, at))
 			ended = false;
 		if (ended && search->all_led && !isa_is_padding(here, (size_t)length))
-			return refuse(search, "it holds code that nothing is known to lead to: another function, perhaps");
+			return refuse(search,
+				      "it holds code that nothing is known to lead to: another function, perhaps");
 		int error = look_at(search, lead, at, target);
 
 		if (error)
@@ -180,7 +184,8 @@ static int search_part(struct search *search, const struct object_range *part)
 /* Does a function begin inside the part? Its returns would be taken for ours. */
 static bool holds_another(const struct patch_code *code, const struct object_range *part)
 {
-	for (size_t i = code_symbol_from(code, part->start + 1); i < code->nsymbols && code->symbols[i].vaddr < part->end; i++)
+	for (size_t i = code_symbol_from(code, part->start + 1);
+	     i < code->nsymbols && code->symbols[i].vaddr < part->end; i++)
 		if (code->symbols[i].function)
 			return true;
 	for (uint64_t at = part->start + 1; at < part->end; at++)
@@ -204,7 +209,8 @@ static int check_part(struct search *search, size_t index)
 	for (size_t i = 0; i < in.count; i++)
 		if (in.first[i].to != search->function->parts[0].start &&
 		    code_parts_at(code, &search->parts, in.first[i].from) == CODE_NO_RANGE)
-			return refuse(search, "another function jumps into its middle, so a return there may not be its own");
+			return refuse(search,
+				      "another function jumps into its middle, so a return there may not be its own");
 	return 0;
 }
 
@@ -232,7 +238,8 @@ static int search_all(struct search *search)
 	for (size_t i = 0; i < function->nparts && !error; i++)
 		error = search_part(search, &function->parts[i]);
 	if (!error && search->stays_unclear && function->nparts > 2)
-		error = refuse(search, "its code is scattered over too many places for an indirect jump to be followed");
+		error =
+		    refuse(search, "its code is scattered over too many places for an indirect jump to be followed");
 	if (!error)
 		code_sort(function->exits, function->nexits, sizeof(*function->exits));
 	return error;

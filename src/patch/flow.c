@@ -2,8 +2,9 @@
 /*
  * What flows where: which ranges make a function, and whether every way into its middle is known.
  *
- * Compilers move rarely run code of a function away from it; such a fragment has a range of its own. It is told from a function by what
- * leads to it: jumps only, all from one function. A fragment of which that cannot be said makes its functions refused, never guessed.
+ * Compilers move rarely run code of a function away from it; such a fragment has a range of its own. It is told from a
+ * function by what leads to it: jumps only, all from one function. A fragment of which that cannot be said makes its
+ * functions refused, never guessed.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -97,8 +98,9 @@ static bool jumps_indirectly(const struct patch_code *code, const struct object_
 }
 
 /*
- * Where the linker left no relocations, entries of jump tables look like pointers, also the one to the start of a fragment. A function does
- * not jump into the middle of another one, but a fragment does, into the function with the table; and compilers align functions only.
+ * Where the linker left no relocations, entries of jump tables look like pointers, also the one to the start of a
+ * fragment. A function does not jump into the middle of another one, but a fragment does, into the function with the
+ * table; and compilers align functions only.
  */
 static bool is_fragment_in_table(const struct patch_code *code, size_t range)
 {
@@ -134,8 +136,8 @@ static bool has(const size_t *ranges, size_t count, size_t range)
 }
 
 /*
- * The parts of a function in the making. Excluded are those that are as good as functions: entered at their start only, and
- * jumping to starts only, so that a jump there is a tail call.
+ * The parts of a function in the making. Excluded are those that are as good as functions: entered at their start only,
+ * and jumping to starts only, so that a jump there is a tail call.
  */
 struct closure {
 	const struct patch_code *code;
@@ -182,7 +184,8 @@ static bool leads_to_start(const struct patch_code *code, const struct code_cros
 }
 
 /*
- * Is a shared member, with the fragments that it leads to, as good as a function: entered at its start only, and leaving to starts only?
+ * Is a shared member, with the fragments that it leads to, as good as a function: entered at its start only, and
+ * leaving to starts only?
  */
 static bool is_like_function(const struct closure *of, size_t range)
 {
@@ -224,7 +227,8 @@ static bool is_shared(const struct closure *closure, size_t range)
 
 enum fit { FITS, MISFITS, MISFITS_FOR_GOOD };
 
-/* Exclude one member that cannot stay: one that others jump to; when there are too many, one that need not be a part. */
+/* Exclude one member that cannot stay: one that others jump to; when there are too many, one that need not be a part.
+ */
 static enum fit closure_exclude(struct closure *closure, const char **why)
 {
 	bool many = closure->count > PATCH_PARTS;
@@ -277,7 +281,8 @@ size_t code_parts_at(const struct patch_code *code, const struct code_parts *par
 	return CODE_NO_RANGE;
 }
 
-/* A function that jumps lead from to @range, fragments in between; @range itself when there is none. code_parts_find() then says more. */
+/* A function that jumps lead from to @range, fragments in between; @range itself when there is none. code_parts_find()
+ * then says more. */
 static size_t root_of(const struct patch_code *code, size_t range)
 {
 	size_t ranges[CLOSURE_MAX] = { range };
@@ -310,8 +315,8 @@ static bool uses_thunk(const struct patch_code *code, const struct object_range 
 }
 
 /*
- * Does code that counts as another function jump into the middle of this one, and jump indirectly too? Then it may be one function after
- * all, and a table of one lead into the other.
+ * Does code that counts as another function jump into the middle of this one, and jump indirectly too? Then it may be
+ * one function after all, and a table of one lead into the other.
  */
 static bool is_entangled(const struct patch_code *code, const struct code_parts *parts, size_t part)
 {
@@ -321,8 +326,8 @@ static bool is_entangled(const struct patch_code *code, const struct code_parts 
 	for (size_t i = 0; i < in.count; i++) {
 		size_t from = code_range_of(code, in.first[i].from);
 
-		if (in.first[i].to != range->start && from != CODE_NO_RANGE && !has(parts->ranges, parts->count, from) &&
-		    jumps_indirectly(code, &code->ranges[from]))
+		if (in.first[i].to != range->start && from != CODE_NO_RANGE &&
+		    !has(parts->ranges, parts->count, from) && jumps_indirectly(code, &code->ranges[from]))
 			return true;
 	}
 	return false;
@@ -372,7 +377,8 @@ bool patch_code_flow_known(const struct patch_code *code, uint64_t vaddr)
 
 	if (range == CODE_NO_RANGE || incoming_make(code))
 		return false;
-	/* Go's scheduler interrupts goroutines anywhere, keeps the address in memory of its own, and comes back to it later. */
+	/* Go's scheduler interrupts goroutines anywhere, keeps the address in memory of its own, and comes back to it
+	 * later. */
 	if (code->is_go)
 		return false;
 	if (code->lazy->states[range] == CODE_FLOW_UNASKED)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The instructions of one function, and where the value of a register comes from: followed backwards over all ways that lead to a place.
+ * The instructions of one function, and where the value of a register comes from: followed backwards over all ways that
+ * lead to a place.
  *
- * What is not understood is UNKNOWN. The ways through indirect jumps are those found so far; tables.c asks again until nothing new is found,
- * and only that last answer is used. A jump that was judged unknown leads everywhere.
+ * What is not understood is UNKNOWN. The ways through indirect jumps are those found so far; tables.c asks again until
+ * nothing new is found, and only that last answer is used. A jump that was judged unknown leads everywhere.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -59,7 +60,8 @@ static int list_branches(struct code_listing *listing)
 	for (size_t i = 0; i < listing->count; i++) {
 		if (!is_branch(&listing->lines[i]))
 			continue;
-		if (base_grow(&listing->branches, &listing->branches_cap, listing->nbranches + 1, sizeof(*listing->branches)))
+		if (base_grow(&listing->branches, &listing->branches_cap, listing->nbranches + 1,
+			      sizeof(*listing->branches)))
 			return -ENOMEM;
 		listing->branches[listing->nbranches++] = (struct code_branch) { listing->lines[i].target, i };
 	}
@@ -198,7 +200,8 @@ static void trace_push(struct trace *trace, size_t line, uint8_t reg)
 	if (trace->seen[line] >> reg & 1)
 		return;
 	trace->seen[line] |= (uint16_t)(1u << reg);
-	if (trace->listing->visits++ > VISITS_MAX || base_grow(&trace->left, &trace->cap, trace->nleft + 1, sizeof(*trace->left))) {
+	if (trace->listing->visits++ > VISITS_MAX ||
+	    base_grow(&trace->left, &trace->cap, trace->nleft + 1, sizeof(*trace->left))) {
 		trace->value = unknown;
 		return;
 	}
@@ -211,7 +214,8 @@ static void trace_push_calls(struct trace *trace, uint8_t reg)
 		return;
 	trace->all_calls |= (uint16_t)(1u << reg);
 	for (size_t i = 0; i < trace->listing->count; i++)
-		if (trace->listing->lines[i].lead == ISA_LEAD_CALL || trace->listing->lines[i].lead == ISA_LEAD_CALL_INDIRECT)
+		if (trace->listing->lines[i].lead == ISA_LEAD_CALL ||
+		    trace->listing->lines[i].lead == ISA_LEAD_CALL_INDIRECT)
 			trace_push(trace, i, reg);
 }
 
@@ -243,7 +247,8 @@ static void trace_before(struct trace *trace, size_t line, uint8_t reg)
 	bool entry = vaddr == listing->code->ranges[listing->parts->ranges[0]].start;
 	bool pointed = listing->lines[line].pointed && !entry;
 	uint16_t tabled = listing->lines[line].tabled;
-	size_t at = vaddr ? code_above(listing->branches, listing->nbranches, sizeof(*listing->branches), vaddr - 1) : 0;
+	size_t at =
+	    vaddr ? code_above(listing->branches, listing->nbranches, sizeof(*listing->branches), vaddr - 1) : 0;
 
 	if (line && falls_into_next(listing, line - 1))
 		trace_push(trace, line - 1, reg);
@@ -454,7 +459,8 @@ struct code_value code_listing_jump(struct code_listing *listing, size_t line)
 /* What is looked for on the way back from a table: a comparison of index, the branch behind it once that was seen. */
 struct limit {
 	uint8_t index;
-	uint8_t width;   /* bytes of it that the comparison must look at, the rest being 0; 32-bit operations clear the upper half */
+	uint8_t width;   /* bytes of it that the comparison must look at, the rest being 0; 32-bit operations clear the
+			    upper half */
 	bool branched;   /* a branch that lets only small numbers by was passed; what sets its flags comes next */
 	bool with_equal; /* it lets by the number compared with, too */
 };
@@ -475,8 +481,8 @@ static bool bound_after(struct code_listing *listing, size_t line, size_t after,
 
 	if ((*steps)-- <= 0 || !effect_of(listing, line, &effect))
 		return false;
-	if (limit.branched && effect.kind == ISA_EFFECT_COMPARE && effect.to == limit.index && effect.size >= limit.width &&
-	    effect.number >= !limit.with_equal) {
+	if (limit.branched && effect.kind == ISA_EFFECT_COMPARE && effect.to == limit.index &&
+	    effect.size >= limit.width && effect.number >= !limit.with_equal) {
 		uint64_t most = effect.number - !limit.with_equal;
 
 		*bound = most > *bound ? most : *bound;
@@ -501,7 +507,8 @@ static bool bound_before(struct code_listing *listing, size_t line, struct limit
 {
 	uint64_t vaddr = listing->lines[line].vaddr;
 	bool falls = line && falls_into_next(listing, line - 1);
-	size_t first = vaddr ? code_above(listing->branches, listing->nbranches, sizeof(*listing->branches), vaddr - 1) : 0;
+	size_t first =
+	    vaddr ? code_above(listing->branches, listing->nbranches, sizeof(*listing->branches), vaddr - 1) : 0;
 	size_t i = first;
 
 	if (listing->lines[line].tabled || listing->lines[line].pointed ||

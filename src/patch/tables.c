@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where indirect jumps lead: through a slot of the dynamic linker, through a table of the function's own places, to a pointer that was made
- * elsewhere; anything else is unknown.
+ * Where indirect jumps lead: through a slot of the dynamic linker, through a table of the function's own places, to a
+ * pointer that was made elsewhere; anything else is unknown.
  *
- * Compilers of position-independent code write tables of 4-byte distances, others of 8-byte addresses. A table has no written length. Where
- * the code compares the index first, that is its length, and each entry must be good, else the table is not what it was taken for. Other
- * tables are read as far as their entries lead into the function; entries too many only make places count as targets that are none.
+ * Compilers of position-independent code write tables of 4-byte distances, others of 8-byte addresses. A table has no
+ * written length. Where the code compares the index first, that is its length, and each entry must be good, else the
+ * table is not what it was taken for. Other tables are read as far as their entries lead into the function; entries too
+ * many only make places count as targets that are none.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -57,8 +58,7 @@ bool code_is_stub(const struct patch_code *code, uint64_t vaddr)
 {
 	struct isa_insn insn;
 
-	if (!decode_at(code, vaddr, &insn) ||
-	    (insn.class == ISA_ENDBR && !decode_at(code, vaddr + insn.length, &insn)))
+	if (!decode_at(code, vaddr, &insn) || (insn.class == ISA_ENDBR && !decode_at(code, vaddr + insn.length, &insn)))
 		return false;
 	return insn.class == ISA_JUMP_INDIRECT && insn.has_rip_operand && is_slot(code, insn.rip_operand);
 }
@@ -100,8 +100,8 @@ static const uint8_t *table_bytes(const struct patch_code *code, uint64_t vaddr,
 }
 
 /*
- * May an entry of a table lead there? To an instruction of the function, or of a fragment that nothing else leads to; or just behind the
- * function, which is what compilers write for cases that cannot happen.
+ * May an entry of a table lead there? To an instruction of the function, or of a fragment that nothing else leads to;
+ * or just behind the function, which is what compilers write for cases that cannot happen.
  */
 static bool is_place(const struct patch_code *code, const struct code_parts *parts, uint64_t vaddr)
 {
@@ -170,7 +170,8 @@ static enum code_jump_kind judge_table(struct code_listing *listing, size_t jump
 		return otherwise;
 	if (!bounded)
 		return read_table(listing, jump, value, TABLE_MAX) ? CODE_JUMP_TABLE : otherwise;
-	return bound < TABLE_MAX && read_table(listing, jump, value, bound + 1) == bound + 1 ? CODE_JUMP_TABLE : otherwise;
+	return bound < TABLE_MAX && read_table(listing, jump, value, bound + 1) == bound + 1 ? CODE_JUMP_TABLE
+											     : otherwise;
 }
 
 static enum code_jump_kind judge(struct code_listing *listing, size_t jump)
@@ -187,7 +188,8 @@ static enum code_jump_kind judge(struct code_listing *listing, size_t jump)
 	switch (value.kind) {
 	case CODE_VALUE_CONSTANT:
 	case CODE_VALUE_POINTER:
-		/* Nobody else can make a pointer from distances to places of this function, unless it takes such a place's address. */
+		/* Nobody else can make a pointer from distances to places of this function, unless it takes such a
+		 * place's address. */
 		return listing->takes_own_address ? CODE_JUMP_UNKNOWN : CODE_JUMP_POINTER;
 	case CODE_VALUE_ENTRY:
 	case CODE_VALUE_PLACE:
@@ -215,8 +217,8 @@ static size_t sum_tabled(const struct code_listing *listing)
 #define ROUNDS 10
 
 /*
- * Begins as if no indirect jump led anywhere. What one leads to is a way to more code, on which registers may have other values, so all is
- * judged again until nothing changes: then the answer agrees with all ways that it implies.
+ * Begins as if no indirect jump led anywhere. What one leads to is a way to more code, on which registers may have
+ * other values, so all is judged again until nothing changes: then the answer agrees with all ways that it implies.
  */
 static void judge_all(struct code_listing *listing)
 {
@@ -251,14 +253,16 @@ static int jumps_list(const struct patch_code *code, const struct code_parts *pa
 	*count = 0;
 	for (size_t i = 0; i < parts->count; i++) {
 		const struct object_range *range = &code->ranges[parts->ranges[i]];
-		size_t at = range->start ? code_above(code->indirect, code->nindirect, sizeof(uint64_t), range->start - 1) : 0;
+		size_t at =
+		    range->start ? code_above(code->indirect, code->nindirect, sizeof(uint64_t), range->start - 1) : 0;
 
 		for (; at < code->nindirect && code->indirect[at] < range->end; at++) {
 			if (base_grow(&jumps, &cap, *count + 1, sizeof(*jumps))) {
 				free(jumps);
 				return -ENOMEM;
 			}
-			jumps[(*count)++] = (struct code_jump) { .vaddr = code->indirect[at], .kind = CODE_JUMP_UNKNOWN };
+			jumps[(*count)++] =
+			    (struct code_jump) { .vaddr = code->indirect[at], .kind = CODE_JUMP_UNKNOWN };
 		}
 	}
 	code_sort(jumps, *count, sizeof(*jumps));

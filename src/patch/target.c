@@ -263,6 +263,8 @@ void patch_module_free(struct patch_module *module)
 	free((char *)(uintptr_t)module->path);
 	free(module->patched);
 	free(module->depended);
+	free(module->carried);
+	free(module->sited);
 	free(module);
 }
 

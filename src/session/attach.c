@@ -42,12 +42,10 @@ static size_t count_applied(struct session_attaching *a)
 	size_t n = 0;
 
 	for (size_t i = 0; i < a->nsites; i++) {
-		const struct trace_probe *probe = &a->session->probes[a->sites[i].id];
-
 		if (session_is_pause(a->session, &a->sites[i])) /* without it, files are looked for now and then */
 			a->process->polls = a->sites[i].layer == PATCH_REFUSED;
 		else if (a->sites[i].layer == PATCH_REFUSED)
-			session_refuse(a->session, *probe->symbol ? probe->symbol : probe->path, a->sites[i].why);
+			session_refuse_site(a, i);
 		else
 			n++;
 	}
@@ -72,6 +70,7 @@ static void back_out(struct session_attaching *a)
 {
 	struct patch_report report = { 0 };
 
+	session_traps_stop(a->process, NULL);
 	if (patch_target_memory_fd(a->target) >= 0 && !patch_target_undo(a->target, &report, NULL) &&
 	    patch_target_release(a->target, &report, NULL))
 		base_log(BASE_LOG_WARN, "memory of ours stays in process %d", a->process->pid);
@@ -91,6 +90,9 @@ long session_attach_sites(struct session_attaching *a, struct utap_error *err)
 	int error;
 
 	session_progress(a->session, "patching", 0, a->nsites);
+	error = session_traps_stop(a->process, err);
+	if (error)
+		return error;
 	options.more = a->process->waits;
 	error = patch_target_setup(a->target, &options, a->sites, a->nsites, err);
 	if (!error) {
@@ -99,6 +101,8 @@ long session_attach_sites(struct session_attaching *a, struct utap_error *err)
 	}
 	if (!error)
 		error = patch_target_apply(a->target, a->sites, a->nsites, session_programs(a->session), session_emit_body, a, err);
+	if (!error)
+		error = session_traps_start(a->process, err);
 	if (error)
 		return error;
 	if (keep_sites(a))
@@ -171,6 +175,7 @@ int session_process_new(struct session *session, pid_t pid, struct session_proce
 
 void session_process_free(struct session_process *process)
 {
+	session_traps_stop(process, NULL);
 	if (process->has_memory)
 		trace_memory_unmap(&process->memory);
 	patch_target_close(process->target);
@@ -227,6 +232,7 @@ static long attach(struct session *session, pid_t pid, struct utap_error *err)
 	result = patch_target_open(pid, &a.process->target, err);
 	a.target = a.process->target;
 	if (!result) {
+		patch_target_allow_trap(a.target, session->options.allow_trap);
 		result = attach_target(&a, err);
 		if (result < 0 && process_has_ended(pid)) /* whatever was said: that is the reason */
 			result = base_error(err, -ECHILD, UTAP_ERROR_GONE, "process %d exited during the attach", pid);

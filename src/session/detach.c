@@ -21,7 +21,7 @@ static void keep_quiet(const struct session_process *process)
 /* Uprobes that were put over places of ours while we trace. */
 static void give_way(const struct session_process *process)
 {
-	long count = process->has_memory ? patch_target_yield(process->target) : 0;
+	long count = process->has_memory && !process->traps ? patch_target_yield(process->target) : 0;
 
 	if (count)
 		base_log(BASE_LOG_WARN, "the kernel probes %ld of our places in process %d now, too; hits there count no more", count,
@@ -173,16 +173,22 @@ int session_detach(struct session *session, struct session_report *report, struc
 	session->polled_ns = 0;
 	session_poll(session);
 	for (size_t i = 0; i < session->nprocesses; i++) {
-		struct utap_error reason = { 0 };
+		struct utap_error reason = { 0 }, traps = { 0 };
 		int error = 0;
+		int left;
 
 		if (!session->processes[i]->has_memory)
 			continue;
+		left = session_traps_stop(session->processes[i], &traps); /* if that fails there is all the more to take out */
 		/* One that is gone may have left children behind. */
 		if (session->targets[i].state == SESSION_RUNNING)
 			error = detach_one(session, i, &sum, &reason);
 		else if (session->targets[i].state != SESSION_DETACHED)
 			error = clean_children(session->processes[i]->target, &sum, &reason);
+		if (!error && left) {
+			error = left;
+			reason = traps;
+		}
 		if (error && state_of(session->processes[i]) == SESSION_RUNNING && !result) {
 			result = error;
 			if (err)

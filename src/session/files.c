@@ -42,6 +42,7 @@ void session_files_free(struct session *session)
 {
 	for (size_t i = 0; i < session->nfiles; i++) {
 		patch_code_destroy(session->files[i]->code);
+		patch_code_destroy(session->files[i]->unframed);
 		object_close(session->files[i]->object);
 		free(session->files[i]);
 	}

@@ -239,3 +239,29 @@ void session_settle_functions(struct session_attaching *a)
 		if (a->groups[i] && (!fell_out || fell_out[a->groups[i]]))
 			give_back(a, &a->sites[i]);
 }
+
+static bool is_any_patched(const struct session_attaching *a, uint32_t group)
+{
+	for (size_t i = 0; i < a->nsites; i++)
+		if (a->groups[i] == group && a->sites[i].layer != PATCH_REFUSED)
+			return true;
+	return false;
+}
+
+/* What falls out in the very last step, when the text is written, takes nothing along: that is written already. */
+void session_refuse_site(const struct session_attaching *a, size_t index)
+{
+	const struct patch_site *site = &a->sites[index];
+	const struct trace_probe *probe = &a->session->probes[site->id];
+	const char *name = *probe->symbol ? probe->symbol : probe->path;
+	char why[WHY];
+
+	if (a->groups[index] && site->why && !strcmp(site->why, FELL_OUT))
+		return;
+	snprintf(why, sizeof(why), "%s", site->why);
+	if (a->groups[index] && is_any_patched(a, a->groups[index]))
+		snprintf(why, sizeof(why),
+			 "its place at 0x%lx could not be patched after all (%.250s): not all of its calls are seen to begin or to end",
+			 (unsigned long)site->addr, site->why);
+	session_refuse(a->session, name, why);
+}

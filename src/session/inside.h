@@ -14,6 +14,7 @@ struct session_file {
 	uint32_t major, minor;
 	struct object *object;
 	struct patch_code *code; /* NULL until a place in it is planned */
+	struct patch_code *unframed; /* with what only symbols describe (pause.c); NULL: not needed yet */
 };
 
 /** Where a probe is, in a file; the key of the table of probes. Files, not processes: two targets share an id. */
@@ -75,6 +76,8 @@ struct session_process {
 	bool polls;              /* they are looked for now and then: it cannot be made to wait for us where it loads them */
 	uint64_t gone_drains;    /* drains when it was found gone; 0: it was not */
 	uint32_t resumed;        /* as in struct wire_control */
+	struct engine_traps *traps; /* NULL: no traps are in */
+	size_t ntraps;
 	const struct session_process *owner; /* whose memory it shares, as a child forked from it; NULL: it has its own */
 };
 
@@ -244,6 +247,8 @@ void session_resume(struct session_process *process);
 /** session_attach_sites() - setup, apply and bookkeeping of what @a planned; how many places */
 long session_attach_sites(struct session_attaching *a, struct utap_error *err) BASE_MUST_CHECK;
 void session_note(const struct session *session, const char *format, ...) BASE_PRINTF(2, 3);
+/** session_refuse_site() - say that a site fell out after the plan, and of a function once; some of its other sites may be patched */
+void session_refuse_site(const struct session_attaching *a, size_t index);
 /** session_settle_functions() - after patch_target_setup(): where one site of a function fell out, the others do too */
 void session_settle_functions(struct session_attaching *a);
 /** session_count_too() - make a program that records count, too: @insns is replaced; 0 or -ENOMEM (trigger.c) */
@@ -272,5 +277,12 @@ void session_flush_refusal(struct session *session);
 /** session_cover() - judge the places of one file (coverage.c) */
 int session_cover(struct patch_target *target, struct patch_module *module, unsigned sample, session_coverage_fn *fn, void *arg,
 		  struct utap_error *err) BASE_MUST_CHECK;
+
+/** session_traps_start() - after everything else was applied: the traps, if there are any; see engine_traps_start() */
+int session_traps_start(struct session_process *process, struct utap_error *err) BASE_MUST_CHECK;
+/** session_traps_stop() - before anything else is changed or taken out; see engine_traps_stop() */
+int session_traps_stop(struct session_process *process, struct utap_error *err);
+/** session_traps_renew() - what the process unloaded takes its traps along */
+int session_traps_renew(struct session_process *process, struct utap_error *err) BASE_MUST_CHECK;
 
 #endif

@@ -17,6 +17,9 @@ int session_create(const struct session_options *options, struct session **ret, 
 	if (options->ring_size > SESSION_RING_MAX)
 		return base_error(err, -EINVAL, UTAP_ERROR_USAGE, "a ring of %llu MiB a CPU is too large: at most %llu MiB",
 				  (unsigned long long)options->ring_size >> 20, SESSION_RING_MAX >> 20);
+	if (options->allow_trap && options->follow)
+		return base_error(err, -EINVAL, UTAP_ERROR_USAGE,
+				  "--allow-trap and -f do not go together: a process has one tracer, and each of them needs to be it");
 	session = calloc(1, sizeof(*session));
 	if (!session || trace_reader_create(NULL, 0, &session->reader)) {
 		free(session);

@@ -28,6 +28,7 @@ struct session_options {
 	 * TRACE_RETURN, for trace_frames. Others stay single.
 	 */
 	bool pairs;
+	bool allow_trap;          /* where nothing else is possible put an int3; see engine_traps_start() for what that costs. Not with follow */
 	/* Called now and then while an attach takes long; may be NULL. done of total, "reading symbols", "patching" .. */
 	void (*progress)(void *arg, const char *what, size_t done, size_t total);
 	void *progress_arg;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Arbitrary bytes as the code of functions: what is known about it may be little, but must hold together, and asking must end.
+ * Arbitrary bytes as the code of functions: what is known about it may be little, but must hold together, and asking
+ * must end.
  *
  * Input: a number of functions, eighths of their sizes, then code and tables. An ELF file is made around it.
  */
@@ -51,11 +52,17 @@ static void fill_headers(struct file *file)
 	file->header.e_shoff = offsetof(struct file, sections);
 	file->header.e_shentsize = sizeof(file->sections[0]);
 	file->header.e_shnum = 3;
-	file->program = (Elf64_Phdr) { .p_type = PT_LOAD, .p_flags = PF_R | PF_X, .p_offset = offsetof(struct file, code),
-				       .p_vaddr = BASE, .p_align = 1 };
-	file->sections[1] = (Elf64_Shdr) { .sh_type = SHT_SYMTAB, .sh_offset = offsetof(struct file, symbols), .sh_link = 2,
+	file->program = (Elf64_Phdr) { .p_type = PT_LOAD,
+				       .p_flags = PF_R | PF_X,
+				       .p_offset = offsetof(struct file, code),
+				       .p_vaddr = BASE,
+				       .p_align = 1 };
+	file->sections[1] = (Elf64_Shdr) { .sh_type = SHT_SYMTAB,
+					   .sh_offset = offsetof(struct file, symbols),
+					   .sh_link = 2,
 					   .sh_entsize = sizeof(file->symbols[0]) };
-	file->sections[2] = (Elf64_Shdr) { .sh_type = SHT_STRTAB, .sh_offset = offsetof(struct file, names),
+	file->sections[2] = (Elf64_Shdr) { .sh_type = SHT_STRTAB,
+					   .sh_offset = offsetof(struct file, names),
 					   .sh_size = sizeof(file->names) };
 	memcpy(file->names, NAMES, sizeof(NAMES));
 }
@@ -73,8 +80,10 @@ static bool fill(struct file *file, const uint8_t *data, size_t size)
 	file->sections[1].sh_size = (count + 1) * sizeof(file->symbols[0]);
 	for (unsigned i = 1; i <= count; i++) {
 		/* Each other one may be a fragment of the one before. */
-		file->symbols[i] = (Elf64_Sym) { .st_name = data[0] & 0x40 && i % 2 == 0 ? 3 : 1, .st_value = at,
-						 .st_size = 8 * (data[i] & 0x7fU), .st_shndx = 1,
+		file->symbols[i] = (Elf64_Sym) { .st_name = data[0] & 0x40 && i % 2 == 0 ? 3 : 1,
+						 .st_value = at,
+						 .st_size = 8 * (data[i] & 0x7fU),
+						 .st_shndx = 1,
 						 .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_FUNC) };
 		at += 8 * (data[i] & 0x7fU);
 	}

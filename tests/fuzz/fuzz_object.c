@@ -48,6 +48,12 @@ static void use_segments(const struct object *object)
 		must(bytes && available == segments[i].file_size);
 		touch(bytes, available);
 		must((object_code(object, segments[i].vaddr, &available) != NULL) == segments[i].execute);
+		bytes = object_page(object, segments[i].vaddr + segments[i].file_size, &available);
+		if (bytes)
+			touch(bytes, available);
+		bytes = object_page(object, segments[i].vaddr, &available);
+		if (bytes)
+			touch(bytes, available);
 		must(object_vaddr_to_offset(object, segments[i].vaddr, &offset) == 0 && offset == segments[i].offset);
 		must(object_offset_to_vaddr(object, offset, &vaddr) == 0);
 	}

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is known about code: where it can be entered, what belongs to a function, how it is left. The oracles: objdump's own decoding of the
- * same files; that a block nobody leads to is dead, and compilers leave none; programs written so that the answer is known.
+ * What is known about code: where it can be entered, what belongs to a function, how it is left. The oracles: objdump's
+ * own decoding of the same files; that a block nobody leads to is dead, and compilers leave none; programs written so
+ * that the answer is known.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -110,7 +111,9 @@ static bool starts(const char *text, const char *with)
 /* "bnd jmp", "repz ret", "notrack jmp": the last word before the operands counts. */
 static const char *behind_prefixes(const char *text)
 {
-	static const char *const prefixes[] = { "bnd ", "notrack ", "repz ", "rep ", "data16 ", "cs ", "ds ", "addr32 " };
+	static const char *const prefixes[] = {
+		"bnd ", "notrack ", "repz ", "rep ", "data16 ", "cs ", "ds ", "addr32 "
+	};
 
 	for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
 		if (starts(text, prefixes[i]))
@@ -295,7 +298,8 @@ static void check_orphans(struct file *file, const char *name, unsigned per_1000
 /* Assembly in libc has a few blocks that nothing leads to indeed. */
 static void test_no_block_is_an_orphan(void **state)
 {
-	static const char *const paths[] = { LIBC, "/lib/x86_64-linux-gnu/libstdc++.so.6", "/usr/bin/python3.11", "/usr/bin/gdb" };
+	static const char *const paths[] = { LIBC, "/lib/x86_64-linux-gnu/libstdc++.so.6", "/usr/bin/python3.11",
+					     "/usr/bin/gdb" };
 
 	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
 		struct file file;
@@ -317,13 +321,16 @@ static const char c_program[] =
     "NO int g0(int a) { sink = a; return a * 3; }\n"
     "NO int g1(int a) { sink = a + 1; return a * 5; }\n"
     "NO int g2(int a) { sink = a + 2; return a * 7; }\n"
-    "NO int table(int a, int b) { switch (a) { case 0: return g0(b) + 1; case 1: return g1(b) + 9; case 2: return g2(b);\n"
+    "NO int table(int a, int b) { switch (a) { case 0: return g0(b) + 1; case 1: return g1(b) + 9; case 2: return "
+    "g2(b);\n"
     "  case 3: return g0(b + 3) * 2; case 4: sink = 77; return g1(b - 1); case 5: return g2(b) - g0(b);\n"
     "  case 7: return g1(g1(b)); case 8: sink = 6; break; case 9: return g2(g0(b)); } return g0(b * 2) + 11; }\n"
     "NO int two_tables(int a, int b) { int sum = 0; for (int i = 0; i < b; i++) {\n"
     "  switch (a) { case 0: sum += g0(i); break; case 1: sum -= g1(i); break; case 2: sum ^= g2(i); break;\n"
-    "    case 3: sum += g1(sum); break; case 4: sum *= g0(sum); break; case 5: sum |= g2(3); break; default: return sum; }\n"
-    "  switch (sum & 15) { case 1: g0(1); break; case 2: g1(2); break; case 3: g2(3); break; case 4: g0(4); g1(4); break;\n"
+    "    case 3: sum += g1(sum); break; case 4: sum *= g0(sum); break; case 5: sum |= g2(3); break; default: return "
+    "sum; }\n"
+    "  switch (sum & 15) { case 1: g0(1); break; case 2: g1(2); break; case 3: g2(3); break; case 4: g0(4); g1(4); "
+    "break;\n"
     "    case 5: g1(5); break; case 6: g2(6); sum++; break; case 9: g0(9); break; }\n"
     "  a = (a + sum) & 7; } return sum; }\n"
     "NO int threaded(const unsigned char *p, int a) {\n"
@@ -337,18 +344,23 @@ static const char c_program[] =
     "NO int direct_tail(int a) { sink = a; return g0(a + 1); }\n"
     "NO int either(int a) { if (a > 3) return g0(a); sink = 3; return a; }\n"
     "__attribute__((cold)) NO2 void rare(int a) { sink = a; }\n"
-    "NO int with_cold(int a) { if (__builtin_expect(a == 77, 0)) { rare(a); rare(a + 1); sink = g0(a); } return a + g1(a); }\n"
+    "NO int with_cold(int a) { if (__builtin_expect(a == 77, 0)) { rare(a); rare(a + 1); sink = g0(a); } return a + "
+    "g1(a); }\n"
     "NO int with_cold2(int a) { if (__builtin_expect(a == 77, 0)) { rare(a); return g0(a) - 1; } return a + g1(a); }\n"
     "NO void never(void) { for (;;) sink++; }\n"
     "extern int asm_outer(int), asm_into(int), asm_falls(int), asm_pushes(int), asm_computes(int), asm_calls(int),\n"
     "  asm_thunked(int), asm_victim(int);\n"
     "int main(int c, char **v) { if (c > 100) { with_cold(c); with_cold2(c); virtual_tail(kept);\n"
-    "  asm_outer(1); asm_into(1); asm_falls(1); asm_pushes(1); asm_computes(1); asm_calls(1); asm_thunked(1); asm_victim(1); never(); }\n"
-    "  return table(c, 3) + two_tables(c, c) + threaded((const unsigned char *)v[0], c) + pointer_tail(g1, c) + direct_tail(c) +\n"
+    "  asm_outer(1); asm_into(1); asm_falls(1); asm_pushes(1); asm_computes(1); asm_calls(1); asm_thunked(1); "
+    "asm_victim(1); never(); }\n"
+    "  return table(c, 3) + two_tables(c, c) + threaded((const unsigned char *)v[0], c) + pointer_tail(g1, c) + "
+    "direct_tail(c) +\n"
     "    either(c); }\n"
-    "#define FUNCTION(name, body) __asm__(\".pushsection .text\\n.balign 16\\n.globl \" #name \"\\n.type \" #name \",@function\\n\" \\\n"
+    "#define FUNCTION(name, body) __asm__(\".pushsection .text\\n.balign 16\\n.globl \" #name \"\\n.type \" #name "
+    "\",@function\\n\" \\\n"
     "  #name \":\\n.cfi_startproc\\n\" body \".cfi_endproc\\n.size \" #name \",.-\" #name \"\\n.popsection\\n\");\n"
-    "FUNCTION(asm_outer, \"test %edi,%edi\\n je inner\\n ret\\n .globl inner\\n .type inner,@function\\n inner: xor %eax,%eax\\n ret\\n\")\n"
+    "FUNCTION(asm_outer, \"test %edi,%edi\\n je inner\\n ret\\n .globl inner\\n .type inner,@function\\n inner: xor "
+    "%eax,%eax\\n ret\\n\")\n"
     "FUNCTION(asm_victim, \"mov %edi,%eax\\n victim_middle: add $1,%eax\\n ret\\n\")\n"
     "FUNCTION(asm_into, \"mov $3,%eax\\n jmp victim_middle\\n\")\n"
     "FUNCTION(asm_falls, \"mov %edi,%eax\\n test %eax,%eax\\n je asm_falls\\n nop\\n\")\n"
@@ -411,7 +423,8 @@ static void check_refused(struct file *file, uint64_t vaddr, const char *wanted)
 		fail_msg("%lx is refused because %s, not because %s", (long)vaddr, why, wanted);
 }
 
-/* All tables of the program's switches were found: no block is an orphan, and the jump through a table leaves the function nowhere. */
+/* All tables of the program's switches were found: no block is an orphan, and the jump through a table leaves the
+ * function nowhere. */
 static void check_tables(struct file *file, const uint64_t *at, const char *name)
 {
 	for (int i = 0; i < 2; i++) {
@@ -479,9 +492,9 @@ static void check_assembly(struct file *file, const uint64_t *at)
 	assert_false(patch_code_flow_known(file->code, at[6]));
 }
 
-static const char *const names[] = { "table", "two_tables", "threaded", "virtual_tail", "pointer_tail", "direct_tail",
-				     "with_cold", "never", "asm_victim", "asm_into", "asm_falls", "asm_pushes", "asm_computes",
-				     "asm_calls", "asm_thunked" };
+static const char *const names[] = { "table",       "two_tables", "threaded",     "virtual_tail", "pointer_tail",
+				     "direct_tail", "with_cold",  "never",        "asm_victim",   "asm_into",
+				     "asm_falls",   "asm_pushes", "asm_computes", "asm_calls",    "asm_thunked" };
 #define NAMES (sizeof(names) / sizeof(names[0]))
 #define ASSEMBLY 8
 
@@ -523,14 +536,18 @@ static void test_programs(void **state)
 /* ---- what leads to a place ---- */
 
 static const char targets_program[] =
-    "#define FUNCTION(name, body) __asm__(\".pushsection .text\\n.balign 16\\n.globl \" #name \"\\n.type \" #name \",@function\\n\" \\\n"
+    "#define FUNCTION(name, body) __asm__(\".pushsection .text\\n.balign 16\\n.globl \" #name \"\\n.type \" #name "
+    "\",@function\\n\" \\\n"
     "  #name \":\\n.cfi_startproc\\n\" body \".cfi_endproc\\n.size \" #name \",.-\" #name \"\\n.popsection\\n\");\n"
-    "FUNCTION(places, \"nop\\n test %edi,%edi\\n je at_branch\\n lea at_lea(%rip),%rax\\n call elsewhere\\n at_return: nop\\n\"\n"
+    "FUNCTION(places, \"nop\\n test %edi,%edi\\n je at_branch\\n lea at_lea(%rip),%rax\\n call elsewhere\\n at_return: "
+    "nop\\n\"\n"
     " \"nothing: mov $1,%eax\\n at_branch: nop\\n at_lea: nop\\n at_pointer: nop\\n at_label: ret\\n\")\n"
     "FUNCTION(elsewhere, \"ret\\n\")\n"
     "#ifdef FIXED\n#define A(name) \"$\" #name\n#else\n#define A(name) \"$77\"\n#endif\n"
-    "FUNCTION(fixed, \"mov \" A(at_number) \",%eax\\n push \" A(at_push) \"\\n pop %rax\\n nop\\n at_number: nop\\n at_push: ret\\n\")\n"
-    "__asm__(\".pushsection .text\\n.globl bare\\n.type bare,@function\\nbare: test %edi,%edi\\n je 1f\\n ret\\n1: jmp elsewhere\\n\"\n"
+    "FUNCTION(fixed, \"mov \" A(at_number) \",%eax\\n push \" A(at_push) \"\\n pop %rax\\n nop\\n at_number: nop\\n "
+    "at_push: ret\\n\")\n"
+    "__asm__(\".pushsection .text\\n.globl bare\\n.type bare,@function\\nbare: test %edi,%edi\\n je 1f\\n ret\\n1: jmp "
+    "elsewhere\\n\"\n"
     "  \".size bare,.-bare\\n.popsection\\n\");\n"
     "extern char at_pointer[]; void *pointer = at_pointer;\n"
     "int main(void) { return 0; }\n";
@@ -597,13 +614,17 @@ static void test_targets(void **state)
 static const char cxx_program[] =
     "#include <stdexcept>\n#include <string>\n#include <vector>\n"
     "struct base { virtual int run(int) = 0; virtual ~base() {} }; struct one : base { int run(int a) override; };\n"
-    "__attribute__((noinline)) int one::run(int a) { if (a > 90) throw std::runtime_error(std::to_string(a)); return a + 1; }\n"
-    "__attribute__((noinline)) int catching(base *b, int a) { std::string kept(\"x\"); try { return b->run(a) + (int)kept.size(); }\n"
+    "__attribute__((noinline)) int one::run(int a) { if (a > 90) throw std::runtime_error(std::to_string(a)); return a "
+    "+ 1; }\n"
+    "__attribute__((noinline)) int catching(base *b, int a) { std::string kept(\"x\"); try { return b->run(a) + "
+    "(int)kept.size(); }\n"
     "  catch (const std::runtime_error &e) { return e.what()[0]; } catch (int i) { return i; } }\n"
-    "int main(int c, char **v) { one o; std::vector<std::string> s(v, v + c); return catching(&o, c + (int)s[0].size()); }\n";
+    "int main(int c, char **v) { one o; std::vector<std::string> s(v, v + c); return catching(&o, c + "
+    "(int)s[0].size()); }\n";
 
 static const char rust_program[] =
-    "#[inline(never)] fn pick(n: usize, s: &str) -> String { match n { 0 => s.to_uppercase(), 1 => format!(\"{}{}\", n, s),\n"
+    "#[inline(never)] fn pick(n: usize, s: &str) -> String { match n { 0 => s.to_uppercase(), 1 => format!(\"{}{}\", "
+    "n, s),\n"
     "  2 => s.repeat(3), 3 => String::new(), 4 => s.chars().rev().collect(), 5 => panic!(\"five\"), _ => s.into() } }\n"
     "fn main() { let a: Vec<String> = std::env::args().collect(); println!(\"{}\", pick(a.len(), &a[0])); }\n";
 
@@ -674,10 +695,10 @@ static void check_lead(const uint8_t *bytes, size_t size)
 		return;
 	enum isa_lead lead = isa_lead(bytes, (unsigned)length, 0x1000, has_target, &named);
 
-	if (!agrees(&insn, lead) ||
-	    (lead == ISA_LEAD_ADDRESS && insn.class == ISA_PLAIN && !(insn.has_rip_operand && insn.rip_operand == named)))
-		fail_msg("%02x %02x %02x %02x %02x %02x: class %d, lead %d", bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5],
-			 insn.class, lead);
+	if (!agrees(&insn, lead) || (lead == ISA_LEAD_ADDRESS && insn.class == ISA_PLAIN &&
+				     !(insn.has_rip_operand && insn.rip_operand == named)))
+		fail_msg("%02x %02x %02x %02x %02x %02x: class %d, lead %d", bytes[0], bytes[1], bytes[2], bytes[3],
+			 bytes[4], bytes[5], insn.class, lead);
 }
 
 static void test_leads(void **state)
@@ -711,14 +732,16 @@ static void use_everything(const struct patch_code *code)
 
 		patch_code_flow_known(code, code->ranges[i].start);
 		for (uint64_t at = code->ranges[i].start; at < code->ranges[i].end; at++)
-			if (patch_code_is_target(code, at) && !patch_code_is_start(code, at) && at > code->ranges[i].start)
+			if (patch_code_is_target(code, at) && !patch_code_is_start(code, at) &&
+			    at > code->ranges[i].start)
 				assert_true(patch_code_has_inner_target(code, at - 1, 2));
 		if (error) {
 			assert_true(error == -ENOTSUP && why);
 			continue;
 		}
 		for (size_t j = 0; j < function.nexits; j++)
-			assert_true(inside(&function, function.exits[j].vaddr) && patch_code_is_start(code, function.exits[j].vaddr) &&
+			assert_true(inside(&function, function.exits[j].vaddr) &&
+				    patch_code_is_start(code, function.exits[j].vaddr) &&
 				    (!j || function.exits[j - 1].vaddr < function.exits[j].vaddr));
 		patch_function_release(&function);
 	}
@@ -779,8 +802,8 @@ static int setup(void **state)
 {
 	if (!mkdtemp(folder))
 		return -1;
-	return write_text("a.c", c_program) | write_text("targets.c", targets_program) | write_text("a.cc", cxx_program) |
-	       write_text("a.rs", rust_program) | write_text("a.go", go_program);
+	return write_text("a.c", c_program) | write_text("targets.c", targets_program) |
+	       write_text("a.cc", cxx_program) | write_text("a.rs", rust_program) | write_text("a.go", go_program);
 }
 
 static int teardown(void **state)
@@ -792,8 +815,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_programs),
-		cmocka_unit_test(test_damaged_code),	       cmocka_unit_test(test_leads),
-		cmocka_unit_test(test_targets),		       cmocka_unit_test(test_without_frame),
+		cmocka_unit_test(test_damaged_code),
+		cmocka_unit_test(test_leads),
+		cmocka_unit_test(test_targets),
+		cmocka_unit_test(test_without_frame),
 		cmocka_unit_test(test_languages),
 		cmocka_unit_test(test_exits_as_objdump_reads),
 		cmocka_unit_test(test_no_block_is_an_orphan),

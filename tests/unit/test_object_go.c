@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Go programs, which have no frame entries: their functions come from the runtime's own table. Oracles: the symbols that the same program
- * has when it is not stripped, gdb for the layout of the runtime's structures, tables of older versions written here by hand.
+ * Go programs, which have no frame entries: their functions come from the runtime's own table. Oracles: the symbols
+ * that the same program has when it is not stripped, gdb for the layout of the runtime's structures, tables of older
+ * versions written here by hand.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,16 +22,18 @@
 static char folder[] = "/tmp/test-object-go-XXXXXX";
 static bool has_go;
 
-static const char go_program[] =
-    "package main\n"
-    "import (\"fmt\"; \"os\")\n"
-    "//go:noinline\n"
-    "func choose(n int) string { switch n { case 0: return \"a\"; case 1: return fmt.Sprint(n); case 2: return \"c\"; case 3: return os.Args[0]\n"
-    "case 4: return \"e\"; case 5: return \"f\"; case 6: return fmt.Sprint(n, n); case 7: return \"h\"; case 8: return \"i\" }; return \"many\" }\n"
-    "//go:noinline\n"
-    "func careful(n int) (r int) { defer func() { if recover() != nil { r = 7 } }(); for i := 0; i < n; i++ { defer fmt.Print() }\n"
-    "  return 10 / (n - 1) }\n"
-    "func main() { fmt.Println(choose(len(os.Args)), careful(len(os.Args))) }\n";
+static const char go_program[] = "package main\n"
+				 "import (\"fmt\"; \"os\")\n"
+				 "//go:noinline\n"
+				 "func choose(n int) string { switch n { case 0: return \"a\"; case 1: return "
+				 "fmt.Sprint(n); case 2: return \"c\"; case 3: return os.Args[0]\n"
+				 "case 4: return \"e\"; case 5: return \"f\"; case 6: return fmt.Sprint(n, n); case 7: "
+				 "return \"h\"; case 8: return \"i\" }; return \"many\" }\n"
+				 "//go:noinline\n"
+				 "func careful(n int) (r int) { defer func() { if recover() != nil { r = 7 } }(); for "
+				 "i := 0; i < n; i++ { defer fmt.Print() }\n"
+				 "  return 10 / (n - 1) }\n"
+				 "func main() { fmt.Println(choose(len(os.Args)), careful(len(os.Args))) }\n";
 
 static const char cgo_program[] = "package main\n"
 				  "// __attribute__((noinline)) int twice(int a) { return 2 * a; }\n"
@@ -145,8 +148,8 @@ static void check_against_symbols(const char *name, size_t careful)
 			landings += !strcmp(function.name, "main.careful");
 		}
 		/* Marks of the linker begin nothing that has a symbol of its own. */
-		if (!strncmp(function.name, "go.", 3) || !strncmp(function.name, "type..", 6) || !strncmp(function.name, "type:", 5) ||
-		    strchr(function.name, '['))
+		if (!strncmp(function.name, "go.", 3) || !strncmp(function.name, "type..", 6) ||
+		    !strncmp(function.name, "type:", 5) || strchr(function.name, '['))
 			continue;
 		if (!has_name(symbols, count, &function))
 			fail_msg("%s: no symbol for %s", name, function.name);
@@ -231,7 +234,9 @@ static void test_goid(void **state)
 		skip();
 	}
 	snprintf(command, sizeof(command),
-		 "gdb -nx -batch -ex 'set language c' -ex \"print/d &(('runtime.g' *)0)->goid\" %s/plain 2>/dev/null | tail -1", folder);
+		 "gdb -nx -batch -ex 'set language c' -ex \"print/d &(('runtime.g' *)0)->goid\" %s/plain 2>/dev/null | "
+		 "tail -1",
+		 folder);
 	from = popen(command, "r");
 	assert_non_null(from);
 	assert_int_equal(fscanf(from, "$1 = %ld", &wanted), 1);
@@ -410,7 +415,8 @@ static void test_written_tables(void **state)
 		print_message("skipped: no gcc\n");
 		skip();
 	}
-	assert_int_equal(run("printf 'int first(int a) { return a * 3; } int second(int a) { return a * 5 + 1; } int main(void) { return 0; }' "
+	assert_int_equal(run("printf 'int first(int a) { return a * 3; } int second(int a) { return a * 5 + 1; } int "
+			     "main(void) { return 0; }' "
 			     ">host.c && gcc -O1 -fno-toplevel-reorder -no-pie -o host host.c"),
 			 0);
 	check_written(write_2, true);
@@ -428,7 +434,8 @@ static void use(struct object *object)
 
 	if (!object_ranges(object, &ranges, &count, NULL))
 		for (size_t i = 0; i < count; i++)
-			assert_true(ranges[i].end > ranges[i].start && object_code(object, ranges[i].start, &available) &&
+			assert_true(ranges[i].end > ranges[i].start &&
+				    object_code(object, ranges[i].start, &available) &&
 				    available >= ranges[i].end - ranges[i].start);
 	if (!object_symbols(object, &symbols, &count, NULL))
 		for (size_t i = 0; i < count; i++)
@@ -489,7 +496,7 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_programs), cmocka_unit_test(test_cgo),	 cmocka_unit_test(test_goid),
+		cmocka_unit_test(test_programs),       cmocka_unit_test(test_cgo),     cmocka_unit_test(test_goid),
 		cmocka_unit_test(test_written_tables), cmocka_unit_test(test_damaged),
 	};
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What an instruction does to general registers. Which of them it may write comes from the decoder's operand list, hidden operands
- * included; a more exact kind is given only to the forms that compilers make addresses with.
+ * What an instruction does to general registers. Which of them it may write comes from the decoder's operand list,
+ * hidden operands included; a more exact kind is given only to the forms that compilers make addresses with.
  *
  * Source: Intel SDM volume 2; System V ABI, AMD64, 3.2.3 (registers that a callee preserves).
  */
@@ -42,7 +42,8 @@ static uint32_t written_by(const struct decoded *d)
 	for (unsigned n = 0; n < d->i.operand_count; n++) {
 		const ZydisDecodedOperand *operand = &d->operands[n];
 
-		if (operand->type != ZYDIS_OPERAND_TYPE_REGISTER || !(operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
+		if (operand->type != ZYDIS_OPERAND_TYPE_REGISTER ||
+		    !(operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
 			continue;
 		uint8_t number = number_of(operand->reg.value);
 

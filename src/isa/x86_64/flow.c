@@ -2,8 +2,9 @@
 /*
  * Where control may go, told from the opcode alone.
  *
- * The bytes were measured by isa_step(), so they are an instruction: what is not looked at here cannot make another one of it. VEX and
- * EVEX instructions start with c4, c5 or 62, which no case below has, so their later bytes are never taken for opcodes.
+ * The bytes were measured by isa_step(), so they are an instruction: what is not looked at here cannot make another one
+ * of it. VEX and EVEX instructions start with c4, c5 or 62, which no case below has, so their later bytes are never
+ * taken for opcodes.
  *
  * Source: Intel SDM volume 2, 2.1 (instruction format) and appendix A (opcode maps).
  */
