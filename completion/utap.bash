@@ -10,7 +10,7 @@ _utap_options()
 	script) echo "--input --output --events --json --color" ;;
 	report) echo "--input --output --json" ;;
 	stat) echo "--event --file --pid --output --latency --all-instructions --seconds --events --ring --json --force-no-frame --allow-trap" ;;
-	list) echo "--pid --output --json" ;;
+	list) echo "--pid --output --coverage --sample --json" ;;
 	probe) echo "--explain --pid --force-no-frame --allow-trap" ;;
 	detach) echo "--pid --force" ;;
 	esac

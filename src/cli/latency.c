@@ -198,17 +198,64 @@ static void print_row(const struct latency *latency, const struct trace_probe *p
 		print_bars(out, h);
 }
 
-static void print_table(const struct latency *latency)
+static bool is_seen(const struct latency *latency, uint32_t id)
+{
+	struct row row = row_at(latency, id);
+
+	return row.histogram || row.abandoned || row.unpaired || lost_of(latency->cli, id);
+}
+
+/* Those that took most of the time first. */
+static int compare_totals(const void *left, const void *right, void *arg)
+{
+	const uint32_t *a = left, *b = right;
+	uint64_t total_a = histogram_of(arg, *a)->sum, total_b = histogram_of(arg, *b)->sum;
+
+	if (total_a != total_b)
+		return total_a > total_b ? -1 : 1;
+	return *a < *b ? -1 : *a > *b;
+}
+
+/* Ids of functions that were called, heap; *silent: how many others there are. */
+static uint32_t *list_seen(const struct latency *latency, uint32_t *ret, uint32_t *silent)
 {
 	const struct trace_probe *probes;
 	uint32_t count = session_probes(latency->cli->session, &probes);
+	uint32_t *ids = calloc((size_t)count + 1, sizeof(*ids));
 
-	fprintf(latency->cli->out, "%12s %11s %11s %11s %11s %11s %11s %11s  %s\n", "CALLS", "MIN", "MEAN", "P50", "P90", "P99",
-		"MAX", "TOTAL", "EVENT  FUNCTION");
-	for (uint32_t id = 1; id < count; id++)
-		if (probes[id].kind == TRACE_RETURN)
-			print_row(latency, &probes[id], id);
-	fprintf(latency->cli->out, "\n%12s in %.3f seconds\n", "", seconds(latency->cli));
+	*ret = *silent = 0;
+	for (uint32_t id = 1; ids && id < count; id++) {
+		if (probes[id].kind != TRACE_RETURN)
+			continue;
+		if (is_seen(latency, id))
+			ids[(*ret)++] = id;
+		else
+			(*silent)++;
+	}
+	if (ids)
+		qsort_r(ids, *ret, sizeof(*ids), compare_totals, (void *)(uintptr_t)latency);
+	return ids;
+}
+
+static int print_table(const struct latency *latency)
+{
+	const struct trace_probe *probes;
+	uint32_t seen, silent;
+	_cleanup_free_ uint32_t *ids = list_seen(latency, &seen, &silent);
+	FILE *out = latency->cli->out;
+
+	if (!ids)
+		return -ENOMEM;
+	session_probes(latency->cli->session, &probes);
+	fprintf(out, "%12s %11s %11s %11s %11s %11s %11s %11s  %s\n", "CALLS", "MIN", "MEAN", "P50", "P90", "P99", "MAX", "TOTAL",
+		"EVENT  FUNCTION");
+	for (uint32_t i = 0; i < seen; i++)
+		print_row(latency, &probes[ids[i]], ids[i]);
+	fprintf(out, "\n%12s in %.3f seconds", "", seconds(latency->cli));
+	if (silent)
+		fprintf(out, "; %" PRIu32 " function%s not called", silent, silent == 1 ? " was" : "s were");
+	fputc('\n', out);
+	return 0;
 }
 
 /* ---- JSON ---- */
@@ -274,16 +321,18 @@ static void print_json(const struct latency *latency)
 
 static int print(struct cli *cli, struct latency *latency)
 {
-	if (cli_calls_end(cli, latency->frames)) {
+	int error = cli_calls_end(cli, latency->frames);
+
+	if (!error && cli->options.json)
+		print_json(latency);
+	else if (!error)
+		error = print_table(latency);
+	if (error) {
 		struct utap_error err = { 0 };
 
-		base_error_system(&err, -ENOMEM, "cannot list the open calls");
+		base_error_system(&err, error, "cannot sum up the calls");
 		return cli_fail(cli, &err);
 	}
-	if (cli->options.json)
-		print_json(latency);
-	else
-		print_table(latency);
 	if (cli->options.verbose || cli_lost(cli))
 		cli_calls_note(cli, latency->frames);
 	return cli_close_output(cli);

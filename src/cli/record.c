@@ -30,7 +30,10 @@ static int on_record(void *arg, const struct trace_record *record)
 	struct record_run *run = cli->consumer;
 	bool is_news;
 	const char *comm = cli_comms_get(cli->comms, record->tid, record->time_ns, &is_news);
-	int error = cli_recording_put(&run->file, record, is_news, cli_comm_known(comm) ? comm : NULL);
+	int error = cli_recording_grow(cli, &run->file);
+
+	if (!error)
+		error = cli_recording_put(&run->file, record, is_news, cli_comm_known(comm) ? comm : NULL);
 
 	return error ? cli_output_failed(cli, error) : cli_taken(cli);
 }

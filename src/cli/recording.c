@@ -77,12 +77,67 @@ int cli_recording_start(struct cli *cli, struct cli_recording *r, struct utap_er
 
 	if (error)
 		return error;
+	r->probes = probes;
+	r->nprobes = count;
 	error = cli_events_create(r->perf, &r->events);
 	if (!error)
 		error = cli_recording_describe(cli, r->events);
 	if (!error)
 		error = cli_events_build_ids(r->events, probes, count);
 	return error ? base_error_system(err, error, "%s cannot be written", r->path) : 0;
+}
+
+/* A perf.data begins with all its probes: with more of them it is written anew, beside, and then takes the old one's place. */
+static int write_anew(struct cli_recording *r, const struct trace_probe *probes, uint32_t count)
+{
+	char path[sizeof(r->old) + 8];
+	_cleanup_close_ int fd = -1;
+	int error;
+
+	if (snprintf(path, sizeof(path), "%s.grown", r->path) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	error = format_perf_grow(r->perf, fd, probes, count, NULL);
+	if (error < 0) {
+		unlink(path);
+		return error;
+	}
+	close(r->fd);
+	r->fd = base_steal_fd(&fd);
+	return rename(path, r->path) ? -errno : 0;
+}
+
+/* Programs executed since: their mappings are others than those known of the same process. */
+static int describe_new(struct cli *cli, struct cli_recording *r)
+{
+	const struct session_target *targets;
+	size_t count = session_targets(cli->session, &targets);
+	int error = 0;
+
+	for (; !error && r->ntargets < count; r->ntargets++)
+		if (targets[r->ntargets].state == SESSION_RUNNING)
+			error = cli_events_process(r->events, (uint32_t)targets[r->ntargets].pid);
+	return error;
+}
+
+int cli_recording_grow(struct cli *cli, struct cli_recording *r)
+{
+	const struct trace_probe *probes;
+	uint32_t count = session_probes(cli->session, &probes);
+	bool has_new = count > r->nprobes;
+	int error;
+
+	if (probes == r->probes && !has_new)
+		return describe_new(cli, r);
+	error = has_new ? write_anew(r, probes, count) : format_perf_grow(r->perf, -1, probes, count, NULL);
+	if (error)
+		return error;
+	r->probes = probes;
+	r->nprobes = count;
+	error = has_new ? cli_recording_describe(cli, r->events) : 0;
+	return !error && has_new ? cli_events_build_ids(r->events, probes, count) : error;
 }
 
 int cli_recording_put(struct cli_recording *r, const struct trace_record *record, bool is_new, const char *comm)
@@ -115,9 +170,12 @@ static int write_lost(struct cli *cli, struct cli_recording *r)
 
 int cli_recording_finish(struct cli *cli, struct cli_recording *r, bool with_losses)
 {
-	int error = with_losses ? write_lost(cli, r) : 0;
-	int finished = format_perf_finish(r->perf);
+	int error = with_losses ? cli_recording_grow(cli, r) : 0;
+	int finished;
 
+	if (!error && with_losses)
+		error = write_lost(cli, r);
+	finished = format_perf_finish(r->perf);
 	r->perf = NULL;
 	if (close(r->fd) && !finished)
 		finished = -errno;

@@ -14,6 +14,9 @@ struct cli_recording {
 	char old[4096];   /* "" when there was none */
 	int fd;
 	struct format_perf *perf; /* NULL until cli_recording_start() */
+	const struct trace_probe *probes; /* the session's table as the file knows it */
+	uint32_t nprobes;
+	size_t ntargets; /* told of */
 	struct cli_events *events;
 };
 
@@ -23,6 +26,8 @@ int cli_recording_open(struct cli_recording *r, const char *path, struct utap_er
 int cli_recording_start(struct cli *cli, struct cli_recording *r, struct utap_error *err) BASE_MUST_CHECK;
 /** cli_recording_describe() - threads and mappings of targets that run, as far as not written yet */
 int cli_recording_describe(struct cli *cli, struct cli_events *events) BASE_MUST_CHECK;
+/** cli_recording_grow() - the file learns of probes that came since (a library was loaded, a program executed); 0 or negative errno */
+int cli_recording_grow(struct cli *cli, struct cli_recording *r) BASE_MUST_CHECK;
 /** cli_recording_put() - a hit, after what has to be told of its process; @comm may be NULL: told already, or not known */
 int cli_recording_put(struct cli_recording *r, const struct trace_record *record, bool is_new,
 		      const char *comm) BASE_MUST_CHECK;

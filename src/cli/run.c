@@ -209,7 +209,10 @@ static void note_probes(struct cli *cli)
 		struct session_counts counts = { 0 };
 
 		session_count(cli->session, id, &counts);
-		cli_note(cli, "%s:%s: %" PRIu64 " hit%s, %" PRIu64 " lost", probes[id].group, probes[id].event,
+		cli_note(cli, "%s:%s%s: %" PRIu64 " hit%s, %" PRIu64 " lost", probes[id].group, probes[id].event,
+			 probes[id].kind == TRACE_ENTRY		    ? ", entries"
+			 : id && probes[id - 1].kind == TRACE_ENTRY ? ", returns"
+								    : "",
 			 counts.hits, counts.hits == 1 ? "" : "s", counts.lost);
 	}
 }

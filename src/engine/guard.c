@@ -186,18 +186,35 @@ static void settle_all(struct guard *guard, const struct guard_process *process)
 			guard_settle(guard, thread);
 }
 
+static bool can_call(const struct guard_thread *thread)
+{
+	int event = thread->status >> 16;
+
+	return thread->is_stopped && (!event || event == PTRACE_EVENT_STOP);
+}
+
+/* All of it stand, and no trap is pending. */
+static void repair_action(struct guard *guard, const struct guard_process *process)
+{
+	struct guard_thread *thread, *next;
+
+	HASH_ITER (hh, guard->threads, thread, next)
+		if (thread->process == process && process->is_reset && can_call(thread))
+			guard_action_repair(guard, thread);
+}
+
 static void take_out(struct guard *guard)
 {
 	struct guard_process *process, *next;
 
 	guard_gather(guard, NULL, NULL, guard->armed ? LEAVE_MS : 0);
 	settle_all(guard, NULL);
-	if (guard->armed)
-		HASH_ITER (hh, guard->processes, process, next) {
-			uint64_t kept = put_back(guard, process, guard->count);
+	HASH_ITER (hh, guard->processes, process, next) {
+		uint64_t kept = guard->armed ? put_back(guard, process, guard->count) : 0;
 
-			guard->shared->kept = kept > guard->shared->kept ? kept : guard->shared->kept;
-		}
+		guard->shared->kept = kept > guard->shared->kept ? kept : guard->shared->kept;
+		repair_action(guard, process);
+	}
 	let_all_go(guard, NULL);
 }
 
@@ -229,6 +246,7 @@ bool guard_release(struct guard *guard, struct guard_process *process)
 		return false;
 	settle_all(guard, process);
 	put_back(guard, process, guard->count);
+	repair_action(guard, process);
 	let_all_go(guard, process);
 	return true;
 }

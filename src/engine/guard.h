@@ -12,7 +12,8 @@
  * kernel says nowhere what was before. So it has to be known before. Source: kernel/signal.c, force_sig_info_to_task().
  *
  * Invariants:
- *  - a thread runs program code only while guard_thread.mask is its mask, and guard_process.action what the program wants of SIGTRAP;
+ *  - a thread runs program code only while guard_thread.mask is its mask, but for SIGTRAP's bit between a trap and its stop;
+ *  - guard_process.action is what the program wants of SIGTRAP. The kernel's may have been reset (is_reset): all SIGTRAPs come to us first;
  *  - what reads or sets that action (rt_sigaction, the delivery of a SIGTRAP that is the program's), or puts a SIGTRAP into a thread's
  *    own queue (tgkill), happens while no other thread of the process runs and none has a trap of ours pending.
  */
@@ -39,7 +40,9 @@ struct guard_action {
 struct guard_process {
 	pid_t pid;
 	int mem;
-	struct guard_action action; /* for SIGTRAP */
+	struct guard_action action; /* for SIGTRAP, as the program wants it */
+	bool is_reset;              /* a trap has reset it in the kernel, and it was not put back yet */
+	bool may_set;               /* it runs under a filter that lets it set actions for SIGTRAP */
 	utap_addr syscall;          /* code "syscall" in it, to make calls with; 0: not looked for yet */
 	size_t threads;             /* that are recorded */
 	size_t unburied;            /* and those that are gone, whose records are still there */
@@ -136,6 +139,12 @@ int guard_step(struct guard *guard, struct guard_thread *thread, int signal) BAS
 /** guard_repeat_call() - a stop, or a signal that nobody handles, made a waiting system call give up: it is made again */
 void guard_repeat_call(const struct guard_thread *thread);
 
+/** guard_is_entering() - does it stand at the entry of a system call? */
+bool guard_is_entering(const struct guard_thread *thread);
+
+/** guard_go_back() - at the entry of a call: it is not made, but the thread goes back to the instruction before it, to make it anew */
+void guard_go_back(const struct guard_thread *thread);
+
 /** guard_let_go() - a stopped thread goes on, untraced, wherever it stands; it is forgotten */
 void guard_let_go(struct guard *guard, struct guard_thread *thread);
 
@@ -162,7 +171,7 @@ int guard_delivers(const struct guard_thread *thread);
 
 /**
  * guard_call() - let a thread make a system call; it is stopped afterwards, ready to be let go
- * @thread: stopped, but not at the entry of a call nor in the middle of one (PTRACE_EVENT_CLONE and the like)
+ * @thread: stopped, but not in the middle of a call (PTRACE_EVENT_CLONE and the like). A signal that it was about to be delivered is gone.
  */
 int guard_call(struct guard *guard, struct guard_thread *thread, long number, const uint64_t *args,
 	       int64_t *result) BASE_MUST_CHECK;
@@ -177,10 +186,18 @@ bool guard_action_is_ignore(const struct guard_process *process);
 /** guard_action_inherit() - in a child that has not run yet: find its action, which is a copy of its maker's */
 void guard_action_inherit(struct guard *guard, struct guard_thread *thread);
 
-/** guard_action_repair() - in a stopped thread: the kernel's action is the program's again */
+/**
+ * guard_action_repair() - in a stopped thread, while no other has a trap pending: the kernel's action is the program's again
+ *
+ * To ignore a signal takes away those that are pending, in all threads: a trap's would be gone, and its thread would run on behind it. And it
+ * takes a dozen stops. So it is only done where the program could see or use the action.
+ */
 void guard_action_repair(struct guard *guard, struct guard_thread *thread);
 
-/** guard_requeue() - the program's own SIGTRAP that a trap of ours used up: put it back, while it is blocked */
+/** guard_action_execed() - in a program just executed, which inherits what is ignored */
+void guard_action_execed(struct guard *guard, struct guard_thread *thread);
+
+/** guard_requeue() - a signal of the program's that our doings used up: it is sent again, by the thread itself */
 void guard_requeue(struct guard *guard, struct guard_thread *thread, const siginfo_t *info);
 
 #endif

@@ -118,15 +118,26 @@ static int make_call(struct guard *guard, struct guard_thread *thread, struct us
 	return error;
 }
 
+/* What its filter lets it do itself we may do, too. */
+static int pass_filter(const struct guard_thread *thread, long number)
+{
+	int error = is_confined(thread->tid) ? suspend_filter(thread, true) : 0;
+
+	return error && number == SYS_rt_sigaction && thread->process->may_set ? 0 : error;
+}
+
 int guard_call(struct guard *guard, struct guard_thread *thread, long number, const uint64_t *args, int64_t *result)
 {
 	struct user_regs_struct own;
 	uint64_t mask = thread->mask;
-	bool confined = is_confined(thread->tid);
 	int error = find_syscall(thread->process);
 
-	if (!error && confined)
-		error = suspend_filter(thread, true);
+	if (!error)
+		error = pass_filter(thread, number);
+	if (!error && guard_is_entering(thread)) {
+		guard_go_back(thread);
+		error = guard_step(guard, thread, 0);
+	}
 	if (!error)
 		error = thread_regs(thread->tid, &own);
 	if (!error)
@@ -140,11 +151,12 @@ int guard_call(struct guard *guard, struct guard_thread *thread, long number, co
 		error = thread_set_regs(thread->tid, &own);
 	if (!error)
 		error = thread_set_sigmask(thread->tid, mask);
-	if (!error && confined)
-		error = suspend_filter(thread, false);
-	if (!error)
-		thread->status = 0;
-	return error;
+	if (error)
+		return error;
+	thread->status = 0;
+	if (is_confined(thread->tid) && suspend_filter(thread, false))
+		base_log(BASE_LOG_DEBUG, "the filter of thread %d stays suspended", thread->tid);
+	return 0;
 }
 
 /*
@@ -231,19 +243,45 @@ int guard_action_read(struct guard *guard, struct guard_thread *thread)
 	struct guard_action action = { 0 };
 	int error = disposition(process->pid) == '-' ? 0 : get_action(guard, thread, &action); /* the usual case is for free */
 
-	if (!error)
+	if (!error) {
 		process->action = action;
+		process->is_reset = false;
+	}
 	return error;
 }
 
 void guard_action_repair(struct guard *guard, struct guard_thread *thread)
 {
 	struct guard_process *process = thread->process;
+	int signal = guard_delivers(thread);
+	siginfo_t info;
 
-	if (guard_action_is_default(process) || disposition(process->pid) == (guard_action_is_ignore(process) ? 'I' : 'C'))
+	if (!process->is_reset)
 		return;
-	if (set_action(guard, thread))
+	if (signal && ptrace(PTRACE_GETSIGINFO, thread->tid, 0, &info) < 0)
+		return;
+	if (set_action(guard, thread)) {
 		base_log(BASE_LOG_DEBUG, "the action for SIGTRAP of process %d cannot be set", process->pid);
+		return;
+	}
+	process->is_reset = false;
+	if (signal)
+		guard_requeue(guard, thread, &info);
+}
+
+void guard_action_execed(struct guard *guard, struct guard_thread *thread)
+{
+	struct guard_process *process = thread->process;
+
+	if (!guard_action_is_ignore(process) || disposition(process->pid) == 'I')
+		return;
+	if (process->mem >= 0)
+		close(process->mem);
+	process->mem = process_mem_open(process->pid);
+	process->syscall = 0;
+	process->action = (struct guard_action){ .handler = process->action.handler };
+	if (!guard_step(guard, thread, 0) && set_action(guard, thread)) /* to the end of the execve */
+		base_log(BASE_LOG_DEBUG, "SIGTRAP is not ignored in process %d any more", process->pid);
 }
 
 /*
@@ -258,8 +296,10 @@ void guard_action_inherit(struct guard *guard, struct guard_thread *thread)
 	process->is_new = false;
 	if (guard_action_is_default(process) || get_action(guard, thread, &now))
 		return;
-	if (now.handler == 0 && (guard_action_is_ignore(process) ||
-				 (now.flags == process->action.flags && now.restorer == process->action.restorer)))
+	process->is_reset = now.handler == 0 &&
+			    (guard_action_is_ignore(process) ||
+			     (now.flags == process->action.flags && now.restorer == process->action.restorer));
+	if (process->is_reset)
 		guard_action_repair(guard, thread);
 	else
 		process->action = now;
@@ -269,7 +309,7 @@ void guard_requeue(struct guard *guard, struct guard_thread *thread, const sigin
 {
 	siginfo_t copy = *info;
 	uint64_t none[4] = { 0 };
-	uint64_t args[4] = { 0, 0, SIGTRAP, 0 };
+	uint64_t args[4] = { 0, 0, (uint64_t)info->si_signo, 0 };
 	int64_t pid = 0, tid = 0, result = 0;
 
 	/* Under the numbers that the process itself knows: it may live in a namespace. */
@@ -278,5 +318,5 @@ void guard_requeue(struct guard *guard, struct guard_thread *thread, const sigin
 	args[0] = (uint64_t)pid;
 	args[1] = (uint64_t)tid;
 	if (call_with(guard, thread, SYS_rt_tgsigqueueinfo, args, 3, &copy, sizeof(copy), &result) || result)
-		base_log(BASE_LOG_DEBUG, "a SIGTRAP of thread %d is lost", thread->tid);
+		base_log(BASE_LOG_DEBUG, "signal %d of thread %d is lost", info->si_signo, thread->tid);
 }

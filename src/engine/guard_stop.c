@@ -60,8 +60,8 @@ static void send_to_stub(struct guard *guard, struct guard_thread *thread, const
 	struct user_regs_struct regs;
 	bool blocked = thread->mask & GUARD_SIGTRAP;
 
-	if (blocked || guard_action_is_ignore(thread->process))
-		guard_action_repair(guard, thread);
+	if ((blocked && !guard_action_is_default(thread->process)) || guard_action_is_ignore(thread->process))
+		thread->process->is_reset = true;
 	if (info->si_code != SI_KERNEL)
 		guard_requeue(guard, thread, info);
 	if (thread_regs(thread->tid, &regs))
@@ -137,6 +137,11 @@ static void deliver_sigtrap(struct guard *guard, struct guard_thread *thread, co
 		return;
 	}
 	stop_others(guard, thread);
+	if (process->is_reset) {
+		guard_action_repair(guard, thread);
+		if (guard_step(guard, thread, 0) || guard_delivers(thread) != SIGTRAP) /* it comes again */
+			return;
+	}
 	if (process->action.flags & RESET_HANDLER)
 		process->action = (struct guard_action){ 0 };
 	thread->is_mask_due = true;
@@ -216,6 +221,24 @@ static bool can_stay(const struct guard_thread *thread)
 	return guard_action_is_default(thread->process) || geteuid() == 0;
 }
 
+/* The program asks for its action, or sets it. The others stand, and what a trap has reset was put back when it looks. */
+static void change_action(struct guard *guard, struct guard_thread *thread)
+{
+	struct user_regs_struct regs;
+
+	if (thread->process->is_reset) {
+		guard_action_repair(guard, thread);
+		if (guard_step(guard, thread, 0) || !guard_is_entering(thread)) /* it makes the call anew; or a signal comes first */
+			return;
+	}
+	if (guard_step(guard, thread, 0))
+		return;
+	if (!thread_regs(thread->tid, &regs) && !regs.rax)
+		thread->process->may_set = true;
+	if (guard_action_read(guard, thread))
+		base_log(BASE_LOG_DEBUG, "what process %d does with SIGTRAP is not known", thread->process->pid);
+}
+
 static void on_call_entry(struct guard *guard, struct guard_thread *thread, const struct __ptrace_syscall_info *info)
 {
 	int kind = kind_of(info);
@@ -235,10 +258,13 @@ static void on_call_entry(struct guard *guard, struct guard_thread *thread, cons
 			guard_resume(guard, thread, 0); /* it will fail, as nobody has two tracers */
 		break;
 	case CALL_SEND:
+		stop_others(guard, thread);
+		if (guard_step(guard, thread, 0))
+			base_log(BASE_LOG_DEBUG, "a thread ended when it sent SIGTRAP");
+		break;
 	case CALL_ACTION:
 		stop_others(guard, thread);
-		if (!guard_step(guard, thread, 0) && kind == CALL_ACTION && guard_action_read(guard, thread))
-			base_log(BASE_LOG_DEBUG, "what process %d does with SIGTRAP is not known", thread->process->pid);
+		change_action(guard, thread);
 		break;
 	}
 }
@@ -280,6 +306,7 @@ static void on_exec(struct guard *guard, struct guard_thread *thread)
 	HASH_ITER (hh, guard->threads, other, next)
 		if (other->process == process && other != thread)
 			guard_thread_forget(guard, other);
+	guard_action_execed(guard, thread);
 	thread_detach(thread->tid);
 	guard_thread_forget(guard, thread);
 }

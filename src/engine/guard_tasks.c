@@ -280,7 +280,7 @@ void guard_repeat_call(const struct guard_thread *thread)
 		base_log(BASE_LOG_DEBUG, "thread %d is gone", thread->tid);
 }
 
-static bool is_entering(const struct guard_thread *thread)
+bool guard_is_entering(const struct guard_thread *thread)
 {
 	struct __ptrace_syscall_info info = { 0 };
 
@@ -289,11 +289,7 @@ static bool is_entering(const struct guard_thread *thread)
 	       info.op == PTRACE_SYSCALL_INFO_ENTRY;
 }
 
-/*
- * Who is let go just before a call would find in it that there is something to look at, and many calls would give up for that. So it does
- * not make this call, but goes back to the instruction before it.
- */
-static void go_back(const struct guard_thread *thread)
+void guard_go_back(const struct guard_thread *thread)
 {
 	struct user_regs_struct regs;
 
@@ -315,8 +311,9 @@ void guard_let_go(struct guard *guard, struct guard_thread *thread)
 		if (guard_step(guard, thread, signal))
 			return;
 	}
-	if (is_entering(thread))
-		go_back(thread);
+	/* It would find in the call that there is something to look at, and many calls give up for that. */
+	if (guard_is_entering(thread))
+		guard_go_back(thread);
 	else
 		guard_repeat_call(thread);
 	ptrace(PTRACE_DETACH, thread->tid, 0, 0);

@@ -129,6 +129,9 @@ static bool is_libc(const struct process_map *map)
 	return name && (!strncmp(name, "/libc.", 6) || !strncmp(name, "/libc-", 6) || !strncmp(name, "/ld-musl", 8));
 }
 
+/* Ours, most of it never touched, and whatever else comes and goes. */
+static bool is_memory(const struct process_map *map) { return !strncmp(map->path, "/memfd:", 7); }
+
 /* A loaded file has its segments side by side; text alone is a copy that a dead utap was preparing, and may be unmapped. */
 static bool stands_alone(const struct process_maps *maps, size_t i)
 {
@@ -153,7 +156,7 @@ static int find_code(struct engine_loan *loan, const struct process_maps *maps)
 
 			if (!strcmp(map->path, "[vdso]"))
 				vdso = map;
-			if (map->execute && map->read && is_libc(map) == (pass == 0) && !stands_alone(maps, i))
+			if (map->execute && map->read && is_libc(map) == (pass == 0) && !stands_alone(maps, i) && !is_memory(map))
 				scan_map(loan, map, buffer);
 		}
 	if (loan->syscall_ret && loan->restorer)

@@ -136,8 +136,7 @@ static bool is_end(enum isa_lead lead)
 
 /*
  * All exits of one part, in order. What follows an end must be led to: else it may be another function that is
- * described together with this one, as the entries of a linkage table are. Go describes each function, and what only
- * its runtime leads to, after a panic.
+ * described together with this one, as the entries of a linkage table are.
  */
 static int search_part(struct search *search, const struct object_range *part)
 {

@@ -336,6 +336,8 @@ static int map_door(struct patch_target *target, struct engine_loan *loan, int64
 		error = call(loan, SYS_munlock, &result, door, size, 0, 0, 0, 0);
 	if (!error && locks)
 		error = call(loan, SYS_mprotect, &result, door, size, RX, 0, 0, 0);
+	if (!error) /* a dump of the process would hold all of it */
+		error = call(loan, SYS_madvise, &result, door, size, MADV_DONTDUMP, 0, 0, 0);
 	if (error == -ESRCH)
 		return error;
 	if (!error)

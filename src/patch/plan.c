@@ -115,6 +115,8 @@ static const char *find_instruction(const struct planning *p, struct patch_site 
 		if (ret->insn.class != ISA_ENDBR)
 			break;
 		ret->vaddr += ret->insn.length;
+		if (patch_code_is_target(code, ret->vaddr))
+			return "code leads behind its landing instruction, as a loop does: hits there are not calls";
 	}
 	if (ret->insn.class == ISA_REFUSED)
 		return ret->insn.why;

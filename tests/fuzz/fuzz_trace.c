@@ -41,8 +41,9 @@ static struct trace_reader *recorder; /* the newest records replace the oldest *
 static void prepare(void)
 {
 	for (uint32_t i = 0; i < PROBES; i++) {
+		probe_table[i].kind = i == 1 ? TRACE_ENTRY : i == 2 ? TRACE_RETURN : TRACE_PLACE; /* words of their own come first */
 		probe_table[i].nargs = i == 3 ? 0 : i;
-		probe_table[i].record_size = i == 3 ? 0 : 24 + 8 * i;
+		probe_table[i].record_size = i == 3 ? 0 : 24 + 8 * (i + probe_table[i].kind);
 	}
 	if (trace_reader_create(probe_table, PROBES, &reader) || trace_reader_create(probe_table, PROBES, &recorder))
 		abort();

@@ -117,6 +117,11 @@ expect 2 err "what is to be listed" list
 expect 2 err "'c' is too much" list a b c
 expect 2 err "one process at a time" list -p 1,2
 expect 3 err "absent" list ./absent
+expect 3 err "absent" list --coverage ./absent
+expect 2 err "'x\*' is too much" list --coverage /bin/true 'x*'
+expect 2 err "--sample 0: a number from 1" list --coverage --sample 0 /bin/true
+expect 0 out "^instructions  *[0-9].* 9[0-9]\.[0-9]*$\|100\.00$" list --coverage /bin/true
+expect 0 out '"instructions":{"n":[0-9]*,"L1":' list --coverage --json /bin/true
 expect 2 err "--explain PROBE is missing" probe -p 1
 expect 2 err "one process is expected" probe --explain malloc
 expect 2 err "column 3: \$retval is known only where a function returns" probe --explain 'x $retval' -p 1

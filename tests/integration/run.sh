@@ -50,7 +50,7 @@ run()
 		mkdir "$copy/build/tests/$dir"
 		find "$build/tests/$dir" -maxdepth 1 -type f -executable -exec cp {} "$copy/build/tests/$dir/" \;
 	done
-	cp -r "$here" "$here/../stress" "$copy/tests/"
+	cp -r "$here" "$here/../stress" "$here/../programs" "$copy/tests/"
 	chmod -R a+rX "$copy"
 	chmod 1777 "$copy/tmp"
 	(

@@ -57,6 +57,7 @@ long left_by_either(long a); /* 0 + 5 where a is 0, else 9 */
 long only_jump(long a);      /* a + 5 */
 void only_return(void);
 void never_left(void);
+void landing_loop(long a);
 #define FUNCTION(name, code)                                                                        \
 	".globl " name "\n.type " name ", @function\n" name ": .cfi_startproc\n" code ".cfi_endproc\n.size " name ", . - " name \
 	"\n.skip 15, 0x90\n"
@@ -67,7 +68,8 @@ __asm__(".text\n"
 				   "mov $9, %eax\n ret\n")
 	FUNCTION("only_jump", ".byte 0xe9\n .long left_by_return - . - 4\n")
 	FUNCTION("only_return", "ret\n")
-	FUNCTION("never_left", "mov $5, %eax\n ud2\n"));
+	FUNCTION("never_left", "mov $5, %eax\n ud2\n")
+	FUNCTION("landing_loop", "endbr64\n 1: lea -0x1(%rdi), %rdi\n test %rdi, %rdi\n jne 1b\n ret\n"));
 
 static void make_returns(long n)
 {
@@ -689,6 +691,7 @@ static void test_no_returns(void **state)
 	} rows[] = {
 		{ "r:test_session:never_left", "it never returns" },
 		{ "r:test_session:0x10", "" },
+		{ "test_session:landing_loop", "code leads behind its landing instruction" },
 		{ "r:test_session:nowhere", "no function nowhere" },
 	};
 	struct child child = start();

@@ -135,6 +135,14 @@ static void test_found(void **state)
 	}
 }
 
+static void *hit_on(void *arg)
+{
+	(void)arg;
+	while (!trap_shared->detail)
+		trap_call(8);
+	return NULL;
+}
+
 /* One thread has it blocked and hits traps; the others look at the action, raise, handle, set it. */
 static void *hit_blocked(void *arg)
 {
@@ -179,6 +187,31 @@ static void test_shared_action(void **state)
 {
 	(void)state;
 	whole(run_shared_action);
+}
+
+/* Ignored by all, hit by all: an ignored signal takes away what is pending, a trap's too. */
+static void run_ignored(void)
+{
+	struct sigaction action = make(&wishes[2]);
+	pthread_t threads[3];
+
+	for (size_t i = 0; i < 3; i++)
+		pthread_create(&threads[i], NULL, hit_on, NULL);
+	for (int i = 0; i < 200; i++) {
+		trap_call(2);
+		raise(SIGTRAP);
+		check(&wishes[2], &action, i);
+		make(&wishes[2]);
+	}
+	trap_shared->detail = 1;
+	for (size_t i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+}
+
+static void test_ignored(void **state)
+{
+	(void)state;
+	whole(run_ignored);
 }
 
 /* ---- its own ---- */
@@ -255,14 +288,6 @@ static void count_trap(int number)
 	(void)number;
 	__atomic_fetch_add(&handled, 1, __ATOMIC_RELAXED);
 	trap_call(1);
-}
-
-static void *hit_on(void *arg)
-{
-	(void)arg;
-	while (!trap_shared->detail)
-		trap_call(8);
-	return NULL;
 }
 
 static void run_sent(void)
@@ -353,6 +378,52 @@ static void run_ends(void)
 	}
 }
 
+static void *exec_in_thread(void *arg)
+{
+	(void)arg;
+	trap_calls(3);
+	execlp("grep", "grep", "-q", "SigIgn:.*[13579bdf].$", "/proc/self/status", NULL);
+	_exit(9);
+}
+
+/* What is ignored is ignored by the programs that it executes, in a child or in its own place, by any thread. */
+static void run_exec_ignored(void)
+{
+	make(&wishes[2]);
+	for (int i = 0; i < 6; i++) {
+		pid_t pid = i % 3 == 2 ? vfork() : fork();
+		int status = -1;
+
+		if (!pid) {
+			pthread_t threads[2];
+
+			if (i % 3 == 1) {
+				pthread_create(&threads[0], NULL, hit_on, NULL);
+				pthread_create(&threads[1], NULL, exec_in_thread, NULL);
+				pthread_join(threads[1], NULL);
+			}
+			exec_in_thread(NULL);
+		}
+		waitpid(pid, &status, 0);
+		EXPECT(status == 0, status);
+		trap_call(1);
+	}
+}
+
+static void test_exec_ignored(void **state)
+{
+	pid_t pid = start(run_exec_ignored);
+	struct engine_traps *traps = put_in(pid);
+
+	(void)state;
+	trap_shared->go = 1;
+	wait_for(&trap_shared->done);
+	take_out(traps);
+	check_text(pid);
+	assert_true(trap_shared->hits >= 6 * 4 * TRAP_SITES);
+	finish(pid);
+}
+
 static void test_ends(void **state)
 {
 	(void)state;
@@ -398,7 +469,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_states),   cmocka_unit_test(test_found),   cmocka_unit_test(test_shared_action),
 		cmocka_unit_test(test_own),      cmocka_unit_test(test_pending), cmocka_unit_test(test_sent),
-		cmocka_unit_test(test_ends),     cmocka_unit_test(test_sigwait),
+		cmocka_unit_test(test_ends),     cmocka_unit_test(test_sigwait), cmocka_unit_test(test_ignored),
+		cmocka_unit_test(test_exec_ignored),
 	};
 
 	if (argc > 1)

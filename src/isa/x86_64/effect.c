@@ -17,6 +17,9 @@
 /* rax rcx rdx rsi rdi r8 to r11 */
 #define CALLEE_CHANGES 0x0fc7u
 
+/* rcx rsi rdi */
+#define STRING_CHANGES 0x00c2u
+
 struct decoded {
 	ZydisDecodedInstruction i;
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
@@ -248,6 +251,8 @@ int isa_effect(const uint8_t *code, size_t size, utap_addr addr, struct isa_effe
 		return -EILSEQ;
 	effect.written = written_by(&d);
 	effect.sets_flags = sets_flags(&d.i);
+	if (d.i.meta.category == ZYDIS_CATEGORY_STRINGOP)
+		effect.written |= STRING_CHANGES; /* not all are among the decoder's operands */
 	if (d.i.meta.category == ZYDIS_CATEGORY_SYSCALL || d.i.meta.category == ZYDIS_CATEGORY_INTERRUPT)
 		effect.written |= 1; /* the result */
 	describe(&d, &effect);
