@@ -39,6 +39,7 @@ enum bpf_helper {
 	BPF_HELPER_COOKIE = 174,           /* (ctx) -> the probe's id */
 	BPF_HELPER_TIME = 65536,           /* () -> raw TSC */
 	BPF_HELPER_COUNT = 65537,          /* () -> 0; counts one hit of this probe, exactly */
+	BPF_HELPER_GOID_OFFSET = 65539,    /* () -> where a goroutine's struct g has its number: a constant of the target */
 	BPF_HELPER_STACK_WORD = 65538,     /* (constant n) -> the n-th 8-byte word from the probed place's rsp, 0 if unreadable */
 };
 #define BPF_MAP_RING 0 /* imm of a pseudo map load (LD_IMM64 with src 1) that names the ring */
@@ -99,6 +100,7 @@ struct bpf_target {
 	uint64_t cells;
 	uint64_t cell_size;
 	bool overwrite;       /* nobody reads meanwhile, the newest records replace the oldest (WIRE_TRAILER, WIRE_CELL_BUSY) */
+	uint32_t goid_offset;
 	utap_addr runtime[8]; /* target addresses by enum wire_runtime_entry */
 	/*
 	 * For a body that is part of its trampoline: the place's id is a constant, and the trampoline only made room: rax is the

@@ -407,6 +407,8 @@ static int check_helper(struct probe_check *c, size_t at, struct bpf_state *s)
 		return check_arg(c, at, s, 1, BPF_CTX);
 	case BPF_HELPER_STACK_WORD:
 		return check_stack_word(c, at, s);
+	case BPF_HELPER_GOID_OFFSET:
+		return 0;
 	}
 	return bpf_refuse(c->err, at, "there is no helper %d", c->program[at].imm);
 }

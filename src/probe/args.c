@@ -126,6 +126,14 @@ static int parse_retval(struct probe_input *input, const char *at, struct probe_
 	return 0;
 }
 
+/* The number of the goroutine (Go). It is read as if it were one of the stack's words, of a number that none has. */
+static int parse_goid(struct probe_arg *arg)
+{
+	arg->source = PROBE_ARG_GOID;
+	arg->word = PROBE_GOID_WORD;
+	return 0;
+}
+
 static int refuse_fetch(struct probe_input *input, const char *at, const char *end)
 {
 	const char *later = find_later(later_fetches, COUNT(later_fetches), at, (size_t)(end - at));
@@ -155,6 +163,8 @@ static int parse_fetch(struct probe_input *input, const char *at, const char *en
 	*width = 64;
 	if (length == strlen("$retval") && memcmp(at, "$retval", length) == 0)
 		return parse_retval(input, at, arg);
+	if (length == strlen("$goid") && memcmp(at, "$goid", length) == 0)
+		return parse_goid(arg);
 	if (length > strlen("$stack") - 1 && memcmp(at, "$stack", strlen("$stack")) == 0)
 		return parse_stack(input, at, end, arg);
 	if (*at == '%' && length > 1 && !find_later(later_fetches, COUNT(later_fetches), at, length))
@@ -256,7 +266,7 @@ static int parse_arg(struct probe_input *input, const char *at, const char *end,
 	if (error)
 		return error;
 	snprintf(arg->text, sizeof(arg->text), "%.*s", (int)((colon ? colon : end) - at), at);
-	arg->format = PROBE_FORMAT_HEX;
+	arg->format = arg->source == PROBE_ARG_GOID ? PROBE_FORMAT_UNSIGNED : PROBE_FORMAT_HEX;
 	arg->bits = (uint8_t)width;
 	if (!colon)
 		return 0;
@@ -293,7 +303,7 @@ size_t probe_stack_words(const struct probe_spec *spec, uint32_t *words)
 	for (size_t i = 0; i < spec->nargs; i++) {
 		size_t known = 0;
 
-		if (spec->args[i].source != PROBE_ARG_STACK)
+		if (spec->args[i].source != PROBE_ARG_STACK && spec->args[i].source != PROBE_ARG_GOID)
 			continue;
 		while (known < count && words[known] != spec->args[i].word)
 			known++;

@@ -8,6 +8,7 @@
 #define PROBE_STACK_SLOTS (BPF_PROBE_STACK / 8)
 /* Words of the target's stack one probe can read: the program's own stack, r8 and r9. */
 #define PROBE_STACK_WORDS (PROBE_STACK_SLOTS + 2)
+#define PROBE_GOID_WORD 0x10000 /* stands for $goid among them; no $stackN goes so far */
 
 /** One text being parsed. */
 struct probe_input {

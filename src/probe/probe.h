@@ -20,7 +20,7 @@ enum probe_kind {
 	PROBE_EACH,   /* each instruction of a function */
 };
 
-enum probe_arg_source { PROBE_ARG_REGISTER, PROBE_ARG_STACK, PROBE_ARG_RETVAL };
+enum probe_arg_source { PROBE_ARG_REGISTER, PROBE_ARG_STACK, PROBE_ARG_RETVAL, PROBE_ARG_GOID };
 enum probe_arg_format { PROBE_FORMAT_UNSIGNED, PROBE_FORMAT_SIGNED, PROBE_FORMAT_HEX };
 
 struct probe_arg {
@@ -55,7 +55,7 @@ struct probe_spec {
  *   p:[[GROUP/]EVENT] FILE:SYMBOL[+OFFSET] [ARG...]   also "p FILE:.."; FILE:OFFSET in hex as the kernel takes it
  *   r[N]:[[GROUP/]EVENT] FILE:SYMBOL [ARG...]   the function's returns, as [FILE:]SYMBOL%return; N is read and means nothing
  *   FILE:SYMBOL:* [ARG...]                   each instruction of the function (SYMBOL:* too, where no file has that name)
- *   ARG = [NAME=]FETCH[:TYPE]   FETCH = %REG | $stack | $stackN | $retval   TYPE = u8..u64 s8..s64 x8..x64
+ *   ARG = [NAME=]FETCH[:TYPE]   FETCH = %REG | $stack | $stackN | $retval | $goid   TYPE = u8..u64 s8..s64 x8..x64
  *
  * C++ names hold ':' and spaces: FILE ends at the first ':' that is not part of '::'; quotes protect a symbol.
  * Of a return probe %sp, $stack and $stackN are as after the return, as the kernel's are.

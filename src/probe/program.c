@@ -34,6 +34,7 @@ enum {
 	OP_MOVE = 0xbf,
 	OP_MOVE_IMM = 0xb7,
 	OP_ADD_IMM = 0x07,
+	OP_ADD = 0x0f,
 	OP_SUBTRACT = 0x1f,
 	OP_AND_IMM = 0x57,
 	OP_OR = 0x4f,
@@ -48,7 +49,7 @@ enum {
 #define MAP_PSEUDO 1   /* source register of a LOAD_IMM64 that names a map */
 #define FIXED_INSNS 112 /* instructions that do not depend on the arguments, of two records */
 #define GO_DEPTH_BITS 27 /* words of the deepest stack: Go's limit is 1 GiB */
-#define INSNS_A_WORD 3
+#define INSNS_A_WORD 10
 #define INSNS_AN_ARG 5
 
 /* A program being written; insns has room for all of it. */
@@ -77,9 +78,27 @@ static bool word_in_register(size_t k, uint8_t *reg)
 	return true;
 }
 
+/* Also where words are counted from below the return address. */
+static bool is_goid(uint32_t word)
+{
+	return word >= PROBE_GOID_WORD;
+}
+
 static int16_t word_slot(size_t k)
 {
 	return (int16_t)(-8 * (int)(k - 1));
+}
+
+/* The number of the goroutine into a slot of the stack. 0: %r14 points nowhere. */
+static void put_goid(struct writer *w, int16_t slot)
+{
+	put_call(w, BPF_HELPER_GOID_OFFSET);
+	put(w, OP_LOAD_64, 3, 7, 8 * ISA_R14, 0);
+	put(w, OP_ADD, 3, 0, 0, 0);
+	put(w, OP_MOVE, 1, 10, 0, 0);
+	put(w, OP_ADD_IMM, 1, 0, 0, slot);
+	put(w, OP_MOVE_IMM, 2, 0, 0, 8);
+	put_call(w, BPF_HELPER_READ_USER);
 }
 
 static void put_words(struct writer *w, const uint32_t *words, size_t count)
@@ -87,6 +106,14 @@ static void put_words(struct writer *w, const uint32_t *words, size_t count)
 	for (size_t k = 0; k < count; k++) {
 		uint8_t reg;
 
+		if (is_goid(words[k])) {
+			int16_t slot = word_in_register(k, &reg) ? word_slot(PROBE_STACK_WORDS - 1) : word_slot(k);
+
+			put_goid(w, slot); /* the last slot is filled last, so it is free until then */
+			if (word_in_register(k, &reg))
+				put(w, OP_LOAD_64, reg, 10, slot, 0);
+			continue;
+		}
 		put(w, OP_MOVE_IMM, 1, 0, 0, (int32_t)words[k]);
 		put_call(w, BPF_HELPER_STACK_WORD);
 		if (word_in_register(k, &reg))
@@ -213,7 +240,7 @@ static void put_args(struct writer *w, const struct probe_spec *spec, const stru
 		int16_t at = (int16_t)(args_at(shape) + 8 * (int)i);
 		size_t k = 0;
 
-		if (arg->source != PROBE_ARG_STACK) {
+		if (arg->source != PROBE_ARG_STACK && arg->source != PROBE_ARG_GOID) {
 			put_load_register(w, shape, arg);
 		} else {
 			while (words[k] != arg->word + (shape->caller ? 1 : 0))

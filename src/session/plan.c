@@ -94,6 +94,18 @@ static bool is_fragment(const struct session_match *match)
 	return cold && (!cold[5] || cold[5] == '.');
 }
 
+/* What the arguments need of the file. */
+static const char *arguments_forbid(const struct probe_spec *spec, struct object *object)
+{
+	uint64_t offset;
+
+	for (size_t i = 0; i < spec->nargs; i++)
+		if (spec->args[i].source == PROBE_ARG_GOID && object_go_goid_offset(object, &offset))
+			return object_is_go(object) ? "$goid: where this version of Go keeps a goroutine's number is not known" :
+						      "$goid: it is no Go program, so it has no goroutines";
+	return NULL;
+}
+
 static int plan_match(struct session_attaching *a, const struct session_match *match, struct utap_error *err)
 {
 	const char *forbidden = mapping_forbids(match->map);
@@ -107,6 +119,8 @@ static int plan_match(struct session_attaching *a, const struct session_match *m
 		return 0; /* the function's own symbol matches, too */
 	if (what != SESSION_PLACE && is_fragment(match))
 		forbidden = "it is a part of a function, which is probed by its own name";
+	if (!forbidden)
+		forbidden = arguments_forbid(&a->session->specs[match->spec], match->file->object);
 	if (forbidden) {
 		session_refuse_match(a, match, NULL, forbidden);
 		return 0;

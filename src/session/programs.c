@@ -78,7 +78,21 @@ struct patch_options session_geometry(const struct session *session)
 		.site_room = site_room(session),
 	};
 }
+
 /* ---- code ---- */
+
+/* A process has one Go runtime. */
+static uint32_t goid_offset(const struct session_attaching *a)
+{
+	struct patch_module *const *modules;
+	size_t count = patch_target_modules(a->target, &modules);
+	uint64_t offset;
+
+	for (size_t i = 0; i < count; i++)
+		if (object_is_go(modules[i]->object) && !object_go_goid_offset(modules[i]->object, &offset))
+			return (uint32_t)offset;
+	return 0;
+}
 
 int session_emit_body(void *arg, uint32_t program, const struct patch_tail *tail, struct isa_emitter *e,
 		     struct utap_error *err)
@@ -108,6 +122,7 @@ int session_emit_body(void *arg, uint32_t program, const struct patch_tail *tail
 		.cells_at = geometry->cells_at,
 		.cells = geometry->cells,
 		.cell_size = geometry->cell_size,
+		.goid_offset = goid_offset(a),
 		.overwrite = a->session->options.overwrite,
 		.id_known = tail != NULL,
 		.id = tail ? tail->id : 0,

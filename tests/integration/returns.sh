@@ -231,6 +231,54 @@ else
 fi
 end
 
+begin 'numbers of goroutines'
+cat > numbers.go << 'EOF'
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+)
+
+//go:noinline
+func number(n int) string {
+	text := make([]byte, 64)
+	return strings.Fields(string(text[:runtime.Stack(text, false)]))[1]
+}
+
+func main() {
+	out, _ := os.Create(os.Args[1])
+	var all sync.WaitGroup
+	var lock sync.Mutex
+	for i := 0; i < 30; i++ {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			text := number(i)
+			lock.Lock()
+			fmt.Fprintln(out, text)
+			lock.Unlock()
+		}()
+	}
+	all.Wait()
+}
+EOF
+if command -v go > /dev/null && GO111MODULE=off GOFLAGS=-buildvcs=false GOCACHE=$work/../utap-go-cache go build -o numbers numbers.go 2> log; then
+	run trace -q --json -o records -e 'numbers:main.number g=$goid' -- ./numbers want.numbers
+	expect_code 0
+	sed 's/.*"g":"*\([0-9]*\).*/\1/' records | sort -n > got.numbers
+	sort -n want.numbers | cmp -s - got.numbers || problem "not its own numbers: $(head -3 records; head -3 want.numbers)"
+	[ "$(wc -l < got.numbers)" = 30 ] || problem "$(wc -l < got.numbers) records, not 30"
+else
+	skip 'go is not installed, or does not compile it'
+fi
+run trace -e 'calls:probed_value $goid' -- "$calls" plain counts
+expect_error 5 'it is no Go program'
+end
+
 begin 'returns that cannot be had are refused by name'
 run trace -e 'r:x calls:probed_value+4' -p $$
 expect_error 2 'a return probe is of a whole function'

@@ -52,6 +52,8 @@ static void dump(const struct probe_spec *spec, char *text, size_t size)
 			put(text, size, "stack %u", arg->word);
 		else if (arg->source == PROBE_ARG_RETVAL)
 			put(text, size, "retval %d", (int)arg->reg);
+		else if (arg->source == PROBE_ARG_GOID)
+			put(text, size, "goid");
 		else
 			put(text, size, "reg %d", (int)arg->reg);
 		put(text, size, "):%c%u", formats[arg->format], arg->bits);
@@ -116,6 +118,8 @@ static const struct good goods[] = {
 	{ "r1 %di", "utap/ file= symbol=r1 +0x0 arg1=%di(reg 14):x64" },
 	/* returns */
 	{ "r:ev libc:malloc", "return utap/ev file=libc symbol=malloc +0x0" },
+	{ "gor:main.work g=$goid $goid:x32",
+	  "utap/ file=gor symbol=main.work +0x0 g=$goid(goid):u64 arg2=$goid(goid):x32" },
 	{ "r:grp/ev libc:malloc $retval", "return grp/ev file=libc symbol=malloc +0x0 arg1=$retval(retval 10):x64" },
 	{ "r:grp/ /bin/x:0x1234", "return grp/ file=/bin/x at 0x1234" },
 	{ "r8:ev libc:malloc", "return utap/ev file=libc symbol=malloc +0x0" },
@@ -328,7 +332,9 @@ struct machine {
 	unsigned counts, reserves, submits, words, reads;
 	uint64_t read; /* what READ_USER finds */
 	bool inside; /* between RESERVE and SUBMIT */
+	bool goid;   /* the next READ_USER is of the goroutine's number */
 };
+#define GOID_OFFSET 0x98
 
 static uint64_t stack_word(uint64_t n)
 {
@@ -352,9 +358,14 @@ static void call(struct machine *m, int32_t helper)
 		assert_false(m->inside);
 		m->reads++;
 		assert_int_equal(m->regs[2], 8);
-		assert_int_equal(m->regs[3], m->context[ISA_R14] + 8);
+		assert_int_equal(m->regs[3], m->context[ISA_R14] + (m->goid ? GOID_OFFSET : 8));
 		assert_in_range(m->regs[1], (uint64_t)(uintptr_t)m->stack, (uint64_t)(uintptr_t)(m->stack + BPF_PROBE_STACK / 8 - 1));
 		memcpy((void *)(uintptr_t)m->regs[1], &m->read, 8);
+		break;
+	case BPF_HELPER_GOID_OFFSET:
+		assert_false(m->inside);
+		m->goid = true;
+		result = GOID_OFFSET;
 		break;
 	case BPF_HELPER_RING_RESERVE:
 		assert_int_equal(m->regs[1], 0xf00d);
@@ -465,6 +476,9 @@ static void run(struct machine *m, const struct bpf_insn *program, size_t count)
 			break;
 		case 0x07:
 			*dst += (uint64_t)(int64_t)insn->imm;
+			break;
+		case 0x0f:
+			*dst += m->regs[insn->src];
 			break;
 		case 0x1f:
 			*dst -= m->regs[insn->src];
@@ -646,6 +660,25 @@ static void test_return(void **state)
 	assert_int_equal(m.submits, 1);
 	assert_int_equal(m.words, 3);
 	check_record(&m, 0, 0x123, WIRE_RECORD_RETURN, want, COUNT(want));
+}
+
+/* The number of the goroutine, among as many words of the stack as there may be. */
+static void test_goid(void **state)
+{
+	static const char *const texts[] = { "f $goid", "f $stack0 $stack1 $goid", "r:f $goid $stack0",
+					     "f $goid $stack0 $stack1 $stack2 $stack3 $stack4 $stack5 $stack6 $stack7 $stack8" };
+	static const size_t at[] = { 0, 2, 2, 0 }; /* the word of its record: a return's begins with frame and caller */
+	uint64_t value;
+
+	for (size_t i = 0; i < COUNT(texts); i++) {
+		struct machine m = { .read = 4711 };
+
+		run_part(&m, texts[i], PROBE_RECORD, i == 2 ? PROBE_PART_RETURN : PROBE_PART_PLACE);
+		assert_int_equal(m.submits, 1);
+		assert_int_equal(m.reads, 1);
+		memcpy(&value, m.record + sizeof(struct wire_record) + 8 * at[i], 8);
+		assert_int_equal(value, 4711);
+	}
 }
 
 static void test_tail(void **state)
@@ -846,6 +879,7 @@ int main(void)
 		cmocka_unit_test(test_count),      cmocka_unit_test(test_record),
 		cmocka_unit_test(test_registers),  cmocka_unit_test(test_stack),
 		cmocka_unit_test(test_return),
+		cmocka_unit_test(test_goid),
 		cmocka_unit_test(test_tail),
 		cmocka_unit_test(test_entry),
 		cmocka_unit_test(test_pair_args),

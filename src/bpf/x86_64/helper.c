@@ -213,6 +213,9 @@ void probe_helper(struct probe_gen *g, const struct bpf_insn *insn)
 	case BPF_HELPER_COOKIE:
 		g->value[0] = (struct probe_value) { .kind = PROBE_COOKIE };
 		break;
+	case BPF_HELPER_GOID_OFFSET:
+		g->value[0] = (struct probe_value) { .kind = PROBE_CONSTANT, .imm = g->target->goid_offset };
+		break;
 	case BPF_HELPER_COUNT:
 		probe_count(g);
 		break;
