@@ -5,7 +5,7 @@
 set -eu
 
 build='gcc libc6-dev make meson ninja-build pkg-config binutils libzydis-dev liblzma-dev libiberty-dev uthash-dev libcmocka-dev'
-test='clang libclang-rt-14-dev gdb linux-perf strace binutils xz-utils python3 sqlite3 perl openssl redis-server g++ musl-tools nodejs bc procps util-linux'
+test='clang libclang-rt-14-dev gdb linux-perf strace binutils xz-utils python3 sqlite3 perl openssl redis-server g++ musl-tools nodejs bc procps util-linux libpython3.11-testsuite golang-go cargo default-jdk-headless'
 
 wanted=
 for group in "$@"; do
@@ -22,6 +22,9 @@ for package in $wanted; do
 	# A program installed otherwise (a newer node, say) is as good as the package.
 	case $package in
 	nodejs) command -v node > /dev/null && continue ;;
+	golang-go) command -v go > /dev/null && continue ;;
+	cargo) command -v cargo > /dev/null && command -v rustc > /dev/null && continue ;;
+	default-jdk-headless) command -v javac > /dev/null && command -v java > /dev/null && continue ;;
 	esac
 	dpkg-query -W -f='${Status}' "$package" 2> /dev/null | grep -q 'install ok installed' || missing="$missing $package"
 done

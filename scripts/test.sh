@@ -75,7 +75,7 @@ else
 fi
 
 step 'integration'
-for runner in layers integration/run.sh oracle/run.sh; do
+for runner in layers integration/run.sh oracle/run.sh suites/run.sh; do
 	case $runner in
 	layers) "$root/tests/layers.sh" > "$build/layers.results" 2>&1; log=$build/layers.results ;;
 	*) log=$build/$(dirname $runner).results; "$root/tests/$runner" "$build" > "$log" 2>&1 ;;

@@ -240,6 +240,17 @@ static void note_end(struct engine_follow *follow, struct follow_task *task, int
 	queue_event(follow, &(struct engine_event){ .kind = ENGINE_EXITED, .pid = pid, .status = status });
 }
 
+static void note_birth(struct engine_follow *follow, struct follow_task *task)
+{
+	pid_t newborn = thread_message(task->tid);
+	bool is_known = find_task(follow, newborn);
+
+	meet(follow, newborn, task->pid);
+	thread_resume(task->tid, 0);
+	if (!is_known)
+		thread_let_run(newborn);
+}
+
 static void note_stop(struct engine_follow *follow, struct follow_task *task, int status)
 {
 	int signal = WSTOPSIG(status);
@@ -248,8 +259,7 @@ static void note_stop(struct engine_follow *follow, struct follow_task *task, in
 	case PTRACE_EVENT_FORK:
 	case PTRACE_EVENT_VFORK:
 	case PTRACE_EVENT_CLONE:
-		meet(follow, thread_message(task->tid), task->pid);
-		thread_resume(task->tid, 0);
+		note_birth(follow, task);
 		break;
 	case PTRACE_EVENT_EXEC:
 		note_exec(follow, task);

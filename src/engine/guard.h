@@ -69,7 +69,7 @@ struct guard_thread {
 struct guard_shared {
 	uint64_t hits, kept;
 	int code; /* of the arming */
-	struct utap_error error;
+	struct utap_error error; /* why it failed; later: why the guardian left though nobody asked it to */
 };
 
 struct guard {

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/prctl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -215,6 +216,20 @@ static int kind_of(const struct __ptrace_syscall_info *info)
 	return -1;
 }
 
+/* A child that nobody may trace would have our bytes, and die of them. */
+static bool makes_untraced(const struct guard_thread *thread, const struct __ptrace_syscall_info *info)
+{
+	uint64_t flags = 0;
+
+	if (info->arch != AUDIT_ARCH_X86_64)
+		return false;
+	if (info->entry.nr == SYS_clone)
+		flags = info->entry.args[0];
+	else if (info->entry.nr == SYS_clone3 && process_read(thread->process->mem, info->entry.args[0], &flags, sizeof(flags)))
+		return false; /* as the kernel will find */
+	return flags & CLONE_UNTRACED;
+}
+
 /* With a handler of its own and a filter on top, a reset handler could not be put back any more. Root can suspend the filter. */
 static bool can_stay(const struct guard_thread *thread)
 {
@@ -222,7 +237,7 @@ static bool can_stay(const struct guard_thread *thread)
 }
 
 /* The program asks for its action, or sets it. The others stand, and what a trap has reset was put back when it looks. */
-static void change_action(struct guard *guard, struct guard_thread *thread)
+static void change_action(struct guard *guard, struct guard_thread *thread, bool sets)
 {
 	struct user_regs_struct regs;
 
@@ -231,7 +246,7 @@ static void change_action(struct guard *guard, struct guard_thread *thread)
 		if (guard_step(guard, thread, 0) || !guard_is_entering(thread)) /* it makes the call anew; or a signal comes first */
 			return;
 	}
-	if (guard_step(guard, thread, 0))
+	if (guard_step(guard, thread, 0) || !sets)
 		return;
 	if (!thread_regs(thread->tid, &regs) && !regs.rax)
 		thread->process->may_set = true;
@@ -243,6 +258,13 @@ static void on_call_entry(struct guard *guard, struct guard_thread *thread, cons
 {
 	int kind = kind_of(info);
 
+	if (makes_untraced(thread, info)) {
+		guard->must_leave = true;
+		base_error(&guard->shared->error, -ENOTSUP, UTAP_ERROR_REFUSED,
+			   "the traps were taken out of process %d: it makes a child that forbids being traced (CLONE_UNTRACED)",
+			   thread->process->pid);
+		return;
+	}
 	if (kind < 0) {
 		guard_resume(guard, thread, 0);
 		return;
@@ -252,6 +274,11 @@ static void on_call_entry(struct guard *guard, struct guard_thread *thread, cons
 		guard->must_leave = !can_stay(thread);
 		if (!guard->must_leave)
 			guard_resume(guard, thread, 0);
+		else
+			base_error(&guard->shared->error, -ENOTSUP, UTAP_ERROR_REFUSED,
+				   "the traps were taken out of process %d: it confines itself with seccomp and handles or ignores SIGTRAP, "
+				   "which could not be kept right without root",
+				   thread->process->pid);
 		break;
 	case CALL_TRACE_ME:
 		if (!guard_release(guard, thread->process))
@@ -264,7 +291,7 @@ static void on_call_entry(struct guard *guard, struct guard_thread *thread, cons
 		break;
 	case CALL_ACTION:
 		stop_others(guard, thread);
-		change_action(guard, thread);
+		change_action(guard, thread, info->arch != AUDIT_ARCH_X86_64 || info->entry.args[1]);
 		break;
 	}
 }
@@ -272,7 +299,6 @@ static void on_call_entry(struct guard *guard, struct guard_thread *thread, cons
 static void on_call(struct guard *guard, struct guard_thread *thread)
 {
 	struct __ptrace_syscall_info info = { 0 };
-
 	uint64_t mask;
 
 	if (ptrace(PTRACE_GET_SYSCALL_INFO, thread->tid, sizeof(info), &info) > 0 && info.op == PTRACE_SYSCALL_INFO_ENTRY) {
@@ -320,15 +346,15 @@ void guard_handle(struct guard *guard, struct guard_thread *thread)
 	if (!thread->status) {
 		guard_repeat_call(thread);
 		guard_resume(guard, thread, 0);
-	} else if (event == PTRACE_EVENT_STOP)
+	} else if (event == PTRACE_EVENT_STOP) {
 		on_event_stop(guard, thread);
-	else if (event == PTRACE_EVENT_EXEC)
+	} else if (event == PTRACE_EVENT_EXEC) {
 		on_exec(guard, thread);
-	else if (WSTOPSIG(thread->status) == (SIGTRAP | 0x80))
+	} else if (WSTOPSIG(thread->status) == (SIGTRAP | 0x80)) {
 		on_call(guard, thread);
-	else if (!event)
+	} else if (!event) {
 		on_signal(guard, thread);
-	else {
+	} else {
 		guard_resume(guard, thread, 0);
 		thread->in_vfork = event == PTRACE_EVENT_VFORK;
 	}

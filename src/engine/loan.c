@@ -291,7 +291,7 @@ static int borrow_thread(struct engine_loan *loan, const struct process_maps *ma
 		return -ESRCH;
 	if (status.tracer && status.tracer != getpid())
 		return -EBUSY;
-	if (!status.tracer && !can_stop(status.state))
+	if (status.tracer ? status.state == 'D' : !can_stop(status.state))
 		return -ENOTSUP;
 	loan->since = base_now_ns();
 	error = thread_take(tid, suspend_seccomp || status.seccomp, &loan->hold); /* a thread may have a filter of its own */

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define STOP_TIMEOUT_MS 10000 /* threads that cannot stop (state D) are not asked to; a loaded machine is slow */
+#define BIRTH_TIMEOUT_MS 200
 #define REAP_EVERY 10 /* naps of 100 us */
 #define SPIN_NS 2000000ULL /* look without sleeping for so long: a stop usually takes 20 us */
 
@@ -100,6 +101,26 @@ int thread_wait(pid_t tid, int timeout_ms, int *status)
 	}
 }
 
+bool thread_is_birth(int status)
+{
+	int event = status >> 16;
+
+	return WIFSTOPPED(status) &&
+	       (event == PTRACE_EVENT_FORK || event == PTRACE_EVENT_VFORK || event == PTRACE_EVENT_CLONE);
+}
+
+/*
+ * A new task stands still until its tracer lets it go, and its parent, in vfork, uninterruptibly, until it executes: so it is not left to
+ * wait. When it does not stop any more somebody let it go already.
+ */
+void thread_let_run(pid_t newborn)
+{
+	int status;
+
+	if (newborn > 0 && !thread_wait(newborn, BIRTH_TIMEOUT_MS, &status))
+		thread_resume(newborn, thread_is_event_stop(status) || status >> 16 ? 0 : WSTOPSIG(status));
+}
+
 /*
  * Signals that stop the tracee on the way are handed on (or, when @stop_signal is given, a SIGSTOP is kept for later): the interrupt
  * stays pending and the next stop is ours.
@@ -109,12 +130,14 @@ static int wait_for_event_stop(pid_t tid, int timeout_ms, int *stop_signal)
 	for (;;) {
 		int status;
 		int error = thread_wait(tid, timeout_ms, &status);
+		pid_t newborn;
 		int pass;
 
 		if (error)
 			return error;
 		if (thread_is_event_stop(status))
 			return 0;
+		newborn = thread_is_birth(status) ? thread_message(tid) : 0;
 		if (status >> 16 == PTRACE_EVENT_EXEC)
 			return -ESTALE;
 		pass = status >> 16 || WSTOPSIG(status) == (SIGTRAP | 0x80) ? 0 : WSTOPSIG(status);
@@ -123,6 +146,7 @@ static int wait_for_event_stop(pid_t tid, int timeout_ms, int *stop_signal)
 			pass = 0;
 		}
 		error = (int)trace(PTRACE_CONT, tid, 0, (uintptr_t)pass);
+		thread_let_run(newborn);
 		if (error)
 			return error;
 	}

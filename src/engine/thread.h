@@ -36,6 +36,10 @@ int thread_set_follow_options(pid_t tid, bool suspend_seccomp) BASE_MUST_CHECK;
 void thread_resume(pid_t tid, int signal);
 /** thread_message() - what came with an event: the new task's tid */
 pid_t thread_message(pid_t tid);
+/** thread_is_birth() - did it just make another task? thread_message() says which */
+bool thread_is_birth(int status);
+/** thread_let_run() - let a new task run that stands still since it was made */
+void thread_let_run(pid_t newborn);
 /** thread_look() - without waiting: stopped and ended come with the wait status */
 enum thread_news { THREAD_RUNS, THREAD_STOPPED, THREAD_ENDED, THREAD_GONE };
 enum thread_news thread_look(pid_t tid, int *status);

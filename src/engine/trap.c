@@ -22,6 +22,7 @@
 
 struct engine_traps {
 	pid_t pid;
+	size_t count;
 	pid_t guardian;
 	int control, answer; /* our ends */
 	struct engine_trap *traps;
@@ -64,7 +65,7 @@ static int new_traps(pid_t pid, const struct engine_trap *list, size_t count, st
 		return -ENOMEM;
 	}
 	*traps = (struct engine_traps){
-		.pid = pid, .control = -1, .answer = -1, .shared = shared, .traps = calloc(count, sizeof(*list)),
+		.pid = pid, .count = count, .control = -1, .answer = -1, .shared = shared, .traps = calloc(count, sizeof(*list)),
 	};
 	if (!traps->traps) {
 		free_traps(traps);
@@ -76,10 +77,10 @@ static int new_traps(pid_t pid, const struct engine_trap *list, size_t count, st
 	return 0;
 }
 
-static int fork_guardian(struct engine_traps *traps, size_t count, bool held)
+static int fork_guardian(struct engine_traps *traps, bool held)
 {
 	struct guard_start start = { .pid = traps->pid, .parent = getpid(), .held = held, .traps = traps->traps,
-				     .count = count, .shared = traps->shared };
+				     .count = traps->count, .shared = traps->shared };
 	int control[2], answer[2];
 
 	if (pipe2(control, O_CLOEXEC) < 0)
@@ -151,7 +152,7 @@ static int try_once(pid_t pid, const struct engine_trap *list, size_t count, boo
 
 	if (error)
 		return base_error_system(err, error, "cannot start a guardian for process %d", pid);
-	error = fork_guardian(traps, count, held);
+	error = fork_guardian(traps, held);
 	if (error) {
 		free_traps(traps);
 		return base_error_system(err, error, "cannot start a guardian for process %d", pid);
@@ -200,17 +201,48 @@ int engine_traps_start(pid_t pid, const struct engine_trap *traps, size_t count,
 	}
 }
 
+bool engine_traps_left(const struct engine_traps *traps, struct utap_error *err)
+{
+	siginfo_t info = { 0 };
+
+	if (waitid(P_PID, (id_t)traps->guardian, &info, WEXITED | WNOHANG | WNOWAIT) || !info.si_pid)
+		return false;
+	if (info.si_code != CLD_EXITED)
+		base_error(err, -ECHILD, UTAP_ERROR_GONE, "the guardian of process %d was killed; its traps are taken out", traps->pid);
+	else if (traps->shared->error.code && err)
+		*err = traps->shared->error;
+	return true;
+}
+
+/* What a guardian that was killed left. One byte at a time, under running threads: that is safe. */
+static void put_back(const struct engine_traps *traps)
+{
+	_cleanup_close_ int mem = process_mem_open(traps->pid);
+
+	for (size_t i = 0; mem >= 0 && i < traps->count; i++) {
+		const struct engine_trap *trap = &traps->traps[i];
+		uint8_t byte = 0;
+
+		if (!process_read(mem, trap->addr, &byte, 1) && byte == GUARD_INT3 &&
+		    process_write(mem, trap->addr, &trap->byte, 1))
+			base_log(BASE_LOG_WARN, "a trap stays at 0x%llx of process %d", (unsigned long long)trap->addr, traps->pid);
+	}
+}
+
 int engine_traps_stop(struct engine_traps *traps, struct engine_traps_report *report, struct utap_error *err)
 {
 	int status = 0;
 	int error = wait_for_end(traps, &status);
 
-	if (error)
+	if (error) {
 		error = base_error_system(err, error, "the guardian of process %d, pid %d, does not end", traps->pid,
 					  traps->guardian);
-	else if (!WIFEXITED(status))
+	} else if (!WIFEXITED(status)) {
+		put_back(traps);
 		error = base_error(err, -ECHILD, UTAP_ERROR_GONE,
-				   "the guardian of process %d was killed: the process dies when it hits a trap", traps->pid);
+				   "the guardian of process %d was killed: a thread that hit a trap before it was taken out died of SIGTRAP",
+				   traps->pid);
+	}
 	if (report)
 		*report = (struct engine_traps_report){ .hits = traps->shared->hits, .kept = traps->shared->kept };
 	free_traps(traps);

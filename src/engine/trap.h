@@ -50,9 +50,16 @@ struct engine_traps_report {
  * engine_traps_stop() - the bytes are put back, in children too, and nobody is traced any more; frees @traps
  * @report: may be NULL
  *
- * Return: 0; -ETIMEDOUT the guardian does not end (it is left to itself); -ECHILD it was killed: traps may still be in.
+ * Return: 0; -ETIMEDOUT the guardian does not end (it is left to itself); -ECHILD it was killed: the bytes were put back, but whoever hit a trap
+ *         before that has died, and children of the process keep theirs.
  */
 int engine_traps_stop(struct engine_traps *traps, struct engine_traps_report *report, struct utap_error *err);
+
+/**
+ * engine_traps_left() - is the guardian gone, though nobody asked it to? To be looked at now and then; engine_traps_stop() then cleans up
+ * @err: why, where there is more to it than that its processes ended or executed other programs (else untouched)
+ */
+bool engine_traps_left(const struct engine_traps *traps, struct utap_error *err);
 
 /** engine_traps_guardian() - its pid, for messages */
 pid_t engine_traps_guardian(const struct engine_traps *traps);

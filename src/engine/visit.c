@@ -100,7 +100,7 @@ int engine_visit(pid_t pid, int mem, utap_addr clear_from, utap_addr clear_to, e
 
 		if (process_status_read(tids[i], &status) || status.state == 'Z' || status.state == 'X')
 			continue;
-		if (strchr("RST", status.state) || status.tracer == getpid())
+		if (strchr("RST", status.state) || (status.tracer == getpid() && status.state != 'D'))
 			error = visit_thread(tids[i], mem, clear_from, clear_to, fn, arg);
 		else
 			error = status.state == 'D' ? visit_sleeping(pid, tids[i], fn, arg) : -EBUSY;

@@ -57,6 +57,12 @@ int isa_decode(const uint8_t *code, size_t size, utap_addr addr, struct isa_insn
  */
 int isa_step(const uint8_t *code, size_t size, utap_addr addr, bool *has_target, utap_addr *target) BASE_MUST_CHECK;
 
+/**
+ * isa_may_fault() - may it fault by itself: reading or writing memory that is not there, dividing?
+ * @trusted: registers (bit 0 rax .. 15 r15) whose memory is always there; that of rsp, %fs and of static data is anyway
+ */
+bool isa_may_fault(const struct isa_insn *insn, uint32_t trusted);
+
 /** isa_format() - text in AT&T syntax, as objdump prints it; always terminated */
 void isa_format(const struct isa_insn *insn, char *text, size_t size);
 

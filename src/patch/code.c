@@ -505,6 +505,21 @@ static bool overlaps(const struct object_range *range, uint64_t vaddr, unsigned 
 	return vaddr < range->end && vaddr + length > range->start;
 }
 
+/*
+ * Go's runtime makes panics of faults, and finds out by the address where that was. At the first instruction of a function it finds the
+ * caller; of a copy elsewhere it knows nothing, and ends the program. r14 holds the goroutine.
+ */
+static bool is_looked_up(const struct patch_code *code, uint64_t vaddr)
+{
+	const struct object_range *range = code->is_go ? object_range_at(code->object, vaddr) : NULL;
+	size_t available;
+	const uint8_t *bytes = range && range->start != vaddr ? object_code(code->object, vaddr, &available) : NULL;
+	struct isa_insn insn;
+
+	return bytes && !isa_decode(bytes, available < ISA_INSN_MAX ? available : ISA_INSN_MAX, vaddr, &insn) &&
+	       isa_may_fault(&insn, 1U << 14);
+}
+
 const char *patch_code_forbidden(const struct patch_code *code, uint64_t vaddr, unsigned length)
 {
 	static const uint8_t restorer[] = { 0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05 };
@@ -525,5 +540,7 @@ const char *patch_code_forbidden(const struct patch_code *code, uint64_t vaddr, 
 		if (before && !memcmp(before, restorer, sizeof(restorer)))
 			return "it is the signal restorer, whose bytes unwinders recognise";
 	}
+	if (is_looked_up(code, vaddr))
+		return "it may fault, and Go's runtime must then know where it is";
 	return NULL;
 }

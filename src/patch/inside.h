@@ -12,6 +12,7 @@
 
 #define PATCH_MAX_ISLANDS 65536
 #define PATCH_POOLS 128
+#define PATCH_REACH_MAX 120 /* bytes of original code that one trampoline runs */
 #define POOL_REACH (1ULL << 30) /* a pool is at most so far from the modules it serves */
 
 struct patch_pool {

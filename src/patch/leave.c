@@ -14,7 +14,7 @@
 #include "patch/inside.h"
 
 #define WINDOW 512 /* bytes of a trampoline from a system call to its end */
-#define REACH 48   /* bytes of original code that a trampoline runs at most */
+#define REACH PATCH_REACH_MAX
 
 static const uint8_t syscall_code[] = { 0x0f, 0x05 };
 

@@ -8,8 +8,6 @@
 
 #include "patch/planning.h"
 
-#define REACH_MAX 120 /* bytes that one trampoline runs */
-
 static bool is_copied(const struct isa_insn *insn)
 {
 	switch (insn->class) {
@@ -96,7 +94,7 @@ struct patch_jump *plan_covering(const struct planning *p, uint64_t vaddr)
 
 	if (p->alone || vaddr < p->module->low || vaddr >= p->module->high)
 		return NULL;
-	for (unsigned back = 0; at && vaddr - at <= REACH_MAX + ISA_INSN_MAX; back++) {
+	for (unsigned back = 0; at && vaddr - at <= PATCH_REACH_MAX + ISA_INSN_MAX; back++) {
 		struct patch_jump *jump = jump_at(p, at);
 
 		if (jump)
@@ -158,7 +156,7 @@ struct patch_jump *plan_extend(const struct planning *p, const struct plan_run *
 		if (jump) {
 			uint64_t start = jump->start - p->module->bias;
 
-			if (jump->applied || jump->by_call || (jump->layer == PATCH_L0) != by_trap || end_of(p, jump) != run->insn[i - 1].vaddr || end - start > REACH_MAX ||
+			if (jump->applied || jump->by_call || (jump->layer == PATCH_L0) != by_trap || end_of(p, jump) != run->insn[i - 1].vaddr || end - start > PATCH_REACH_MAX ||
 			    !is_only_way(p, jump, place->vaddr))
 				return NULL;
 			if (p->reserve) {
@@ -180,7 +178,7 @@ bool plan_carry(const struct planning *p, const struct plan_run *run, struct pat
 	for (unsigned i = 1; i < run->count; i++) {
 		const struct plan_insn *at = &run->insn[i];
 
-		if (plan_is_taken(p, at->vaddr, at->insn.length) || end - at->vaddr > REACH_MAX)
+		if (plan_is_taken(p, at->vaddr, at->insn.length) || end - at->vaddr > PATCH_REACH_MAX)
 			return false;
 		if (!plan_in_one_mapping(p, at->vaddr, at->insn.length))
 			continue;

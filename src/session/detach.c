@@ -78,8 +78,10 @@ size_t session_poll(struct session *session)
 		}
 		running += target->state == SESSION_RUNNING;
 	}
-	if (now - session->polled_ns >= POLL_NS)
+	if (now - session->polled_ns >= POLL_NS) {
 		session_follow_retire(session);
+		session_traps_look(session);
+	}
 	if (now - session->polled_ns >= POLL_NS)
 		session->polled_ns = now;
 	return running;

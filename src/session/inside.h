@@ -282,6 +282,8 @@ int session_cover(struct patch_target *target, struct patch_module *module, unsi
 int session_traps_start(struct session_process *process, struct utap_error *err) BASE_MUST_CHECK;
 /** session_traps_stop() - before anything else is changed or taken out; see engine_traps_stop() */
 int session_traps_stop(struct session_process *process, struct utap_error *err);
+/** session_traps_look() - now and then: a guardian that is gone (its process ended, or it had to leave) is cleaned up after */
+void session_traps_look(struct session *session);
 /** session_traps_renew() - what the process unloaded takes its traps along */
 int session_traps_renew(struct session_process *process, struct utap_error *err) BASE_MUST_CHECK;
 

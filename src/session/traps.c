@@ -66,6 +66,20 @@ int session_traps_stop(struct session_process *process, struct utap_error *err)
 	return error;
 }
 
+void session_traps_look(struct session *session)
+{
+	for (size_t i = 0; i < session->nprocesses; i++) {
+		struct session_process *process = session->processes[i];
+		struct utap_error why = { 0 };
+
+		if (!process->traps || !engine_traps_left(process->traps, &why))
+			continue;
+		session_traps_stop(process, NULL);
+		if (why.code)
+			session_note(session, "%s", why.text);
+	}
+}
+
 int session_traps_renew(struct session_process *process, struct utap_error *err)
 {
 	const struct patch_trap *traps;

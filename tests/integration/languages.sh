@@ -54,7 +54,7 @@ same_counts()
 # checked ROUNDS PROBES...: ./program from its start, counted and recorded, then attached to; $how is that of as_before
 checked()
 {
-	local number=$1 i sum=0
+	local number=$1 sum=0 i
 	shift
 
 	timeout 60 ./program "$number" > plain 2> plain.err || problem "unprobed: it ends with $?: $(head -2 plain.err)"
@@ -71,6 +71,14 @@ checked()
 	cmp -s <(tail -n +2 plain) <(tail -n +2 out) || problem "recorded: its output differs from the unprobed run's"
 	grep -q ' events, ' stderr || problem "recorded: $(tail -1 stderr)"
 	rm -f data
+	for i in "${more[@]}"; do
+		# shellcheck disable=SC2086
+		timeout -k 5 120 $same_places "$utap" stat -v --json -o counts $i -- ./program "$number" > out 2> stderr < /dev/null
+		code=$?
+		[ "$code" = 0 ] || problem "$i: $code, $(grep -v 'not probed' stderr | head -3)"
+		cmp -s <(tail -n +2 plain) <(tail -n +2 out) || problem "$i: its output differs from the unprobed run's"
+		[ "$(count_all counts)" -gt 0 ] || problem "$i: nothing was hit"
+	done
 	target ./program
 	for i in 1 2 3; do
 		run stat --json -o counts "$@" -d 0.15 -p "$pid"
@@ -88,6 +96,11 @@ checked()
 	refused=
 }
 how=files refused='' counted='.*' # functions whose counts are compared
+
+# What is also probed from the start, each in a run of its own: every instruction of the program's own functions; returns.
+more=("--all-instructions -e ./program:mix_*")
+with_returns() { "$utap" stat -e 'r:probed_step' -- "$programs/early" > /dev/null 2>&1; }
+with_returns && more+=("-e r:./program:*")
 
 # ---- C ----
 
@@ -158,6 +171,9 @@ rust 'musl' -O --target x86_64-unknown-linux-musl
 
 # ---- Go ----
 
+more=("--all-instructions -e ./program:main.*")
+with_returns && more+=("-e r:./program:main.*")
+
 # Code of Go has no frame entries; its own tables say where functions begin and end.
 go_probes=(-e './program:*')
 no_frame()
@@ -193,7 +209,7 @@ if wanted go; then
 		offset=$(printf '0x%x' $((0x$at - 0x${text% *} + 0x${text#* })))
 		go_probes=(-e "p:main_leaf ./program:$offset")
 		"$utap" stat -v "${go_probes[@]}" -- ./program 1 2>&1 | grep -q 'frame' && go_probes+=(--force-no-frame)
-		counted=main.leaf
+		counted=main.leaf more=()
 		checked 100 "${go_probes[@]}"
 		counted='.*'
 	fi

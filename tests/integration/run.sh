@@ -27,16 +27,21 @@ command_line()
 all()
 {
 	"$2/integration/targets.sh" "$1"
+	"$2/integration/traps.sh" "$1"
 	"$2/integration/recorder.sh" "$1"
 	"$2/integration/returns.sh" "$1"
 	"$2/integration/badinput.sh" "$1"
+	"$2/integration/classes.sh" "$1"
+	"$2/integration/beside.sh" "$1"
 	"$2/stress/stress.sh" "$1"
+	"$2/stress/storm.sh" "$1"
 }
 
 run()
 {
 	command_line "$build"
 	all "$build" "$here/.."
+	"$here/languages.sh" "$build"
 	[ "$(id -u)" = 0 ] || return
 	if ! command -v setpriv > /dev/null; then
 		echo "SKIP everything as an ordinary user: setpriv is not installed"

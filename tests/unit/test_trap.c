@@ -5,7 +5,10 @@
  */
 #include <elf.h>
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -465,6 +468,98 @@ static void test_spawned(void **state)
 	}
 }
 
+/* The guardian itself is killed: what can be put back is. */
+static void test_guardian_killed(void **state)
+{
+	pid_t pid = start(run_busy);
+	struct engine_traps *traps = put_in(pid); /* it does not come to them before it is let */
+	struct utap_error err = { 0 };
+
+	(void)state;
+	assert_false(engine_traps_left(traps, &err));
+	kill(engine_traps_guardian(traps), SIGKILL);
+	for (int i = 0; i < 1000 && !engine_traps_left(traps, &err); i++)
+		nap();
+	assert_int_equal(err.code, -ECHILD);
+	assert_int_equal(engine_traps_stop(traps, NULL, &err), -ECHILD);
+	check_text(pid);
+	check_untraced(pid);
+	trap_shared->go = 1;
+	while (trap_shared->calls < 10)
+		nap();
+	trap_shared->go = 0;
+	wait_for(&trap_shared->done);
+	finish(pid);
+}
+
+static void run_confined(void)
+{
+	struct sock_filter allow = { BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW };
+	struct sock_fprog program = { 1, &allow };
+	struct sigaction action = { .sa_handler = SIG_IGN };
+
+	sigaction(SIGTRAP, &action, NULL);
+	trap_calls(5);
+	EXPECT(!prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), errno);
+	EXPECT(!prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), errno);
+	EXPECT(trap_action_is(&action), 0);
+	for (int i = 0; i < 5; i++)
+		trap_work(i);
+	EXPECT(trap_action_is(&action), 1);
+}
+
+/* As root the filter can be suspended, and the traps stay; else they leave, and say so. */
+static void test_confined(void **state)
+{
+	pid_t pid = start(run_confined);
+	struct engine_traps *traps = put_in(pid);
+	struct utap_error err = { 0 };
+
+	(void)state;
+	trap_shared->go = 1;
+	wait_for(&trap_shared->done);
+	if (geteuid()) {
+		assert_true(engine_traps_left(traps, &err));
+		assert_non_null(strstr(err.text, "seccomp"));
+	}
+	take_out(traps);
+	check_text(pid);
+	check_untraced(pid);
+	assert_int_equal(trap_shared->hits, (geteuid() ? 5 : 10) * TRAP_SITES);
+	finish(pid);
+}
+
+static void run_untraced(void)
+{
+	long pid;
+
+	trap_calls(5);
+	pid = syscall(SYS_clone, CLONE_UNTRACED | SIGCHLD, 0, 0, 0, 0);
+	if (!pid) {
+		trap_work(1);
+		_exit(8);
+	}
+	reap((pid_t)pid, 8 << 8);
+	trap_work(1);
+}
+
+/* A child that may not be traced: no trap may be in its text. */
+static void test_untraced(void **state)
+{
+	pid_t pid = start(run_untraced);
+	struct engine_traps *traps = put_in(pid);
+	struct utap_error err = { 0 };
+
+	(void)state;
+	trap_shared->go = 1;
+	wait_for(&trap_shared->done);
+	assert_true(engine_traps_left(traps, &err));
+	assert_non_null(strstr(err.text, "CLONE_UNTRACED"));
+	take_out(traps);
+	assert_int_equal(trap_shared->hits, 5 * TRAP_SITES);
+	finish(pid);
+}
+
 static void run_debugger(void)
 {
 	pid_t pid = fork();
@@ -505,6 +600,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_exit),
 		cmocka_unit_test(test_spawned),
 		cmocka_unit_test(test_debugger),
+		cmocka_unit_test(test_guardian_killed),
+		cmocka_unit_test(test_confined),
+		cmocka_unit_test(test_untraced),
 	};
 
 	if (argc > 1)

@@ -39,7 +39,7 @@ func (t *times) sum(n int) int { atomic.AddInt64(&sums, 1); return n * t.by }
 //
 //go:noinline
 func leaf(a, b int) int {
-	leafs++
+	atomic.AddInt64(&leafs, 1)
 	return a ^ b
 }
 
@@ -78,6 +78,14 @@ func (n *node) total() int {
 	return n.value + n.left.total() + n.right.total()
 }
 
+// midway dereferences its node in the middle.
+//
+//go:noinline
+func midway(n *node, where int) int {
+	where = leaf(where, 3)
+	return n.value*where + n.pad[2]
+}
+
 //go:noinline
 func guarded(n *node, where int) (result int) {
 	defer func() {
@@ -87,7 +95,17 @@ func guarded(n *node, where int) (result int) {
 		}
 	}()
 	atomic.AddInt64(&gets, 1)
-	return n.get() + where
+	return n.get() + midway(n, where) - midway(n, where) + where
+}
+
+//go:noinline
+func halfway(n *node) (result int) {
+	defer func() {
+		if recover() != nil {
+			result = 9
+		}
+	}()
+	return midway(n, 4)
 }
 
 func growing(group *sync.WaitGroup, n int, out *int) {
@@ -140,7 +158,7 @@ func round(n int) int {
 	for _, s := range []summer{plus{n}, &times{3}, plus{7}} {
 		sum = s.sum(sum)
 	}
-	sum += guarded(tree, 5) + guarded(nil, 6)
+	sum += guarded(tree, 5) + guarded(nil, 6) + halfway(tree) + halfway(nil)
 	if n%16 == 0 {
 		runtime.GC()
 	}
