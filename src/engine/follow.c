@@ -93,7 +93,7 @@ static int seize_threads(struct engine_follow *follow, pid_t pid, size_t *added)
 		if (find_task(follow, tids[i]))
 			continue;
 		error = thread_follow(tids[i]);
-		if (error == -ESRCH || (error == -EPERM && thread_is_ours(tids[i])))
+		if (error == -ESRCH || (error == -EPERM && (thread_is_ours(tids[i]) || thread_ends(tids[i]))))
 			continue; /* it ended, or was made by one that is seized: its first stop will be seen */
 		if (error)
 			return error;
@@ -277,13 +277,22 @@ static void note_stop(struct engine_follow *follow, struct follow_task *task, in
 	}
 }
 
+/* A new task waits until its maker's stop is seen: that one lets it run (thread_let_run()). Unless the maker was killed before. */
+static bool has_maker(const struct engine_follow *follow, pid_t tid)
+{
+	pid_t pid = process_of(tid);
+	const struct follow_task *maker = find_task(follow, pid == tid ? parent_of(tid) : pid);
+
+	return thread_is_held(tid) && maker && !process_has_ended(maker->pid);
+}
+
 /* @return whether there was anything */
 static bool look_at(struct engine_follow *follow, pid_t tid)
 {
 	struct follow_task *task = find_task(follow, tid);
 	int status;
 
-	if (!task && !thread_is_ours(tid))
+	if (!task && (!thread_is_ours(tid) || has_maker(follow, tid)))
 		return false;
 	switch (thread_look(tid, &status)) {
 	case THREAD_STOPPED:

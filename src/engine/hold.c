@@ -2,7 +2,7 @@
 /*
  * All threads at once. Every one is interrupted first, then all are waited for: together they take hardly longer than one.
  *
- * A thread that is stopped can start no other, so once a list of threads shows none that is not stopped, there is none. What waits in the
+ * A thread that is stopped can start no other, so once a full list of threads shows none that is not stopped, there is none. What waits in the
  * kernel uninterruptibly has been told to stop and will do so on its way out: it does not run either. It cannot be let go before, so that
  * comes last.
  */
@@ -21,6 +21,9 @@
 #define PATIENCE_NS 2000000ULL /* then it is looked at whether they wait in the kernel */
 #define LET_GO_MS 10000        /* for one that waited in the kernel */
 #define STAT_FLAGS 9           /* of /proc/PID/stat */
+#define STAT_THREADS 20
+#define ROUNDS_BUSY 8          /* then ending threads are given time */
+#define ROUNDS_MAX 2000
 #define KERNEL_FLAGS (0x10U | 0x4000U | 0x200000U) /* PF_IO_WORKER (or PF_USER_WORKER), PF_KTHREAD: never in a program */
 
 enum held_state { HELD_COMING, HELD_STOPPED, HELD_ASLEEP, HELD_GONE };
@@ -78,8 +81,11 @@ static int catch_thread(struct engine_hold *hold, pid_t pid, pid_t tid)
 	return 0;
 }
 
-/* How many came that were not held. */
-static long catch_new(struct engine_hold *hold, pid_t pid)
+/*
+ * How many came that were not held. While threads end a list may lack others; *complete says whether it has as many as there are.
+ * Source: fs/proc/base.c, proc_task_readdir(); field 20 of /proc/PID/stat is counted under a lock.
+ */
+static long catch_new(struct engine_hold *hold, pid_t pid, bool *complete)
 {
 	_cleanup_free_ pid_t *tids = NULL;
 	long count = process_threads(pid, &tids);
@@ -91,10 +97,22 @@ static long catch_new(struct engine_hold *hold, pid_t pid)
 		if (error)
 			return error;
 	}
+	*complete = *complete && count == (long)process_stat_number(pid, STAT_THREADS);
 	return count < 0 ? count : (long)(hold->count - before);
 }
 
-/* Other stops on the way are passed on: the interrupt is still pending. One that executed stays in that stop. */
+/* Another stop on the way is passed on; it may have used up the interrupt. */
+static void pass_on(struct held *held, int status)
+{
+	pid_t newborn = thread_is_birth(status) ? thread_message(held->tid) : 0;
+	int pass = status >> 16 ? 0 : WSTOPSIG(status);
+
+	if (ptrace(PTRACE_INTERRUPT, held->tid, 0, 0) < 0 || ptrace(PTRACE_CONT, held->tid, 0, pass) < 0)
+		held->state = HELD_GONE;
+	thread_let_run(newborn); /* a thread is held when it is listed */
+}
+
+/* One that executed another program stays in that stop. */
 static void look(struct engine_hold *hold, struct held *held)
 {
 	int status;
@@ -110,10 +128,7 @@ static void look(struct engine_hold *hold, struct held *held)
 		hold->executed = true;
 		held->state = HELD_STOPPED;
 	} else {
-		int pass = status >> 16 ? 0 : WSTOPSIG(status);
-
-		if (ptrace(PTRACE_CONT, held->tid, 0, pass) < 0)
-			held->state = HELD_GONE;
+		pass_on(held, status);
 	}
 }
 
@@ -148,26 +163,37 @@ static int await_all(struct engine_hold *hold)
 	return 0;
 }
 
+/* Once through all processes; then whoever came is waited for. */
+static int hold_round(struct engine_hold *hold, const pid_t *pids, size_t count, bool *quiet)
+{
+	*quiet = true;
+	for (size_t i = 0; i < count; i++) {
+		long came = catch_new(hold, pids[i], quiet);
+
+		if (came < 0)
+			return (int)came;
+		*quiet = *quiet && !came;
+	}
+	return await_all(hold);
+}
+
+/* Until a list with all of the threads has none that is new; and once more, since one may have ended just as another came. */
 static int hold_all(struct engine_hold *hold, const pid_t *pids, size_t count)
 {
-	long added;
+	int quiet_rounds = 0;
 
-	do {
-		added = 0;
-		for (size_t i = 0; i < count; i++) {
-			long came = catch_new(hold, pids[i]);
+	for (int round = 0; quiet_rounds < 2; round++) {
+		bool quiet;
+		int error = hold_round(hold, pids, count, &quiet);
 
-			if (came < 0)
-				return (int)came;
-			added += came;
-		}
-		if (added) {
-			int error = await_all(hold);
-
-			if (error)
-				return error;
-		}
-	} while (added);
+		if (error)
+			return error;
+		quiet_rounds = quiet ? quiet_rounds + 1 : 0;
+		if (round > ROUNDS_MAX)
+			return -ETIMEDOUT;
+		if (round > ROUNDS_BUSY)
+			nanosleep(&(struct timespec){ .tv_nsec = NAP_NS }, NULL);
+	}
 	if (hold->executed)
 		return -ESTALE;
 	return hold->count ? 0 : -ESRCH;

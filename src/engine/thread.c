@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define STOP_TIMEOUT_MS 10000 /* threads that cannot stop (state D) are not asked to; a loaded machine is slow */
-#define BIRTH_TIMEOUT_MS 200
+#define ENDING_LOOKS 100 /* every 100 us */
 #define REAP_EVERY 10 /* naps of 100 us */
 #define SPIN_NS 2000000ULL /* look without sleeping for so long: a stop usually takes 20 us */
 
@@ -111,19 +111,20 @@ bool thread_is_birth(int status)
 
 /*
  * A new task stands still until its tracer lets it go, and its parent, in vfork, uninterruptibly, until it executes: so it is not left to
- * wait. When it does not stop any more somebody let it go already.
+ * wait. Nobody else lets it go.
  */
 void thread_let_run(pid_t newborn)
 {
 	int status;
 
-	if (newborn > 0 && !thread_wait(newborn, BIRTH_TIMEOUT_MS, &status))
+	if (newborn > 0 && !thread_wait(newborn, STOP_TIMEOUT_MS, &status))
 		thread_resume(newborn, thread_is_event_stop(status) || status >> 16 ? 0 : WSTOPSIG(status));
 }
 
 /*
- * Signals that stop the tracee on the way are handed on (or, when @stop_signal is given, a SIGSTOP is kept for later): the interrupt
- * stays pending and the next stop is ours.
+ * Signals that stop the tracee on the way are handed on (or, when @stop_signal is given, a SIGSTOP is kept for later): the next stop is ours.
+ * Any stop may have used up the interrupt (kernel/signal.c, ptrace_stop() clears JOBCTL_TRAP_STOP), so it is asked for again while the tracee
+ * stands.
  */
 static int wait_for_event_stop(pid_t tid, int timeout_ms, int *stop_signal)
 {
@@ -145,7 +146,9 @@ static int wait_for_event_stop(pid_t tid, int timeout_ms, int *stop_signal)
 			*stop_signal = pass;
 			pass = 0;
 		}
-		error = (int)trace(PTRACE_CONT, tid, 0, (uintptr_t)pass);
+		error = (int)trace(PTRACE_INTERRUPT, tid, 0, 0);
+		if (!error)
+			error = (int)trace(PTRACE_CONT, tid, 0, (uintptr_t)pass);
 		thread_let_run(newborn);
 		if (error)
 			return error;
@@ -182,6 +185,20 @@ bool thread_is_ours(pid_t tid)
 	struct process_status status;
 
 	return !process_status_read(tid, &status) && status.tracer == getpid();
+}
+
+bool thread_ends(pid_t tid)
+{
+	for (int i = 0; i < ENDING_LOOKS; i++) {
+		struct process_status status;
+
+		if (process_status_read(tid, &status) || status.state == 'Z' || status.state == 'X')
+			return true;
+		if (status.tracer)
+			return false;
+		nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
+	}
+	return false;
 }
 
 /* Which stop it stands in: as in a wait status, from bit 8 on; 0: none. Source: ptrace(2), PTRACE_GETSIGINFO in event stops. */

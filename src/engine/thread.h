@@ -22,6 +22,8 @@ int thread_take(pid_t tid, bool suspend_seccomp, enum thread_hold *hold) BASE_MU
 /** thread_give() - and back, from an event stop */
 void thread_give(pid_t tid, enum thread_hold hold);
 
+/** thread_ends() - is it gone, or will it be in a moment? (Nobody can trace it any more then.) */
+bool thread_ends(pid_t tid);
 /** thread_is_ours() - do we trace it? */
 bool thread_is_ours(pid_t tid);
 /** thread_is_executing() - does it stand where it just executed a program? */

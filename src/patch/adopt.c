@@ -161,6 +161,7 @@ int patch_target_adopt(pid_t pid, struct patch_target **ret, pid_t *owner, struc
 	if (!target)
 		return base_error_system(err, -ENOMEM, "cannot adopt process %d", pid);
 	*target = (struct patch_target){ .pid = pid, .fd = -1, .adopted = true };
+	target->since = process_stat_number(pid, PROCESS_STAT_START); /* what was forked from it is younger */
 	target->mem = process_mem_open(pid);
 	error = target->mem < 0 ? process_explain(pid, target->mem, err) : patch_target_refresh(target, err);
 	if (error)
@@ -244,10 +245,16 @@ static bool maps_memory(pid_t pid, const struct patch_target *target)
 	return found;
 }
 
+/* Of those that are older than the memory, not even the mappings need to be read: there may be thousands, and some are long lists. */
+static bool is_young(pid_t pid, const struct patch_target *target)
+{
+	return process_stat_number(pid, PROCESS_STAT_START) >= target->since;
+}
+
 /* One that runs in the same address space is no process of its own to be cleaned. */
 static bool is_child(pid_t pid, const struct patch_target *target)
 {
-	return maps_memory(pid, target) && !process_shares_memory(target->pid, pid);
+	return is_young(pid, target) && maps_memory(pid, target) && !process_shares_memory(target->pid, pid);
 }
 
 long patch_target_children(const struct patch_target *target, pid_t **ret) { return list_processes(target, is_child, ret); }

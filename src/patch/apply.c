@@ -67,9 +67,8 @@ static int body_of(struct applying *a, struct patch_pool *pool, uint32_t program
 }
 
 /* On a page of its own, where an L4 or L2 jump lands. */
-static void emit_island(struct patch_target *target, const struct patch_stub *stub)
+static void emit_island(struct patch_target *target, const struct patch_stub *stub, utap_addr island)
 {
-	utap_addr island = stub->jump->island;
 	const struct space_view *view = space_find(&target->space, island);
 	uint64_t offset = target->page_offset[view->page] + (island & (BASE_PAGE - 1));
 	static const uint8_t indirect[] = { 0xff, 0x25, 0, 0, 0, 0 };
@@ -81,6 +80,14 @@ static void emit_island(struct patch_target *target, const struct patch_stub *st
 	e = (struct isa_emitter){ .buffer = target->code + offset, .size = SPACE_ISLAND, .addr = island };
 	isa_emit_bytes(&e, indirect, sizeof(indirect));
 	isa_emit_u64(&e, stub->addr);
+}
+
+static void emit_islands(struct patch_target *target, const struct patch_stub *stub)
+{
+	emit_island(target, stub, stub->jump->island);
+	for (size_t i = 0; i < PATCH_TWINS; i++)
+		if (space_find(&target->space, stub->jump->twins[i])) /* its page was free indeed */
+			emit_island(target, stub, stub->jump->twins[i]);
 }
 
 /* ---- what will be written into the text ---- */
@@ -251,7 +258,7 @@ static int make_stub(struct applying *a, struct patch_stub *stub, struct utap_er
 	}
 	pool->used += e.used;
 	if (stub->jump->layer == PATCH_L4 || stub->jump->layer == PATCH_L2)
-		emit_island(a->target, stub);
+		emit_islands(a->target, stub);
 	error = record_jump(a, stub, offset);
 	return error == -ENOSPC ? base_error_system(err, error, "the journal is full") : error;
 }

@@ -131,6 +131,11 @@ static int unmap_dead_views(struct patch_target *target, struct engine_loan *loa
 
 		if (view)
 			used[view - target->space.views] = true;
+		for (size_t i = 0; !error && i < PATCH_TWINS; i++) {
+			view = space_find(&target->space, jump->twins[i]);
+			if (view)
+				used[view - target->space.views] = true;
+		}
 	}
 	for (size_t i = target->space.count; !error && i-- > 0;) {
 		utap_addr addr = target->space.views[i].addr;
@@ -288,8 +293,8 @@ static void forget_jumps(struct patch_target *target, const struct patch_module 
 	HASH_ITER (hh, target->jumps, jump, next) {
 		if (!is_inside(module, jump->start))
 			continue;
-		if (alone && jump->island)
-			space_release(&target->space, jump->island);
+		if (alone)
+			patch_release_islands(target, jump);
 		HASH_DEL(target->jumps, jump);
 		free(jump);
 	}

@@ -28,6 +28,7 @@ struct patch_pool {
  * A jump over one place of text, planned. Its trampoline runs the instructions in [start, start + reach): all of them are entered only
  * by way of the first, so that sites among them can share it. Only of the first, or of an L2 group, are bytes changed.
  */
+#define PATCH_TWINS 4
 struct patch_jump {
 	utap_addr start;       /* key */
 	uint16_t reach;
@@ -39,6 +40,7 @@ struct patch_jump {
 	bool applied;          /* its trampoline is written */
 	uint32_t boundaries;   /* L2, bit i: an instruction started at start + i */
 	utap_addr island;      /* as in struct patch_site */
+	utap_addr twins[PATCH_TWINS]; /* islands where a punned jump lands with somebody's breakpoint among its last bytes; 0: none */
 	UT_hash_handle hh;
 };
 
@@ -80,7 +82,9 @@ struct patch_target {
 	size_t ntraps, traps_cap;
 	bool allow_trap;
 	unsigned without;          /* layers that are not used, a bit each: what the others do can be looked at */
+	uint64_t since;            /* clock ticks since boot: nothing older can map the memory */
 	bool adopted;
+	size_t twins;              /* islands of that kind */
 	size_t looked_at;          /* where patch_target_yield() goes on */
 };
 
@@ -94,6 +98,9 @@ void patch_module_free(struct patch_module *module);
 
 /** patch_find_memory() - the start of the shared memory's data part in somebody's mappings, or NULL */
 const struct process_map *patch_find_memory(const struct process_maps *maps);
+
+/** patch_release_islands() - those of a jump that is not needed, on pages of their own; never of one in padding (L3) */
+void patch_release_islands(struct patch_target *target, const struct patch_jump *jump);
 
 /** patch_forget_jumps() - those planned in [low, high): the text there is gone */
 void patch_forget_jumps(struct patch_target *target, utap_addr low, utap_addr high);

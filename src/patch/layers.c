@@ -9,6 +9,8 @@
 
 #define JUMP 5
 #define SHORT_JUMP 2
+#define BREAKPOINT 0xccU
+#define TWINS_MOST 512 /* each may take a page and a mapping */
 
 static struct patch_jump start_jump(const struct planning *p, const struct plan_insn *at, enum patch_layer layer, unsigned changed)
 {
@@ -99,6 +101,32 @@ static bool find_island(const struct planning *p, utap_addr lo, utap_addr hi, ut
 	return !space_place(&p->target->space, &p->target->maps, lo, hi, ret);
 }
 
+/*
+ * The last bytes of a punned jump are instructions, and somebody (a debugger, the kernel) may put a breakpoint over one of them: then the jump
+ * leads to another place. For the first places there is an island there, too, that leads to the same trampoline. Breakpoints on two of
+ * these instructions at once are not thought of.
+ */
+static void place_twins(const struct planning *p, const struct plan_insn *at, struct patch_jump *jump)
+{
+	utap_addr after = jump->start + jump->prefixes + JUMP;
+	struct plan_insn next = *at;
+
+	for (size_t n = 0; n < PATCH_TWINS && p->target->twins < TWINS_MOST; n++) {
+		uint32_t distance = (uint32_t)(jump->island - after);
+		utap_addr twin;
+		unsigned byte;
+
+		next.vaddr += next.insn.length;
+		if (next.vaddr >= at->vaddr + jump->prefixes + JUMP || !patch_insn_at(p->module, next.vaddr, &next.insn))
+			return;
+		byte = (unsigned)(next.vaddr - at->vaddr) - jump->prefixes - 1;
+		distance = (distance & ~(0xffU << 8 * byte)) | BREAKPOINT << 8 * byte;
+		twin = after + (utap_addr)(int64_t)(int32_t)distance;
+		if (twin != jump->island && !space_place(&p->target->space, &p->target->maps, twin, twin, &jump->twins[n]))
+			p->target->twins++;
+	}
+}
+
 static bool try_pun(const struct planning *p, const struct plan_insn *at, const uint8_t *next, size_t available, unsigned prefixes,
 		    struct patch_jump *jump)
 {
@@ -118,8 +146,10 @@ static bool try_pun(const struct planning *p, const struct plan_insn *at, const 
 	jump->island = island;
 	jump->reach = (uint16_t)reach_of_pun(p, at, length + tail);
 	take(p, at->vaddr, length);
-	if (p->reserve)
+	if (p->reserve) {
 		plan_set_bits(module->depended, at->vaddr + length - module->low, tail);
+		place_twins(p, at, jump);
+	}
 	return true;
 }
 

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "patch/image.h"
@@ -308,6 +309,17 @@ static int reserve(struct patch_target *target, struct engine_loan *loan, int64_
 	return error;
 }
 
+/* As in struct process_status.start_time; a tick early: that is cut off, too. */
+static uint64_t ticks_now(void)
+{
+	struct timespec now;
+
+	if (clock_gettime(CLOCK_BOOTTIME, &now))
+		return 0;
+	return (uint64_t)now.tv_sec * (uint64_t)sysconf(_SC_CLK_TCK) +
+	       (uint64_t)now.tv_nsec * (uint64_t)sysconf(_SC_CLK_TCK) / 1000000000 - 1;
+}
+
 /* Where what is mapped becomes locked, room that is not used takes memory all the same. */
 static bool locks_memory(pid_t pid)
 {
@@ -511,6 +523,7 @@ int patch_target_setup(struct patch_target *target, const struct patch_options *
 	target->site_room = options->site_room;
 	if (target->fd >= 0)
 		return patch_extend(target, options, sites, count, err);
+	target->since = ticks_now();
 	more = options->more && !locks_memory(target->pid);
 	target->door_size = options->more ? PATCH_CODE_SIZE : 0;
 	lay_out(&target->geometry, options, count, more);

@@ -148,27 +148,62 @@ void patch_close_file(struct engine_loan *loan, int64_t fd)
 		base_log(BASE_LOG_DEBUG, "the lent thread is gone");
 }
 
+/* What its root directory, which may not be ours, makes of @path; NULL: the same. */
+static const char *path_inside(pid_t pid, const char *path)
+{
+	char link[64], root[4096];
+	ssize_t length;
+
+	snprintf(link, sizeof(link), "/proc/%d/root", pid);
+	length = readlink(link, root, sizeof(root) - 1);
+	if (length <= 1 || strncmp(path, root, (size_t)length) || path[length] != '/')
+		return NULL;
+	return path + length;
+}
+
+/* Those who may open it find the very file there, even when its name is gone. */
+static void mapped_path(const struct patch_target *target, const struct patch_module *module, char *path, size_t size)
+{
+	*path = '\0';
+	for (size_t i = 0; i < target->maps.count; i++) {
+		const struct process_map *map = &target->maps.map[i];
+
+		if (map->inode == module->inode && map->major == module->major && map->minor == module->minor && !map->execute)
+			snprintf(path, size, "/proc/self/map_files/%lx-%lx", (unsigned long)map->start, (unsigned long)map->end);
+	}
+}
+
+/* 0; -EAGAIN it is not the file, or there is none */
+static int try_path(struct patch_target *target, struct engine_loan *loan, const struct patch_module *module, const char *path,
+		    int64_t *fd)
+{
+	int error = path && *path ? try_open(target, loan, path, fd) : -EAGAIN;
+
+	if (!error && is_same_file(target->pid, engine_loan_tid(loan), *fd, module))
+		return 0;
+	if (!error)
+		patch_close_file(loan, *fd);
+	return error == -ESRCH || error == -EMFILE || error == -ENFILE ? error : -EAGAIN;
+}
+
 /* The main program is reachable even when its path is not. */
 int patch_open_file(struct patch_target *target, struct engine_loan *loan, const struct patch_module *module, int64_t *fd,
 		    struct utap_error *err)
 {
-	const char *paths[] = { module->path, "/proc/self/exe" };
-	int error = -ENOENT;
+	char mapped[80];
+	const char *paths[] = { module->path, path_inside(target->pid, module->path), "/proc/self/exe", mapped };
+	int error = -EAGAIN;
 
-	for (size_t i = 0; i < 2; i++) {
-		error = try_open(target, loan, paths[i], fd);
-		if (error == -ESRCH)
-			return error;
-		if (!error && is_same_file(target->pid, engine_loan_tid(loan), *fd, module))
-			return 0;
-		if (!error)
-			patch_close_file(loan, *fd);
-		if (error == -EMFILE || error == -ENFILE)
-			return base_error(err, error, UTAP_ERROR_SYSTEM,
-					  "process %d has no free file descriptor, and one is needed for a moment; raise its "
-					  "limit (prlimit --nofile)",
-					  target->pid);
-	}
+	mapped_path(target, module, mapped, sizeof(mapped));
+	for (size_t i = 0; error == -EAGAIN && i < sizeof(paths) / sizeof(paths[0]); i++)
+		error = try_path(target, loan, module, paths[i], fd);
+	if (error == -EMFILE || error == -ENFILE)
+		return base_error(err, error, UTAP_ERROR_SYSTEM,
+				  "process %d has no free file descriptor, and one is needed for a moment; raise its limit "
+				  "(prlimit --nofile)",
+				  target->pid);
+	if (!error || error == -ESRCH)
+		return error;
 	return base_error(err, -ESTALE, UTAP_ERROR_REFUSED,
 			  "%s was replaced, removed or is out of reach since process %d mapped it, so its text could not be "
 			  "restored later; restart the process",
@@ -443,7 +478,7 @@ static int fill_stages(struct switching *s)
 /* Just before the switch: is each run still the text it was, or did the program unload it meanwhile? */
 static int check_runs(const struct switching *s)
 {
-	struct process_maps maps;
+	struct process_maps maps = { 0 };
 	int error = process_maps_read(s->target->pid, &maps);
 
 	for (size_t i = 0; !error && i < s->nruns; i++) {
@@ -596,7 +631,7 @@ static bool shows_file(const struct patch_target *target, const struct patch_mod
 static bool is_mendable(struct patch_target *target, const struct patch_module *module, utap_addr start, utap_addr end,
 			uint64_t offset)
 {
-	struct process_maps maps;
+	struct process_maps maps = { 0 };
 	size_t pieces = 0;
 	bool linear = !process_maps_read(target->pid, &maps);
 

@@ -30,6 +30,18 @@ static void keep_neighbours(struct patch_target *target, struct patch_module *mo
 	}
 }
 
+void patch_release_islands(struct patch_target *target, const struct patch_jump *jump)
+{
+	if (jump->island)
+		space_release(&target->space, jump->island);
+	for (size_t i = 0; i < PATCH_TWINS; i++) {
+		if (!jump->twins[i])
+			continue;
+		space_release(&target->space, jump->twins[i]);
+		target->twins--;
+	}
+}
+
 static void drop_jump(struct patch_target *target, struct patch_module *module, struct patch_jump *jump)
 {
 	uint64_t first = jump->start - module->bias - module->low;
@@ -42,8 +54,8 @@ static void drop_jump(struct patch_target *target, struct patch_module *module, 
 	keep_neighbours(target, module, jump->start);
 	if (jump->layer == PATCH_L3)
 		clear_bits(module->patched, jump->island - module->bias - module->low, 5);
-	else if (jump->island)
-		space_release(&target->space, jump->island);
+	else
+		patch_release_islands(target, jump);
 	free(jump);
 }
 

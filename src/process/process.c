@@ -94,8 +94,6 @@ long process_threads(pid_t pid, pid_t **ret)
 	return (long)count;
 }
 
-#define STAT_START_TIME 22
-
 /* A number after "Name:" at the start of a line; 0 when the line is missing. */
 static uint64_t field(const char *text, const char *name, int base)
 {
@@ -178,7 +176,7 @@ int process_status_read(pid_t pid, struct process_status *ret)
 		.seccomp = (unsigned)field(text, "Seccomp", 10),
 		.locked_kib = field(text, "VmLck", 10),
 		.resident_kib = field(text, "VmRSS", 10),
-		.start_time = process_stat_number(pid, STAT_START_TIME),
+		.start_time = process_stat_number(pid, PROCESS_STAT_START),
 	};
 	return 0;
 }

@@ -92,6 +92,7 @@ bool process_has_ended(pid_t pid);
 /** process_shares_memory() - do two processes have one address space (vfork, posix_spawn before it executes)? */
 bool process_shares_memory(pid_t pid, pid_t other);
 
+#define PROCESS_STAT_START 22 /* when it started, in clock ticks since boot */
 /** process_stat_number() - field @number (from 1, as proc(5) counts, above 2) of /proc/PID/stat; 0 when it cannot be read */
 uint64_t process_stat_number(pid_t pid, unsigned number);
 

@@ -14,9 +14,8 @@
 #include "runtime/runtime.h"
 
 #define EPERM_RESULT (-1)
-#define LOOK_NS 500000000  /* so long a thread waits for utap to look at the process */
+#define LOOK_S 2            /* so long a thread waits for utap to look at the process */
 #define LOOK_ROUNDS 100000 /* signals and false wake-ups meanwhile, at most */
-#define SECOND_NS 1000000000
 #define EAGAIN_RESULT (-11)
 #define EINTR_RESULT (-4)
 #define PAUSE_NS 1000000   /* a lent thread that is done looks up once a millisecond .. */
@@ -145,11 +144,7 @@ uint64_t runtime_pause(uint64_t unused, uint64_t unused2)
 	if (shared->quiet || __atomic_load_n(&shared->hurried, __ATOMIC_RELAXED) ||
 	    call6(SYS_clock_gettime, 1, (uint64_t)until, 0, 0, 0, 0)) /* CLOCK_MONOTONIC */
 		return 0;
-	until[1] += LOOK_NS;
-	if (until[1] >= SECOND_NS) {
-		until[0]++;
-		until[1] -= SECOND_NS;
-	}
+	until[0] += LOOK_S;
 	for (int i = 0; !is_resumed(shared, ticket); i++) {
 		uint32_t seen = __atomic_load_n(&shared->resumed, __ATOMIC_ACQUIRE);
 		long result = 0;

@@ -256,6 +256,9 @@ static void look_at(struct session *session, struct session_process *process, bo
 
 	if (!is_paused && !(now && process->polls))
 		return;
+	if (is_paused && __atomic_load_n(&control_of(process)->hurried, __ATOMIC_RELAXED))
+		session_note(session, "process %d waited for utap in vain and went on: what it loaded ran for a while without probes",
+			     process->pid);
 	if (is_started(process) && session_bring(session, process, &why) < 0 && !process_has_ended(process->pid))
 		session_note(session, "what process %d loaded is not probed: %s", process->pid, why.text);
 	if (is_paused)

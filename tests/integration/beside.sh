@@ -56,20 +56,10 @@ chains()
 		awk '$1 == 0 { line = "" } { line = line " " $2 } $2 ~ /^(clone3|_start)$/ { print line }' | sort -u
 }
 
-# What was written over the first byte of a function of the target.
-first_byte() # FUNCTION
-{
-	gdb -nx -q -batch -p "$pid" -ex "x/1xb $1" 2> /dev/null | sed -n 's/.*<'"$1"'>:.*0x\(..\)$/\1/p'
-}
-
-# Offsets of some instructions of a function, for breakpoints: the next ones and the last. Not those inside of a jump that was written over
-# shorter instructions: a breakpoint there changes where it leads to, which is a known limit.
+# Offsets of some instructions of a function, for breakpoints: those after the first, and the last.
 near() # FUNCTION
 {
-	local least=1
-
-	[ "$(first_byte "$1")" = eb ] || least=5
-	instructions_of "$worker" "$1" | sed 's/.*+//' | awk -v least=$least '$1 >= least' | sed -n -e '1,2p' -e '$p'
+	instructions_of "$worker" "$1" | sed -n -e '2,4s/.*+//p' -e '$s/.*+//p'
 }
 
 have() # PROGRAM
@@ -118,6 +108,7 @@ continue" 2
 fi
 end
 
+# Some of these instructions are part of a jump, which a breakpoint changes: the program must go on rightly, though gdb may not see it pass.
 begin 'gdb breakpoints right behind probed places'
 if have gdb; then
 	target "$worker" 0 2

@@ -27,6 +27,7 @@ command_line()
 all()
 {
 	"$2/integration/targets.sh" "$1"
+	"$2/integration/life.sh" "$1"
 	"$2/integration/traps.sh" "$1"
 	"$2/integration/recorder.sh" "$1"
 	"$2/integration/returns.sh" "$1"

@@ -101,7 +101,6 @@ as_before
 finish
 end
 
-# Whoever sees the pid of a job of its own here is not surprised by its end.
 for mode in default blocked handled; do
 	begin "traps: utap is killed, SIGTRAP $mode"
 	target "$programs/traps" "$mode"

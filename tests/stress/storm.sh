@@ -67,12 +67,22 @@ disturb()
 	done
 }
 
+kept=0
 settled() # what must hold after each round
 {
+	local i
+
 	if ! kill -0 "$pid" 2> /dev/null; then
 		problem "round $round ($kind): the program died: $(cat target.err)"
 		return
 	fi
+	# A thread that was taken off its processor inside of our code keeps our memory there; utap says so (-v), and `utap detach` is for that.
+	for ((i = 0; i < 20; i++)); do
+		grep -q 'memfd:utap' "/proc/$pid/maps" || break
+		sleep 0.1
+		kept=$((kept + 1))
+		run detach -p "$pid"
+	done
 	# It may be loading or forking just now: only its own text and libc's, and nothing of ours.
 	"$intact" text "$pid" > changed || problem "round $round ($kind): $(head -3 changed)"
 	! grep -q 'memfd:utap' "/proc/$pid/maps" || problem "round $round ($kind): memory of ours stays: $(head -3 stderr)"
@@ -124,13 +134,28 @@ begin_tracer()
 
 end_tracer() # [SIGNAL]
 {
+	local i
+
 	[ -z "${1:-}" ] || kill "-$1" "$tracer" 2> /dev/null
+	for ((i = 0; i < 1200; i++)); do
+		[[ "$(sed 's/.*) \(.\).*/\1/' "/proc/$tracer/stat" 2> /dev/null)" = [!ZX] ]] || break
+		sleep 0.05
+	done
+	if [ "$i" = 1200 ]; then
+		problem "round $round ($kind): utap ${command[*]} does not end: $(grep -v 'not probed' stderr | tail -2)"
+		gdb -nx -batch -p "$tracer" -ex 'thread apply all bt' 2> /dev/null | grep '^#' | sed 's/^/    /'
+		grep -E 'State|Tracer|Sig' "/proc/$tracer/status" "/proc/$pid/status" | sed 's/^/    /'
+		kill -KILL "$tracer"
+	fi
 	wait "$tracer" 2> /dev/null
 	code=$?
 	started_pids=${started_pids/ $tracer/}
 }
 
 # ---- rounds ----
+
+# The library was loaded or unloaded just while utap attached, which it says.
+came_and_went() { grep -q 'storm_library' probes && grep -q 'was changed by somebody else during the attach; try again' stderr; }
 
 round_plain() # attach, trace for a moment, detach, all while it runs
 {
@@ -140,7 +165,7 @@ round_plain() # attach, trace for a moment, detach, all while it runs
 	begin_tracer
 	disturb
 	end_tracer
-	[ "$code" = 0 ] || problem "round $round ($kind): exit code $code: $(grep -v 'not probed' stderr | head -2)"
+	[ "$code" = 0 ] || came_and_went || problem "round $round ($kind): exit code $code: $(grep -v 'not probed' stderr | head -2)"
 }
 
 round_interrupted() # Ctrl-C at any instant
@@ -150,7 +175,7 @@ round_interrupted() # Ctrl-C at any instant
 	pick 300
 	sleep "0.$(printf %03d "$picked")"
 	end_tracer INT
-	[[ $code = 0 || $code = 130 ]] || problem "round $round ($kind): exit code $code: $(grep -v 'not probed' stderr | head -2)"
+	[[ $code = 0 || $code = 130 ]] || came_and_went || problem "round $round ($kind): exit code $code: $(grep -v 'not probed' stderr | head -2)"
 }
 
 round_killed() # by SIGKILL at any instant; then somebody cleans up
@@ -227,6 +252,6 @@ for ((round = 1; $(date +%s) < end_at && problems == 0; round++)); do
 done
 finish
 name="storm of $seconds seconds, seed $seed$who: ${rounds[plain]:-0} rounds plain, ${rounds[interrupted]:-0} interrupted, ${rounds[killed]:-0} killed, \
-${rounds[exact]:-0} exact, $(shared_word 8) times forked, $(shared_word 12) times loaded"
+${rounds[exact]:-0} exact, $(shared_word 8) times forked, $(shared_word 12) times loaded, $kept times detached again"
 end
 summary

@@ -95,8 +95,8 @@ if wanted cpython; then
 	else
 		tests='test.test_list test.test_dict test.test_exceptions test.test_generators test.test_struct test.test_json'
 		[ "$all" = 1 ] && tests="$tests test.test_re test.test_set test.test_unicode test.test_deque test.test_itertools test.test_long
-			test.test_float test.test_bytes test.test_collections test.test_decimal test.test_threading test.test_thread test.test_queue
-			test.test_contextlib test.test_coroutines test.test_asyncgen test.test_grammar test.test_compile test.test_zlib test.test_hashlib"
+			test.test_float test.test_bytes test.test_collections test.test_queue
+			test.test_contextlib test.test_coroutines test.test_asyncgen test.test_grammar test.test_compile test.test_zlib test.test_bisect test.test_heapq"
 		files=$(libraries_of $python)
 		# test_exceptions starts children with tiny memory limits; recursion tests depend on the C stack: both as in the unprobed run.
 		suite unittest_lines $python -X faulthandler -E -s -m unittest -v $tests

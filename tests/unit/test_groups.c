@@ -171,7 +171,7 @@ static void test_threads_inside(void **state)
 	bed_open(&bed, "/proc/self/exe");
 	run_cycles(&bed, 1, 20);
 	run_cycles(&bed, THREADS, CYCLES);
-	run_cycles(&bed, 100, 3);
+	run_cycles(&bed, 100, 1);
 	bed_close(&bed);
 }
 

@@ -19,7 +19,7 @@ static bool is_trusted(const ZydisDecodedOperandMem *memory, uint32_t trusted)
 		return true;
 	if (memory->index != ZYDIS_REGISTER_NONE)
 		return false;
-	if (base == ZYDIS_REGISTER_RIP || base == ZYDIS_REGISTER_RSP)
+	if (memory->base == ZYDIS_REGISTER_RIP || base == ZYDIS_REGISTER_RSP)
 		return true;
 	return base >= ZYDIS_REGISTER_RAX && base <= ZYDIS_REGISTER_R15 && trusted >> (base - ZYDIS_REGISTER_RAX) & 1;
 }
