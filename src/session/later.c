@@ -265,12 +265,25 @@ static void look_at(struct session *session, struct session_process *process, bo
 		let_go(process, pauses, 0);
 }
 
+/* It is gone, but children that were forked from it may load something, and wait. */
+static void let_children_go(struct session_process *process)
+{
+	uint32_t pauses = process->has_memory ? __atomic_load_n(&control_of(process)->pauses, __ATOMIC_ACQUIRE) : 0;
+
+	if (pauses != process->resumed)
+		let_go(process, pauses, 0);
+}
+
 void session_look(struct session *session, bool now)
 {
 	for (size_t i = 0; i < session->nprocesses; i++) {
 		struct session_process *process = session->processes[i];
 
-		if ((process->has_memory || process->polls) && process->waits && session->targets[i].state == SESSION_RUNNING)
+		if (!process->waits)
+			continue;
+		if (session->targets[i].state != SESSION_RUNNING)
+			let_children_go(process);
+		else if (process->has_memory || process->polls)
 			look_at(session, process, now);
 	}
 }
