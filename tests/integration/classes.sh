@@ -100,7 +100,7 @@ started() # ROUND ROUNDS
 	[ "$code" = 0 ] && grep -q EXIT-SUCCESS out || problem "$1, recorded: $code, $(grep -v 'not probed' stderr | head -3)"
 	read -r sum lost < <(sed -n 's/^utap: \([0-9]*\) events, \([0-9]*\) lost.*/\1 \2/p' stderr)
 	rm -f data
-	[ "$how" = timed ] || [ "$((sum + lost))" = "$(count_all counts)" ] || same_again "$1" "$2" $((sum + lost))
+	[ "$how$library" = timed ] || [ "$((sum + lost))" = "$(count_all counts)" ] || same_again "$1" "$2" $((sum + lost))
 }
 
 # Recorded and lost are not as many as were counted. Are counts the same from run to run? Libraries may take locks or not.
@@ -131,6 +131,7 @@ attached() # ROUND
 }
 
 # class NAME SOURCE FUNCTIONS ROUNDS PROBES-OF-LIBRARIES... ; $flags to compile, $how: timed (its output depends on time),
+# $library: timed (which instructions of libraries it runs depends on time, as where a thread is when it is cancelled),
 # $leaves: functions that may be left without returning
 class()
 {
@@ -140,7 +141,7 @@ class()
 		shift 4
 		examine "$@"
 	fi
-	flags='' how='' leaves='' refused='' before_round=''
+	flags='' how='' library='' leaves='' refused='' before_round=''
 }
 
 examine() # PROBES-OF-LIBRARIES...
@@ -164,7 +165,7 @@ examine() # PROBES-OF-LIBRARIES...
 	[ -z "$refused" ] || echo "    $name: entries that cannot be probed yet:$refused"
 	end
 }
-flags='' how='' leaves='' refused='' before_round=''
+flags='' how='' library='' leaves='' refused='' before_round=''
 
 class vectors vectors.c 'vectors_[a-z]*' 400
 
@@ -195,6 +196,7 @@ class coroutines coroutine.c 'coroutine_[a-z]*' 500 'libc:*context'
 class recursion recursion.c 'recursion_[a-z]*' 2
 
 leaves='cancel_wait cancel_down'
+library=timed
 class cancellation cancel.cc 'cancel_[a-z]*' 100 'libc:pthread_*' 'libc:pause' 'libgcc_s:_Unwind_*'
 
 leaves='async_spin async_down'

@@ -197,7 +197,10 @@ if wanted redis; then
 			all=$all
 			. ./client.sh
 			redis_client > client.out 2>&1 &
-			"\$@" > server.out 2>&1
+			"\$@" > server.out 2>&1 &
+			server=\$!
+			trap 'kill \$server' TERM
+			wait \$server
 			code=\$?
 			wait
 			cat client.out
