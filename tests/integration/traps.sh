@@ -122,11 +122,11 @@ done
 
 begin 'traps: the terminal says interrupt'
 target "$programs/traps"
-setsid timeout 20 "$utap" stat --allow-trap --json -d 10 -p "$pid" -e "$place" > stdout 2> stderr &
+setsid timeout 40 "$utap" stat --allow-trap --json -d 30 -p "$pid" -e "$place" > stdout 2> stderr &
 group=$!
-for ((i = 0; i < 300 && $(guardian) == 0; i++)); do sleep 0.01; done
+for ((i = 0; i < 1500 && $(guardian) == 0; i++)); do sleep 0.01; done
 watcher=$(guardian)
-kill -INT "$watcher" && kill -HUP "$watcher" && kill -TERM "$watcher"
+[ "$watcher" != 0 ] && kill -INT "$watcher" && kill -HUP "$watcher" && kill -TERM "$watcher"
 sleep 0.1
 [ "$(guardian)" = "$watcher" ] || problem 'the guardian left'
 kill -INT -- "-$group"
