@@ -38,7 +38,7 @@ told()
 	local i
 
 	for ((i = 0; i < 1000; i++)); do
-		grep -q "$1" target.out && return
+		grep -q "$1" target.out 2> /dev/null && return
 		sleep 0.01
 	done
 	problem "the target does not say '$1': $(tail -2 target.out)"
