@@ -19,7 +19,7 @@ meson_tests() { # NAME BUILD ARGS...
 	name=$1 dir=$2
 	shift 2
 	log=$dir/test.log
-	meson test -C "$dir" --no-rebuild "$@" > "$log" 2>&1
+	meson test -C "$dir" --no-rebuild --print-errorlogs "$@" > "$log" 2>&1
 	sed -n -e "s,^ *[0-9]*/[0-9]* \(.*[^ ]\)  *OK  *\([0-9.]*s\).*,PASS $name \1 \2,p" \
 		-e "s,^ *[0-9]*/[0-9]* \(.*[^ ]\)  *\(FAIL\|TIMEOUT\|ERROR\|INTERRUPT\)  *\([0-9.]*s\).*,FAIL $name \1 \3,p" \
 		-e "s,^ *[0-9]*/[0-9]* \(.*[^ ]\)  *SKIP  *\([0-9.]*s\).*,SKIP $name \1: see its output,p" \
@@ -29,7 +29,7 @@ meson_tests() { # NAME BUILD ARGS...
 		tail -30 "$log"
 	fi
 	cat "$dir/test.results"
-	grep -q '^FAIL' "$dir/test.results" && tail -60 "$dir/meson-logs/testlog.txt"
+	grep -q '^FAIL' "$dir/test.results" && grep -vE '^ *[0-9]+/[0-9]+ .* (OK|SKIP) ' "$log"
 	count "$dir/test.results"
 }
 
