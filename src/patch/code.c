@@ -460,6 +460,39 @@ uint64_t patch_code_start_after(const struct patch_code *code, uint64_t vaddr)
 	return 0;
 }
 
+/*
+ * Does the code before @gap stop there? Padding is run through where it does not: glibc's __memcpy_chk compares, branches away or runs on over
+ * nops into memcpy.
+ */
+static bool stops_before(const struct patch_code *code, uint64_t gap)
+{
+	uint64_t last = patch_code_start_before(code, gap - 1);
+	bool has_target = false;
+	utap_addr target = 0;
+	size_t available;
+	const uint8_t *bytes = last ? object_code(code->object, last, &available) : NULL;
+	int length = bytes ? isa_step(bytes, available, last, &has_target, &target) : -EILSEQ;
+
+	if (length <= 0 || last + (uint64_t)length != gap)
+		return false;
+	switch (isa_lead(bytes, (unsigned)length, last, has_target, &target)) {
+	case ISA_LEAD_JUMP:
+	case ISA_LEAD_JUMP_INDIRECT:
+	case ISA_LEAD_RETURN:
+	case ISA_LEAD_TRAP:
+		return true;
+	case ISA_LEAD_CALL: /* it may return */
+	case ISA_LEAD_CALL_INDIRECT:
+	case ISA_LEAD_ON:
+	case ISA_LEAD_BRANCH:
+	case ISA_LEAD_ADDRESS:
+	case ISA_LEAD_NUMBER:
+		break;
+	}
+	return false;
+}
+
+/* Padding is nops, int3 and zeros that nothing leads to. */
 static bool is_dead(const struct patch_code *code, uint64_t from, uint64_t to)
 {
 	const struct code_segment *segment = code_segment_of(code, from);
@@ -491,7 +524,7 @@ uint64_t patch_code_padding(const struct patch_code *code, uint64_t near, uint64
 		uint64_t gap = code->ranges[next - 1].end;
 		uint64_t end = code->ranges[next].start;
 
-		if (gap >= end || end - gap > PADDING_MAX || end - gap < size || !is_dead(code, gap, end))
+		if (gap >= end || end - gap > PADDING_MAX || end - gap < size || !stops_before(code, gap) || !is_dead(code, gap, end))
 			continue;
 		for (uint64_t at = gap < from ? from : gap; at <= to && at + size <= end; at++)
 			if ((!best || distance(at, near) < distance(best, near)) && (!taken || !taken(arg, at, size)))

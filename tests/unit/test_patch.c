@@ -194,6 +194,20 @@ static void check_group(struct file *file, const struct patch_jump *jump)
 	assert_false(patch_code_has_inner_target(file->code, vaddr, jump->reach));
 }
 
+/* Nobody runs into padding: going back from it over nops, there is an instruction after which control goes elsewhere. */
+static void check_not_run_into(struct file *file, uint64_t padding)
+{
+	uint64_t last = padding - 1;
+	struct isa_insn insn;
+
+	while (!patch_code_is_start(file->code, last))
+		last--;
+	assert_true(patch_insn_at(file->module, last, &insn));
+	if (insn.class == ISA_REFUSED && (insn.bytes[0] == 0xcc || insn.bytes[0] == 0xf4 || !memcmp(insn.bytes, "\x0f\x0b", 2)))
+		return;
+	assert_true(insn.class == ISA_JUMP || insn.class == ISA_JUMP_INDIRECT || insn.class == ISA_RETURN);
+}
+
 /* A jump, once: what it changes and depends on is its own. */
 static void check_jump(struct file *file, const struct patch_jump *jump, uint8_t *owner)
 {
@@ -217,6 +231,7 @@ static void check_jump(struct file *file, const struct patch_jump *jump, uint8_t
 		assert_true(jump->changed >= 2);
 		assert_in_range(jump->island - (jump->start + 2) + 128, 0, 255);
 		assert_false(patch_code_is_known(file->code, jump->island - file->module->bias));
+		check_not_run_into(file, jump->island - file->module->bias);
 		claim(owner, jump->island - file->module->bias - file->module->low, 5, 1);
 		break;
 	case PATCH_L4:
