@@ -5,13 +5,13 @@
 _utap_options()
 {
 	case $1 in
-	trace) echo "--event --file --pid --follow --output --duration --graph --all-instructions --seconds --events --json --color --ring --force-no-frame --allow-trap" ;;
-	record) echo "--event --file --pid --follow --output --all-instructions --seconds --events --ring --overwrite --snapshot-on --force-no-frame --allow-trap" ;;
+	trace) echo "--event --file --pid --follow --output --duration --graph --all-instructions --seconds --events --json --color --ring --force-no-frame --allow-trap --debugger-safe" ;;
+	record) echo "--event --file --pid --follow --output --all-instructions --seconds --events --ring --overwrite --snapshot-on --force-no-frame --allow-trap --debugger-safe" ;;
 	script) echo "--input --output --events --json --color" ;;
 	report) echo "--input --output --json" ;;
-	stat) echo "--event --file --pid --follow --output --latency --all-instructions --seconds --events --ring --json --force-no-frame --allow-trap" ;;
+	stat) echo "--event --file --pid --follow --output --latency --all-instructions --seconds --events --ring --json --force-no-frame --allow-trap --debugger-safe" ;;
 	list) echo "--pid --output --coverage --sample --json" ;;
-	probe) echo "--explain --pid --force-no-frame --allow-trap" ;;
+	probe) echo "--explain --pid --force-no-frame --allow-trap --debugger-safe" ;;
 	detach) echo "--pid --force" ;;
 	esac
 	echo "--quiet --verbose --help"

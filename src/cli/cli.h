@@ -80,7 +80,7 @@ struct cli_options {
 	bool all_instructions;
 	bool coverage;
 	uint64_t sample;      /* --coverage: one of so many instructions; 0: all */
-	bool quiet, json, allow_no_frame, allow_trap, force, follow, help, overwrite;
+	bool quiet, json, allow_no_frame, allow_trap, debugger_safe, force, follow, help, overwrite;
 	char **args; /* what follows the options, NULL-terminated */
 	size_t nargs;
 };

@@ -15,7 +15,7 @@ static const struct cli_command commands[] = {
 	  .details = "Prints a line for each hit, as ftrace does: thread, CPU, time, event, place, arguments.\n"
 		     "Ends at Ctrl-C, when all targets are gone, or as -d and -n say; then everything is taken out.\n"
 		     "With --duration or --graph a probe of a function is of its calls: they are shown when they end, and how.\n",
-	  .takes = "eFpfoDGAdnqvJCRNTh",
+	  .takes = "eFpfoDGAdnqvJCRNTBh",
 	  .takes_program = true,
 	  .run = cli_trace },
 	{ .name = "record",
@@ -27,7 +27,7 @@ static const struct cli_command commands[] = {
 	      "With --overwrite it is a flight recorder: each CPU's ring keeps its newest hits, nothing is read while it\n"
 	      "runs, and they are written at the end (also after the target was killed), at SIGUSR2 to utap, and at hits\n"
 	      "of the event of --snapshot-on; these snapshots are FILE.TIMESTAMP.\n",
-	  .takes = "eFpfoAdnqvRWSNTh",
+	  .takes = "eFpfoAdnqvRWSNTBh",
 	  .takes_program = true,
 	  .run = cli_record },
 	{ .name = "script",
@@ -51,7 +51,7 @@ static const struct cli_command commands[] = {
 	      "say. With --json it prints one document:\n"
 	      "  {\"probes\":[{\"event\":..,\"file\":..,\"offset\":..,\"hits\":N,\"lost\":N},...],\"seconds\":S}\n"
 	      "With --latency it measures calls: each is recorded at its entry and at its return.\n",
-	  .takes = "eFpfoLAdnqvRJNTh",
+	  .takes = "eFpfoLAdnqvRJNTBh",
 	  .takes_program = true,
 	  .run = cli_stat },
 	{ .name = "list",
@@ -69,7 +69,7 @@ static const struct cli_command commands[] = {
 	  .details = "Puts the probe in, shows the place, its instruction, what was written over it, and the code that "
 		     "runs at\n"
 		     "a hit; then takes it out again.\n",
-	  .takes = "XpqvNTh",
+	  .takes = "XpqvNTBh",
 	  .run = cli_probe },
 	{ .name = "detach",
 	  .usage = "-p PID[,PID...]",

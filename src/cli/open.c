@@ -68,6 +68,7 @@ int cli_session_open(struct cli *cli, enum probe_action action, struct utap_erro
 		.ring_size = options->ring,
 		.allow_no_frame = options->allow_no_frame,
 		.allow_trap = options->allow_trap,
+		.debugger_safe = options->debugger_safe,
 		.pairs = options->durations || options->graph || options->latency,
 		.overwrite = options->overwrite,
 		.follow = options->follow,

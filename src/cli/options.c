@@ -45,6 +45,7 @@ static const struct option_row rows[] = {
 	{ 'S', false, "snapshot-on", required_argument, "EVENT", "with --overwrite: write them also when this event or probe is hit" },
 	{ 'N', false, "force-no-frame", no_argument, NULL, "probe code without frame description entries too" },
 	{ 'T', false, "allow-trap", no_argument, NULL, "where no jump fits, a trap, which is slow, and slows system calls down" },
+	{ 'B', false, "debugger-safe", no_argument, NULL, "only where no breakpoint of a debugger can break a jump" },
 	{ 'K', false, "force", no_argument, NULL, "also when the utap that attached still runs" },
 	{ 'q', true, "quiet", no_argument, NULL, "no notes and no summary" },
 	{ 'v', true, "verbose", no_argument, NULL, "more notes; twice: what is done inside" },
@@ -292,6 +293,7 @@ static void set_flag(struct cli_options *options, int id)
 	options->all_instructions |= id == 'A';
 	options->allow_no_frame |= id == 'N';
 	options->allow_trap |= id == 'T';
+	options->debugger_safe |= id == 'B';
 	options->force |= id == 'K';
 	options->follow |= id == 'f';
 	options->overwrite |= id == 'W';

@@ -166,6 +166,8 @@ static struct patch_jump *keep_jump(const struct planning *p, const struct patch
 	return kept;
 }
 
+static const char why_taken[] = "another probe is at this place or depends on its bytes";
+
 /* The jump that leads to the program: one that is there already, or a new one. NULL: *why is set. */
 static struct patch_jump *find_jump(const struct planning *p, const struct plan_insn *place, struct patch_jump *made,
 				    const char **why)
@@ -180,11 +182,16 @@ static struct patch_jump *find_jump(const struct planning *p, const struct plan_
 	}
 	if (!is_taken && (plan_l1(p, place, made) || plan_l3(p, place, made)))
 		return p->reserve ? keep_jump(p, made) : made;
+	if (p->target->keep_others) {
+		*why = is_taken ? why_taken : "the instruction is shorter than a jump, and a debugger's breakpoint on one behind it would break a "
+					      "longer one (--debugger-safe)";
+		return !is_taken && plan_l0(p, place, made) ? p->reserve ? keep_jump(p, made) : made : NULL;
+	}
 	if (p->alone && plan_l4(p, place, made)) /* there is nothing to extend */
 		return made;
 	plan_run_find(p, place, &run);
 	jump = plan_extend(p, &run, false);
-	*why = "another probe is at this place or depends on its bytes";
+	*why = why_taken;
 	if (jump || is_taken)
 		return jump;
 	if (!plan_l4(p, place, made) && !plan_carry(p, &run, made) && !plan_group(p, &run, made, why)) {
@@ -236,6 +243,18 @@ void patch_target_judge(struct patch_target *target, struct patch_site *site)
 }
 
 void patch_target_allow_trap(struct patch_target *target, bool allow) { target->allow_trap = allow; }
+
+void patch_target_keep_others(struct patch_target *target) { target->keep_others = true; }
+
+/* Of a group, on any of its inner instructions; of a punned jump, on one that it shares bytes with, where it has no twin for that. */
+size_t patch_target_exposed(const struct patch_target *target)
+{
+	size_t count = 0;
+
+	for (const struct patch_jump *jump = target->jumps; jump; jump = jump->hh.next)
+		count += jump->layer == PATCH_L2 || (jump->layer == PATCH_L4 && !jump->twins[0]);
+	return count;
+}
 
 uint64_t patch_target_nearest(struct patch_target *target, struct patch_module *module, uint64_t vaddr)
 {

@@ -126,6 +126,15 @@ void patch_target_judge(struct patch_target *target, struct patch_site *site);
 /** patch_target_allow_trap() - may places that no layer takes become PATCH_L0? Who says so has to handle patch_target_traps(). */
 void patch_target_allow_trap(struct patch_target *target, bool allow);
 
+/**
+ * patch_target_keep_others() - change, run elsewhere and depend on no instruction but those asked for: then breakpoints that a debugger puts
+ * on others work, and harm nothing. For places still to be planned.
+ */
+void patch_target_keep_others(struct patch_target *target);
+
+/** patch_target_exposed() - how many jumps a breakpoint of somebody else, put on another instruction than theirs, would break */
+size_t patch_target_exposed(const struct patch_target *target);
+
 /** patch_target_nearest() - the nearest place after @vaddr (same function) that could be patched, or 0 */
 uint64_t patch_target_nearest(struct patch_target *target, struct patch_module *module, uint64_t vaddr);
 

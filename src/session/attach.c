@@ -233,6 +233,8 @@ static long attach(struct session *session, pid_t pid, struct utap_error *err)
 	a.target = a.process->target;
 	if (!result) {
 		patch_target_allow_trap(a.target, session->options.allow_trap);
+		if (session->options.debugger_safe)
+			patch_target_keep_others(a.target);
 		result = attach_target(&a, err);
 		if (result < 0 && process_has_ended(pid)) /* whatever was said: that is the reason */
 			result = base_error(err, -ECHILD, UTAP_ERROR_GONE, "process %d exited during the attach", pid);

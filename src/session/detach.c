@@ -28,7 +28,30 @@ static void give_way(const struct session_process *process)
 			 process->pid);
 }
 
-static enum session_target_state state_of(const struct session_process *process)
+/* Then the kernel tells what becomes of it (follow.c). */
+static bool is_followed(const struct session *session, pid_t pid)
+{
+	return session->follow && engine_follow_has(session->follow, pid);
+}
+
+/* A debugger came: say what it must not do. Threads lent to us now and then are traced by ourselves. */
+static void look_at_tracer(const struct session *session, struct session_process *process, pid_t tracer)
+{
+	bool is_traced = tracer && tracer != getpid() && !process->traps && !is_followed(session, process->pid);
+	size_t exposed = is_traced && !process->is_traced && process->has_memory ? patch_target_exposed(process->target) : 0;
+	char name[32] = "a process";
+
+	process->is_traced = is_traced;
+	if (!exposed)
+		return;
+	process_comm(tracer, name, sizeof(name));
+	session_note(session,
+		     "%s (pid %d) traces process %d now: a breakpoint of it inside the %zu jumps that are longer than an instruction would break "
+		     "them. End utap before setting breakpoints next to its probes, or probe with --debugger-safe",
+		     name, tracer, process->pid, exposed);
+}
+
+static enum session_target_state state_of(const struct session *session, struct session_process *process)
 {
 	struct process_status status;
 	struct process_maps maps;
@@ -40,6 +63,7 @@ static enum session_target_state state_of(const struct session_process *process)
 	if (!process->has_memory) /* followed, and nothing of it is probed */
 		return SESSION_RUNNING;
 	keep_quiet(process);
+	look_at_tracer(session, process, status.tracer);
 	if (patch_target_is_present(process->target))
 		return SESSION_RUNNING;
 	/* On its way out it maps nothing before it becomes a zombie. */
@@ -47,12 +71,6 @@ static enum session_target_state state_of(const struct session_process *process)
 		return SESSION_EXITED;
 	process_maps_free(&maps);
 	return SESSION_EXECED;
-}
-
-/* Then the kernel tells what becomes of it (follow.c). */
-static bool is_followed(const struct session *session, pid_t pid)
-{
-	return session->follow && engine_follow_has(session->follow, pid);
 }
 
 size_t session_poll(struct session *session)
@@ -72,7 +90,7 @@ size_t session_poll(struct session *session)
 			if (is_followed(session, target->pid))
 				keep_quiet(session->processes[i]);
 			else
-				target->state = state_of(session->processes[i]);
+				target->state = state_of(session, session->processes[i]);
 			if (target->state == SESSION_RUNNING)
 				give_way(session->processes[i]);
 		}
@@ -191,13 +209,13 @@ int session_detach(struct session *session, struct session_report *report, struc
 			error = left;
 			reason = traps;
 		}
-		if (error && state_of(session->processes[i]) == SESSION_RUNNING && !result) {
+		if (error && state_of(session, session->processes[i]) == SESSION_RUNNING && !result) {
 			result = error;
 			if (err)
 				*err = reason;
 		}
 		if (session->targets[i].state == SESSION_RUNNING)
-			session->targets[i].state = error ? state_of(session->processes[i]) : SESSION_DETACHED;
+			session->targets[i].state = error ? state_of(session, session->processes[i]) : SESSION_DETACHED;
 	}
 	session_follow_end(session);
 	sum.detach_ns = base_now_ns() - started;

@@ -73,6 +73,7 @@ struct session_process {
 	bool followed;           /* it executed its program while it was followed: what it does not map does not matter */
 	bool starting;           /* its libraries are not in place yet */
 	utap_addr link_state;    /* r_debug.r_state; 0: not known */
+	bool is_traced;          /* a debugger was there when we last looked */
 	bool polls;              /* they are looked for now and then: it cannot be made to wait for us where it loads them */
 	uint64_t gone_drains;    /* drains when it was found gone; 0: it was not */
 	uint32_t resumed;        /* as in struct wire_control */

@@ -29,6 +29,7 @@ struct session_options {
 	 */
 	bool pairs;
 	bool allow_trap;          /* where nothing else is possible put an int3; see engine_traps_start() for what that costs. Not with follow */
+	bool debugger_safe;       /* only jumps that no breakpoint of a debugger can break: patch_target_keep_others() */
 	/* Called now and then while an attach takes long; may be NULL. done of total, "reading symbols", "patching" .. */
 	void (*progress)(void *arg, const char *what, size_t done, size_t total);
 	void *progress_arg;

@@ -129,6 +129,49 @@ continue" 2
 fi
 end
 
+# Each second instruction of three functions is probed, gdb stops at those between.
+begin 'gdb breakpoints between probed places, --debugger-safe'
+if have gdb; then
+	target "$worker" 0 2
+	for function in $functions; do
+		instructions_of "$worker" "$function" | awk 'NR % 2 == 1' | sed 's/^/-e /'
+	done > places
+	# shellcheck disable=SC2046
+	beside stat -v --json -o counts -d 4 --debugger-safe $(cat places)
+	in_gdb "$(for function in $functions; do
+		instructions_of "$worker" "$function" | awk 'NR % 2 == 0' | while read -r place; do
+			echo "break *($place)"
+			printf 'commands\nsilent\nprintf "stop at %s\\n"\ncontinue\nend\n' "$place"
+		done
+	done)
+continue" 2
+	[ "$(grep 'stop at' gdb.out | sort -u | wc -l)" -gt 9 ] || problem "gdb did not stop: $(tail -2 gdb.out)"
+	kill -0 "$pid" 2> /dev/null || problem "the program died: $(grep SIG gdb.out)"
+	beside_ends
+	expect_code 0
+	grep -q 'places probed' stderr || problem "nothing is probed: $(tail -1 stderr)"
+	grep -q -- '--debugger-safe' stderr || problem 'no short instruction is refused'
+	! grep -q 'traces process' stderr || problem "it warns of what cannot happen: $(grep 'traces process' stderr)"
+	as_before
+	finish
+fi
+end
+
+begin 'gdb comes where a breakpoint could break a jump: it is said'
+if have gdb; then
+	target "$worker" 0 2
+	places=$(for function in $functions; do instructions_of "$worker" "$function"; done | sed 's/^/-e /')
+	# shellcheck disable=SC2086
+	beside stat --json -o counts -d 3 -e 'libc:*' $places
+	in_gdb 'continue' 1
+	beside_ends
+	expect_code 0
+	grep -q "gdb (pid [0-9]*) traces process $pid now: a breakpoint of it inside" stderr || problem "it is not said: $(tail -1 stderr)"
+	as_before
+	finish
+fi
+end
+
 begin 'gdb backtraces through probed functions'
 if have gdb; then
 	stops=$'break worker_lookup\ncommands\nsilent\nbt\ncontinue\nend\nbreak free\ncommands\nsilent\nbt\ncontinue\nend\ncontinue'
