@@ -63,7 +63,8 @@ bool plan_l3(const struct planning *p, const struct plan_insn *at, struct patch_
 	uint64_t island;
 	uint64_t first;
 
-	if (changed < SHORT_JUMP || is_off(p, PATCH_L3))
+	/* Go's runtime looks up where a signal finds a thread, and ends the program over an address between functions. */
+	if (changed < SHORT_JUMP || is_off(p, PATCH_L3) || object_is_go(p->module->object))
 		return false;
 	if (changed > at->insn.length) /* not over its own padding */
 		island = patch_code_padding(p->module->code, vaddr, vaddr + changed, vaddr + SHORT_JUMP + 127, JUMP, padding_taken, p);

@@ -187,6 +187,9 @@ go_program() # NAME SETTINGS FLAGS...
 	begin "language Go: $1"
 	if GO111MODULE=off GOFLAGS=-buildvcs=false GOCACHE=$work/../utap-go-cache compile go build "${@:3}" -o program "$sources/mix.go"; then
 		no_frame
+		# A thread that a signal finds on a jump between functions is the program's end: the runtime knows no such place.
+		"$utap" list --coverage ./program | awk '$1 == "entries" && $4 == "0.00" { found = 1 } END { exit !found }' ||
+			problem 'jumps lie between functions (L3)'
 		eval "export $2"
 		checked 100 "${go_probes[@]}"
 		unset GOGC GOMAXPROCS GODEBUG
