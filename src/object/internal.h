@@ -165,6 +165,9 @@ bool object_is_code(const struct object *object, uint64_t vaddr);
 
 /* notes.c */
 
+typedef int object_note_fn(void *arg, const uint8_t *descriptor, size_t size);
+/** object_notes() - call @fn for each note of that name and type, until it returns non-zero, which is returned */
+int object_notes(struct object_image *image, const char *name, uint32_t type, object_note_fn *fn, void *arg) BASE_MUST_CHECK;
 /** object_note() - the descriptor of the first note of that name and type; its size, 0 when there is none */
 size_t object_note(struct object_image *image, const char *name, uint32_t type, const uint8_t **ret);
 

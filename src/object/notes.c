@@ -20,42 +20,65 @@ static bool note_next(const uint8_t *bytes, size_t size, size_t align, size_t *a
 	return true;
 }
 
-static size_t note_find(const uint8_t *bytes, size_t size, size_t align, const char *name, uint32_t type,
-			const uint8_t **ret)
+/* All of one section or segment, until @fn returns non-zero. */
+static int note_each(const uint8_t *bytes, size_t size, size_t align, const char *name, uint32_t type, object_note_fn *fn, void *arg)
 {
 	size_t name_size = strlen(name) + 1;
 	Elf64_Nhdr header;
 	size_t text;
+	int result = 0;
 
-	for (size_t at = 0, start = 0; note_next(bytes, size, align, &at, &header, &text); start = at) {
+	for (size_t at = 0, start = 0; !result && note_next(bytes, size, align, &at, &header, &text); start = at) {
 		if (header.n_type != type || header.n_namesz != name_size || memcmp(bytes + text, name, name_size) != 0)
 			continue;
-		*ret = bytes + start + base_align_up(sizeof(header) + header.n_namesz, align);
-		return header.n_descsz;
+		result = fn(arg, bytes + start + base_align_up(sizeof(header) + header.n_namesz, align), header.n_descsz);
 	}
-	return 0;
+	return result;
+}
+
+int object_notes(struct object_image *image, const char *name, uint32_t type, object_note_fn *fn, void *arg)
+{
+	bool in_sections = false;
+	int result = 0;
+
+	for (size_t i = 1; !result && i < image->section_count; i++) {
+		const Elf64_Shdr *section = &image->sections[i];
+		const uint8_t *bytes = section->sh_type == SHT_NOTE ? object_image_section_bytes(image, section) : NULL;
+
+		in_sections |= bytes != NULL;
+		if (bytes)
+			result = note_each(bytes, section->sh_size, section->sh_addralign == 8 ? 8 : 4, name, type, fn, arg);
+	}
+	for (size_t i = 0; !result && !in_sections && i < image->program_count; i++) {
+		const Elf64_Phdr *program = &image->programs[i];
+		const uint8_t *bytes =
+		    program->p_type == PT_NOTE ? object_image_bytes(image, program->p_offset, program->p_filesz) : NULL;
+
+		if (bytes)
+			result = note_each(bytes, program->p_filesz, program->p_align == 8 ? 8 : 4, name, type, fn, arg);
+	}
+	return result;
+}
+
+struct first_note {
+	const uint8_t *bytes;
+	size_t size;
+};
+
+static int take_first(void *arg, const uint8_t *bytes, size_t size)
+{
+	struct first_note *first = arg;
+
+	*first = (struct first_note) { bytes, size };
+	return size != 0;
 }
 
 size_t object_note(struct object_image *image, const char *name, uint32_t type, const uint8_t **ret)
 {
-	for (size_t i = 1; i < image->section_count; i++) {
-		const Elf64_Shdr *section = &image->sections[i];
-		const uint8_t *bytes = section->sh_type == SHT_NOTE ? object_image_section_bytes(image, section) : NULL;
-		size_t found =
-		    bytes ? note_find(bytes, section->sh_size, section->sh_addralign == 8 ? 8 : 4, name, type, ret) : 0;
+	struct first_note first = { 0 };
 
-		if (found)
-			return found;
-	}
-	for (size_t i = 0; i < image->program_count; i++) {
-		const Elf64_Phdr *program = &image->programs[i];
-		const uint8_t *bytes =
-		    program->p_type == PT_NOTE ? object_image_bytes(image, program->p_offset, program->p_filesz) : NULL;
-		size_t found =
-		    bytes ? note_find(bytes, program->p_filesz, program->p_align == 8 ? 8 : 4, name, type, ret) : 0;
-
-		if (found)
-			return found;
-	}
-	return 0;
+	if (!object_notes(image, name, type, take_first, &first))
+		return 0;
+	*ret = first.bytes;
+	return first.size;
 }

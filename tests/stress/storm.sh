@@ -132,10 +132,23 @@ begin_tracer()
 	started_pids="$started_pids $tracer"
 }
 
+# A shell's background program ignores SIGINT until it says otherwise: one sent earlier is lost.
+await_handler()
+{
+	local i caught
+
+	for ((i = 0; i < 1200; i++)); do
+		caught=$(sed -n 's/^SigCgt:.*\(.\)$/\1/p' "/proc/$tracer/status" 2> /dev/null)
+		[[ $caught = [2367abefABEF] || -z $caught ]] && break
+		sleep 0.01
+	done
+}
+
 end_tracer() # [SIGNAL]
 {
 	local i
 
+	[ "${1:-}" != INT ] || await_handler
 	[ -z "${1:-}" ] || kill "-$1" "$tracer" 2> /dev/null
 	for ((i = 0; i < 1200; i++)); do
 		[[ "$(sed 's/.*) \(.\).*/\1/' "/proc/$tracer/stat" 2> /dev/null)" = [!ZX] ]] || break
