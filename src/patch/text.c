@@ -553,8 +553,10 @@ static int switch_error(const struct patch_target *target, int code, utap_addr w
 	case -EPERM:
 		return base_error(err, code, UTAP_ERROR_REFUSED,
 				  "the text of process %d is sealed (mseal), so its pages cannot be switched", target->pid);
+	case -EIO: /* what was to be read or written is mapped no more */
+	case -EFAULT:
 	case -EBUSY:
-		return base_error(err, code, UTAP_ERROR_REFUSED,
+		return base_error(err, -EBUSY, UTAP_ERROR_REFUSED,
 				  "the text of process %d at 0x%lx was changed by somebody else during the attach; try again",
 				  target->pid, (unsigned long)where);
 	case -ENOMEM:
