@@ -8,6 +8,8 @@
 #include "cli/cli.h"
 #include "cli/snapshot.h"
 
+#define MANY_PLACES 64 /* of one file are added together */
+
 static void prefix(const struct cli_text *text, struct utap_error *err, bool is_syntax)
 {
 	struct utap_error old = *err;
@@ -43,6 +45,52 @@ int cli_session_add(struct cli *cli, const struct cli_text *text, struct utap_er
 		error = session_add(cli->session, spec, err);
 	if (error)
 		prefix(text, err, false);
+	return error;
+}
+
+/* A place of a file and nothing else. */
+static bool is_bare_place(const struct probe_spec *spec)
+{
+	return spec->kind == PROBE_PLACE && spec->by_offset && !spec->nargs && !*spec->event;
+}
+
+/*
+ * Very many places of one file, as programs write them, are one probe with a list of offsets: a probe of its own takes some KiB. Returns
+ * how many of the probes from @from on these are, with @spec for all of them; 0 when they are too few.
+ */
+static size_t collect_places(const struct cli_options *options, size_t from, struct probe_spec *spec, uint64_t **offsets)
+{
+	_cleanup_free_ struct probe_spec *next = calloc(1, sizeof(*next));
+	size_t count = 0;
+	size_t cap = 0;
+
+	if (!next || options->snapshot_on || !options->probes[from].file || probe_parse(options->probes[from].text, spec, NULL, NULL) ||
+	    !is_bare_place(spec))
+		return 0;
+	for (size_t i = from; i < options->nprobes && options->probes[i].file; i++) {
+		if (probe_parse(options->probes[i].text, next, NULL, NULL) || !is_bare_place(next) || strcmp(next->path, spec->path) ||
+		    strcmp(next->group, spec->group) || base_grow(offsets, &cap, count + 1, sizeof(**offsets)))
+			break;
+		(*offsets)[count++] = next->offset;
+	}
+	return count >= MANY_PLACES ? count : 0;
+}
+
+/* The probe at @at, or many from there on; *at is moved behind them. */
+static int add_next(struct cli *cli, size_t *at, struct utap_error *err)
+{
+	_cleanup_free_ struct probe_spec *spec = calloc(1, sizeof(*spec));
+	_cleanup_free_ uint64_t *offsets = NULL;
+	size_t count = spec ? collect_places(&cli->options, *at, spec, &offsets) : 0;
+	const struct cli_text *text = &cli->options.probes[*at];
+	int error;
+
+	if (!count)
+		return cli_session_add(cli, &cli->options.probes[(*at)++], err);
+	error = session_add_places(cli->session, spec, offsets, count, err);
+	if (error)
+		prefix(text, err, false);
+	*at += count;
 	return error;
 }
 
@@ -83,8 +131,8 @@ int cli_session_open(struct cli *cli, enum probe_action action, struct utap_erro
 
 	if (!error && options->snapshot_on)
 		error = add_own_trigger(cli, err);
-	for (size_t i = 0; !error && i < options->nprobes; i++)
-		error = cli_session_add(cli, &options->probes[i], err);
+	for (size_t i = 0; !error && i < options->nprobes;)
+		error = add_next(cli, &i, err);
 	return error;
 }
 
