@@ -156,8 +156,9 @@ static void on_queued(int number, siginfo_t *info, void *context)
 	(void)number;
 	(void)context;
 	EXPECT(info->si_code == SI_QUEUE, info->si_code);
-	queued_sum += info->si_value.sival_int;
-	trap_shared->signals++;
+	/* Two threads may be here at once. */
+	__atomic_fetch_add(&queued_sum, info->si_value.sival_int, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&trap_shared->signals, 1, __ATOMIC_RELAXED);
 	trap_call(3);
 }
 
@@ -553,6 +554,9 @@ static void test_untraced(void **state)
 	(void)state;
 	trap_shared->go = 1;
 	wait_for(&trap_shared->done);
+	/* The traps are out before the guardian says so. */
+	for (int ms = 0; !engine_traps_left(traps, &err) && ms < 10000; ms++)
+		nap();
 	assert_true(engine_traps_left(traps, &err));
 	assert_non_null(strstr(err.text, "CLONE_UNTRACED"));
 	take_out(traps);

@@ -144,10 +144,13 @@ static void *hit_on(void *arg)
 }
 
 /* One thread has it blocked and hits traps; the others look at the action, raise, handle, set it. */
+static int blocking;
+
 static void *hit_blocked(void *arg)
 {
 	(void)arg;
 	trap_block(SIG_BLOCK, SIGTRAP);
+	__atomic_fetch_add(&blocking, 1, __ATOMIC_SEQ_CST);
 	while (!trap_shared->detail) {
 		trap_call(5);
 		EXPECT(trap_is_blocked(), 0);
@@ -163,6 +166,8 @@ static void run_shared_action(void)
 	make(&wishes[7]);
 	for (size_t i = 0; i < 3; i++)
 		pthread_create(&threads[i], NULL, hit_blocked, NULL);
+	while (__atomic_load_n(&blocking, __ATOMIC_SEQ_CST) < 3) /* one that is not there yet might take what is sent to all */
+		nap();
 	for (int i = 0; i < 200; i++) {
 		struct sigaction old;
 		const struct wish *wish = &wishes[i % 20 < 10 ? 7 : 2];
