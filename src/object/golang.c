@@ -50,7 +50,7 @@ static uint64_t relocated_word(struct object *object, uint64_t vaddr, const uint
 /* The array of places must fit, with the one place that ends the last function. */
 static bool table_fits(const struct object_go_table *table)
 {
-	return table->functions_at < table->size && table->names_at < table->size &&
+	return table->functions_at < table->size && table->names_at < table->size && table->depths_at < table->size &&
 	       table->count < (table->size - table->functions_at) / table->entry_size;
 }
 
@@ -68,12 +68,14 @@ static bool table_read(struct object *object, const uint8_t *bytes, size_t size,
 		break;
 	case MAGIC_16:
 		table.names_at = number_at(bytes + 24, 8);
+		table.depths_at = number_at(bytes + 48, 8);
 		table.functions_at = table.records_at = number_at(bytes + 56, 8);
 		break;
 	case MAGIC_18:
 	case MAGIC_20:
 		table.text = relocated_word(object, vaddr + 24, bytes + 24);
 		table.names_at = number_at(bytes + 32, 8);
+		table.depths_at = number_at(bytes + 56, 8);
 		table.functions_at = table.records_at = number_at(bytes + 64, 8);
 		table.is_short = true;
 		break;
@@ -159,10 +161,16 @@ bool object_go_function(const struct object *object, const struct object_go_tabl
 
 	if (!object_code(object, start, &available) || end <= start || end - start > available)
 		return false;
-	/* Offset of the name, bytes of arguments, offset of the call where a function goes on that recovered. */
-	const uint8_t *record = record_of(table, index, 12);
+	/* Offset of the name, bytes of arguments, offset of the call where a function goes on that recovered, offset of its depths. */
+	const uint8_t *record = record_of(table, index, 16);
 
 	if (record) {
+		uint64_t depths = number_at(record + 12, 4);
+
+		if (depths && depths < table->size - table->depths_at) {
+			function.depths = table->bytes + table->depths_at + depths;
+			function.depths_end = table->bytes + table->size;
+		}
 		function.name = name_at(table, number_at(record, 4));
 		function.landing = start + number_at(record + 8, 4);
 	}
@@ -216,7 +224,7 @@ static unsigned minor_of(const char *text, size_t length)
 	return minor;
 }
 
-static unsigned minor_version(struct object *object)
+unsigned object_go_minor(struct object *object)
 {
 	const Elf64_Shdr *section = object_image_section(&object->image, ".go.buildinfo");
 	const uint8_t *bytes = section ? object_image_section_bytes(&object->image, section) : NULL;
@@ -233,7 +241,7 @@ int object_go_goid_offset(struct object *object, uint64_t *ret)
 		unsigned from, to;
 		uint64_t offset;
 	} offsets[] = { { 9, 22, 152 }, { 23, 24, 160 }, { 25, 26, 152 } };
-	unsigned minor = object_is_go(object) ? minor_version(object) : 0;
+	unsigned minor = object_is_go(object) ? object_go_minor(object) : 0;
 
 	for (size_t i = 0; i < sizeof(offsets) / sizeof(offsets[0]); i++) {
 		if (minor < offsets[i].from || minor > offsets[i].to)

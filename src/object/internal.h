@@ -245,16 +245,10 @@ struct object_go_table {
 	const uint8_t *bytes;
 	uint64_t size;
 	uint64_t count;
-	uint64_t functions_at, records_at, names_at; /* offsets */
+	uint64_t functions_at, records_at, names_at, depths_at; /* offsets */
 	uint64_t text;    /* what short places count from */
 	bool is_short;    /* places and offsets in the array are 4 bytes each, else 8 */
 	uint64_t entry_size;
-};
-
-struct object_go_function {
-	uint64_t start, end;
-	uint64_t landing; /* where the runtime enters it again after a panic, or 0 */
-	const char *name; /* in the file, or NULL */
 };
 
 bool object_go_table(struct object *object, struct object_go_table *ret);

@@ -139,4 +139,31 @@ bool object_is_go(struct object *object);
  */
 int object_go_goid_offset(struct object *object, uint64_t *ret) BASE_MUST_CHECK;
 
+/** A function in the table of a Go program. */
+struct object_go_function {
+	uint64_t start, end; /* with the padding behind it */
+	uint64_t landing;    /* where the runtime enters it again after a panic, or 0 */
+	const char *name;    /* in the file, or NULL */
+	const uint8_t *depths, *depths_end; /* for object_go_depth_next(); NULL: not told */
+};
+
+/**
+ * object_go_functions() - all of a Go program, by start, not overlapping
+ * @ret: heap, the caller frees; *@count of them
+ * Return: 0; -ENOENT: no table; -ENOMEM.
+ */
+int object_go_functions(struct object *object, struct object_go_function **ret, size_t *count) BASE_MUST_CHECK;
+
+/** In [start, end) of a function the stack pointer is depth bytes below where it was at the function's entry. */
+struct object_go_depth {
+	uint64_t start, end;
+	int64_t depth; /* at least 0 */
+	const uint8_t *at;
+};
+/** object_go_depth_next() - the next stretch of @function, the first one after a zeroed @depth; false: no more is told */
+bool object_go_depth_next(const struct object_go_function *function, struct object_go_depth *depth);
+
+/** object_go_minor() - N where Go 1.N built it; 0: not known */
+unsigned object_go_minor(struct object *object);
+
 #endif

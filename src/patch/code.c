@@ -351,6 +351,7 @@ void patch_code_destroy(struct patch_code *code)
 		free(code->lazy->states);
 		free(code->lazy->like_functions);
 		free(code->lazy->slots);
+		gostack_destroy(code->lazy->stack);
 	}
 	free(code->lazy);
 	free(code);
@@ -553,6 +554,20 @@ static bool is_looked_up(const struct patch_code *code, uint64_t vaddr)
 	       isa_may_fault(&insn, 1U << 14);
 }
 
+/* Does a probe's program reach below a goroutine's stack? */
+static const char *why_no_stack(const struct patch_code *code, uint64_t vaddr)
+{
+	if (!code->is_go)
+		return NULL;
+	if (!code->lazy->stack) {
+		int error = gostack_create(code->object, &code->lazy->stack);
+
+		if (error)
+			return error == -ENOENT ? NULL : "out of memory";
+	}
+	return gostack_why_not(code->lazy->stack, vaddr);
+}
+
 const char *patch_code_forbidden(const struct patch_code *code, uint64_t vaddr, unsigned length)
 {
 	static const uint8_t restorer[] = { 0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05 };
@@ -575,5 +590,5 @@ const char *patch_code_forbidden(const struct patch_code *code, uint64_t vaddr, 
 	}
 	if (is_looked_up(code, vaddr))
 		return "it may fault, and Go's runtime must then know where it is";
-	return NULL;
+	return why_no_stack(code, vaddr);
 }

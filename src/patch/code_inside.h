@@ -12,6 +12,7 @@
 #include "isa/flow.h"
 #include "patch/code.h"
 #include "patch/exits.h"
+#include "patch/gostack.h"
 
 struct code_segment {
 	uint64_t start, end; /* vaddr */
@@ -38,6 +39,7 @@ struct code_lazy {
 	bool *like_functions;        /* ranges found to be as good as functions, see flow.c */
 	uint64_t *slots;             /* vaddrs, sorted; NULL: not made yet */
 	size_t nslots;
+	struct gostack *stack; /* of a Go program; NULL: not made yet */
 };
 
 struct patch_code {

@@ -219,6 +219,62 @@ if wanted go; then
 	end
 fi
 
+# Functions that do not look whether their stack reaches: four of them in a chain, on goroutines whose stacks are as small as they get. The
+# largest probes are put wherever there is room for certain; where there is not, they are refused by name.
+if wanted go; then
+	begin 'language Go: on the last bytes of a stack (nosplit)'
+	cat > nosplit.go <<-'END'
+		package main
+
+		import "fmt"
+
+		//go:noinline
+		//go:nosplit
+		func fourth(p *[15]int, i int) int { return p[i&7] + 1 }
+
+		//go:noinline
+		//go:nosplit
+		func third(p *[15]int, i int) int { var a [15]int; a[i&7] = p[i&3]; return fourth(&a, i) + 1 }
+
+		//go:noinline
+		//go:nosplit
+		func second(p *[15]int, i int) int { var a [15]int; a[i&7] = p[i&3]; return third(&a, i) + 1 }
+
+		//go:noinline
+		//go:nosplit
+		func first(p *[15]int, i int) int { var a [15]int; a[i&7] = p[i&3]; return second(&a, i) + 1 }
+
+		//go:noinline
+		func deep(n, i int) int { var a [15]int; a[i&7] = i; if n == 0 { return first(&a, i) }; return deep(n-1, i) + first(&a, n) }
+
+		func main() {
+			sums := make(chan int)
+			for i := 0; i < 400; i++ {
+				go func(i int) { sums <- deep(i%60, i) }(i)
+			}
+			sum := 0
+			for i := 0; i < 400; i++ {
+				sum += <-sums
+			}
+			fmt.Println("sum", sum)
+		}
+	END
+	if GO111MODULE=off GOFLAGS=-buildvcs=false GOCACHE=$work/../utap-go-cache compile go build -o program nosplit.go; then
+		timeout 60 ./program > plain 2>&1 || problem "unprobed: $(head -2 plain)"
+		arguments='a=%ax:u64 b=%bx:s8 c=%cx:x32 d=%di:u16 e=%si:s64 f=$stack0:x64 g=%r8:u8 h=%r9:x16'
+		timeout 120 "$utap" record -v -o perf.data -e "./program:main.* $arguments" -e "./program:runtime.* $arguments" -- ./program > out 2> stderr ||
+			problem "recorded: it ends with $?: $(tail -2 stderr)"
+		[ -s perf.data ] || problem 'nothing is recorded'
+		cmp -s plain out || problem "it prints $(head -2 out)"
+		grep -q 'not probed: main.fourth.*nosplit' stderr || problem 'main.fourth is not refused'
+		grep -q 'not probed: main.first.*nosplit' stderr && problem 'main.first is refused'
+		"$utap" list --coverage ./program > coverage
+		awk '$1 == "entries" && $NF > 90 { found = 1 } END { exit !found }' coverage || problem "coverage: $(grep entries coverage)"
+		awk '/nosplit/ { n += $1 } END { exit !(n > 20 && n < 200) }' coverage || problem "refused: $(grep -c nosplit coverage)"
+	fi
+	end
+fi
+
 # ---- Java and node: their native code; what they make at run time is refused ----
 
 if wanted java; then
