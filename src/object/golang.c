@@ -162,10 +162,10 @@ bool object_go_function(const struct object *object, const struct object_go_tabl
 	if (!object_code(object, start, &available) || end <= start || end - start > available)
 		return false;
 	/* Offset of the name, bytes of arguments, offset of the call where a function goes on that recovered, offset of its depths. */
-	const uint8_t *record = record_of(table, index, 16);
+	const uint8_t *record = record_of(table, index, 12);
 
 	if (record) {
-		uint64_t depths = number_at(record + 12, 4);
+		uint64_t depths = record_of(table, index, 16) ? number_at(record + 12, 4) : 0;
 
 		if (depths && depths < table->size - table->depths_at) {
 			function.depths = table->bytes + table->depths_at + depths;
