@@ -31,7 +31,8 @@ static_assert(sizeof(struct bpf_insn) == 8, "bpf_insn");
 enum bpf_helper {
 	BPF_HELPER_CPU = 8,                /* () -> cpu number */
 	BPF_HELPER_PID_TGID = 14,          /* () -> pid << 32 | tid */
-	BPF_HELPER_READ_USER = 112,        /* (to stack, size, from) -> 0 or negative errno; never faults */
+	BPF_HELPER_COMM = 16,              /* (to stack, constant 16) -> 0 or negative errno; the thread's name, NUL included */
+	BPF_HELPER_READ_USER = 112,        /* (to stack or scratch, constant size, from) -> 0, or negative errno and 0 written; never faults */
 	BPF_HELPER_RING_OUTPUT = 130,      /* (ring, data on stack, size, 0) -> 0 or -ENOSPC with the loss counted */
 	BPF_HELPER_RING_RESERVE = 131,     /* (ring, constant size, 0) -> memory or 0 with the loss counted */
 	BPF_HELPER_RING_SUBMIT = 132,      /* (memory, 0) */
@@ -41,6 +42,17 @@ enum bpf_helper {
 	BPF_HELPER_COUNT = 65537,          /* () -> 0; counts one hit of this probe, exactly */
 	BPF_HELPER_GOID_OFFSET = 65539,    /* () -> where a goroutine's struct g has its number: a constant of the target */
 	BPF_HELPER_STACK_WORD = 65538,     /* (constant n) -> the n-th 8-byte word from the probed place's rsp, 0 if unreadable */
+	/*
+	 * Long records (WIRE_RECORD_LONG) are made in scratch memory, where any helper but those of the ring may be called, and copied into the
+	 * ring at once. Both sizes are multiples of 8, the fixed one from 24 to WIRE_RECORD_MAX, the other from there to WIRE_LONG_MAX. The
+	 * scratch starts as zeros; SUBMIT fills in the header's size and time, and the flag LONG. "most bytes" and "bytes" are any numbers:
+	 * what does not fit is cut off (WIRE_LOCATOR_SHORT). What is appended starts where the last ended.
+	 */
+	BPF_HELPER_LONG_RESERVE = 65540,   /* (ring, constant fixed size, constant most) -> scratch of the fixed size, or 0, loss counted */
+	BPF_HELPER_LONG_STRING = 65541,    /* (scratch, most bytes, from) -> a locator (wire.h): text appended up to its NUL */
+	BPF_HELPER_LONG_BYTES = 65542,     /* (scratch, bytes, from) -> a locator: memory appended */
+	BPF_HELPER_LONG_SUBMIT = 65543,    /* (scratch, 0) -> 0; what was appended is in the ring, or lost and counted */
+	BPF_HELPER_LONG_DISCARD = 65544,   /* (scratch, 0) -> 0 */
 };
 #define BPF_MAP_RING 0 /* imm of a pseudo map load (LD_IMM64 with src 1) that names the ring */
 
@@ -79,10 +91,19 @@ enum bpf_kind {
  * RESERVE and SUBMIT the code is restartable: no register that was live at RESERVE is written, no helper
  * but TIME, PID_TGID, CPU, COOKIE is called, no atomic operation, no stack store. Records are multiples of 8 bytes, from 24
  * (struct wire_record) to WIRE_RECORD_MAX, those of RING_OUTPUT to BPF_PROBE_STACK.
+ * Between LONG_RESERVE and LONG_SUBMIT or LONG_DISCARD, of which one must come, everything is allowed but another record: the scratch
+ * memory's fixed part is read and written at constant offsets, after it was tested against 0.
  *
  * Return: 0; -EINVAL with "instruction N: ..." in @err; -ENOMEM.
  */
 int bpf_check(const struct bpf_insn *program, size_t count, enum bpf_kind kind, struct utap_error *err) BASE_MUST_CHECK;
+
+/**
+ * bpf_long_most() - bytes of the largest LONG record that a BPF_PROBE program may write
+ *
+ * Return: 0 when it writes none; -EINVAL for a program bpf_check() would refuse; -ENOMEM.
+ */
+int bpf_long_most(const struct bpf_insn *program, size_t count) BASE_MUST_CHECK;
 
 /** What the code generator has to know about the target process. Addresses are the target's. */
 struct bpf_target {
@@ -99,9 +120,12 @@ struct bpf_target {
 	uint64_t cells_at;
 	uint64_t cells;
 	uint64_t cell_size;
+	uint64_t long_cells_at; /* 0, as the next two: there are no LONG records */
+	uint64_t long_cells;
+	uint64_t long_cell_size;
 	bool overwrite;       /* nobody reads meanwhile, the newest records replace the oldest (WIRE_TRAILER, WIRE_CELL_BUSY) */
 	uint32_t goid_offset;
-	utap_addr runtime[8]; /* target addresses by enum wire_runtime_entry */
+	utap_addr runtime[16]; /* target addresses by enum wire_runtime_entry */
 	/*
 	 * For a body that is part of its trampoline: the place's id is a constant, and the trampoline only made room: rax is the
 	 * place's own, its rsp is %rsp + 128 at the entry. Else see bpf_compile_probe().
@@ -121,9 +145,10 @@ struct bpf_target {
  *
  * Entry: by `call`, with eax = the probe's id (zero-extended), the probed place's rax at 8(%rsp), its rsp = %rsp + 144, everything else as at
  * the probed place, flags included. The code returns with `ret`; it preserves every register (but rax) and the flags, uses less than
- * 256 bytes of stack (the 144 included; a counter 160, a record 184; a program that uses nearly all registers up to 272, the BPF
- * stack adds 64, reading memory 32, a call of the runtime 16 and what the runtime needs), no vector register, and touches
- * no memory but its own, the rings and, in STACK_WORD, the page that rsp points into.
+ * 256 bytes of stack (the 144 included; a counter 160, a record 184, a LONG record 256; a program that uses nearly all registers up to 272,
+ * the BPF stack adds what is used of it, reading memory 32, a call of the runtime 16 and what the runtime needs: wire.h), no vector
+ * register, and touches no memory but its own, the rings and slots, in STACK_WORD the page that rsp points into, in READ_USER the one
+ * that ends at or behind it.
  *
  * Records and counters are committed by one store inside an rseq critical section where target->rseq_offset is set and the
  * thread is registered (cpu_id >= 0), else through locked cells and counters. The descriptors (32-byte aligned) are emitted with the code.

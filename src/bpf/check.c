@@ -180,3 +180,35 @@ int bpf_check(const struct bpf_insn *program, size_t count, enum bpf_kind kind, 
 
 	return r < 0 ? r : check_kind(program, count, kind, err);
 }
+
+static int most_of(const struct bpf_insn *program, size_t count, struct bpf_state *states, const uint16_t *live)
+{
+	struct utap_error ignored;
+	int most = 0;
+	int r = bpf_check_probe(program, count, states, live, &ignored);
+
+	for (size_t i = 0; i < count && r == 0; i++)
+		if (states[i].reached && bpf_is_call(&program[i]) && program[i].imm == BPF_HELPER_LONG_RESERVE &&
+		    states[i].reg[3].value > most)
+			most = (int)states[i].reg[3].value;
+	return r < 0 ? r : most;
+}
+
+int bpf_long_most(const struct bpf_insn *program, size_t count)
+{
+	_cleanup_free_ bool *starts = calloc(count + 1, sizeof(*starts));
+	_cleanup_free_ struct bpf_state *states = calloc(count + 1, sizeof(*states));
+	_cleanup_free_ uint16_t *live = calloc(count + 1, sizeof(*live));
+	struct utap_error ignored;
+
+	if (!starts || !states || !live)
+		return -ENOMEM;
+	bpf_flow_starts(program, count, starts);
+
+	int r = bpf_check_structure(program, count, starts, &ignored);
+
+	if (r < 0)
+		return r;
+	bpf_flow_live(program, count, live);
+	return most_of(program, count, states, live);
+}

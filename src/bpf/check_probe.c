@@ -8,20 +8,10 @@
  */
 #include <errno.h>
 
-#include "bpf/flow.h"
-#include "wire/wire.h"
+#include "bpf/check_inside.h"
 
-#define OFFSET_LIMIT 4096            /* of pointer arithmetic: far more than any object has */
-#define STACK_WORD_LIMIT (1LL << 28) /* its byte offset is an instruction's displacement */
-#define SAVED_REGS 0x3c0             /* r6 to r9 survive calls */
-
-struct probe_check {
-	const struct bpf_insn *program;
-	size_t count;
-	struct bpf_state *states;
-	const uint16_t *live;
-	struct utap_error *err;
-};
+#define OFFSET_LIMIT 4096 /* of pointer arithmetic: far more than any object has */
+#define SAVED_REGS 0x3c0  /* r6 to r9 survive calls */
 
 static const struct bpf_reg unset = { .type = BPF_UNSET };
 static const struct bpf_reg scalar = { .type = BPF_SCALAR };
@@ -31,7 +21,7 @@ static struct bpf_reg constant(int64_t value)
 	return (struct bpf_reg) { .type = BPF_SCALAR, .known = true, .value = value };
 }
 
-static const char *type_name(enum bpf_type type)
+const char *bpf_type_name(enum bpf_type type)
 {
 	static const char *const names[] = { "nothing",
 					     "a number",
@@ -39,7 +29,9 @@ static const char *type_name(enum bpf_type type)
 					     "a stack address",
 					     "the ring",
 					     "reserved memory",
-					     "reserved memory not yet tested against 0" };
+					     "reserved memory not yet tested against 0",
+					     "scratch memory",
+					     "scratch memory not yet tested against 0" };
 
 	return names[type];
 }
@@ -67,7 +59,8 @@ static int flow_to(struct probe_check *c, size_t at, size_t to, const struct bpf
 		there->is_target = is_target;
 		return 0;
 	}
-	if (there->reserve != state->reserve || there->tested != state->tested)
+	if (there->reserve != state->reserve || there->tested != state->tested || there->scratch != state->scratch ||
+	    there->has_scratch != state->has_scratch)
 		return bpf_refuse(c->err, at, "the ways that meet at %zu differ in what they have reserved", to);
 	for (int i = 0; i < BPF_REGS; i++)
 		there->reg[i] = meet(&there->reg[i], &state->reg[i]);
@@ -76,14 +69,14 @@ static int flow_to(struct probe_check *c, size_t at, size_t to, const struct bpf
 	return 0;
 }
 
-static uint64_t stack_mask(int64_t offset, unsigned size)
+uint64_t bpf_stack_mask(int64_t offset, unsigned size)
 {
 	uint64_t bits = size >= 64 ? ~0ULL : (1ULL << size) - 1;
 
 	return bits << (offset + BPF_PROBE_STACK);
 }
 
-static int check_stack(struct probe_check *c, size_t at, int64_t offset, int64_t size)
+int bpf_check_stack(struct probe_check *c, size_t at, int64_t offset, int64_t size)
 {
 	if (offset < -BPF_PROBE_STACK || size > BPF_PROBE_STACK || offset + size > 0)
 		return bpf_refuse(c->err, at, "%lld bytes at r10%+lld are outside the stack of %d bytes",
@@ -91,26 +84,28 @@ static int check_stack(struct probe_check *c, size_t at, int64_t offset, int64_t
 	return 0;
 }
 
-static int check_stack_read(struct probe_check *c, size_t at, const struct bpf_state *s, int64_t offset, int64_t size)
+int bpf_check_stack_read(struct probe_check *c, size_t at, const struct bpf_state *s, int64_t offset, int64_t size)
 {
-	int r = check_stack(c, at, offset, size);
+	int r = bpf_check_stack(c, at, offset, size);
 
 	if (r < 0)
 		return r;
 
-	uint64_t mask = stack_mask(offset, (unsigned)size);
+	uint64_t mask = bpf_stack_mask(offset, (unsigned)size);
 
 	if ((s->stack & mask) != mask)
 		return bpf_refuse(c->err, at, "the stack at r10%+lld is read before it is written", (long long)offset);
 	return 0;
 }
 
-static int check_reserved(struct probe_check *c, size_t at, const struct bpf_state *s, int64_t offset, unsigned size)
+/* Of the reserved memory, or of the scratch memory's fixed part. */
+int bpf_check_reserved(struct probe_check *c, size_t at, const struct bpf_state *s, enum bpf_type type, int64_t offset,
+		       int64_t size)
 {
-	int64_t reserved = c->states[s->reserve].reg[2].value;
+	int64_t reserved = c->states[type == BPF_SCRATCH ? s->scratch : s->reserve].reg[2].value;
 
-	if (offset < 0 || offset + size > reserved)
-		return bpf_refuse(c->err, at, "%u bytes at offset %lld are outside the %lld reserved", size,
+	if (offset < 0 || size > reserved || offset + size > reserved)
+		return bpf_refuse(c->err, at, "%lld bytes at offset %lld are outside the %lld reserved", (long long)size,
 				  (long long)offset, (long long)reserved);
 	return 0;
 }
@@ -140,17 +135,19 @@ static int check_load(struct probe_check *c, size_t at, struct bpf_state *s)
 		r = check_context(c, at, insn->offset, size);
 		break;
 	case BPF_FRAME:
-		r = check_stack_read(c, at, s, offset, size);
+		r = bpf_check_stack_read(c, at, s, offset, size);
 		break;
 	case BPF_RESERVED:
-		r = check_reserved(c, at, s, offset, size);
+	case BPF_SCRATCH:
+		r = bpf_check_reserved(c, at, s, base->type, offset, size);
 		break;
 	case BPF_UNSET:
 	case BPF_SCALAR:
 	case BPF_RING:
 	case BPF_RESERVED_OR_NULL:
+	case BPF_SCRATCH_OR_NULL:
 		return bpf_refuse(c->err, at, "r%d is %s: memory is read with helper %d (READ_USER)", insn->src,
-				  type_name(base->type), BPF_HELPER_READ_USER);
+				  bpf_type_name(base->type), BPF_HELPER_READ_USER);
 	}
 	s->reg[insn->dst] = scalar;
 	return r;
@@ -165,20 +162,20 @@ static int check_store(struct probe_check *c, size_t at, struct bpf_state *s)
 
 	if (bpf_class(insn) == BPF_CLASS_STX && s->reg[insn->src].type != BPF_SCALAR)
 		return bpf_refuse(c->err, at, "r%d is %s: only numbers are stored", insn->src,
-				  type_name(s->reg[insn->src].type));
-	if (base->type == BPF_RESERVED && !bpf_is_atomic(insn))
-		return check_reserved(c, at, s, offset, size);
+				  bpf_type_name(s->reg[insn->src].type));
+	if ((base->type == BPF_RESERVED || base->type == BPF_SCRATCH) && !bpf_is_atomic(insn))
+		return bpf_check_reserved(c, at, s, base->type, offset, size);
 	if (base->type != BPF_FRAME)
 		return bpf_refuse(c->err, at, "r%d is %s: stores go to the stack or to reserved memory", insn->dst,
-				  type_name(base->type));
+				  bpf_type_name(base->type));
 	if (s->reserve >= 0)
 		return bpf_refuse(c->err, at, "store to the stack while the memory reserved at %d is open", s->reserve);
 
-	int r = bpf_is_atomic(insn) ? check_stack_read(c, at, s, offset, size) : check_stack(c, at, offset, size);
+	int r = bpf_is_atomic(insn) ? bpf_check_stack_read(c, at, s, offset, size) : bpf_check_stack(c, at, offset, size);
 
 	if (r < 0)
 		return r;
-	s->stack |= stack_mask(offset, size);
+	s->stack |= bpf_stack_mask(offset, size);
 	return 0;
 }
 
@@ -190,7 +187,7 @@ static int check_atomic(struct probe_check *c, size_t at, struct bpf_state *s)
 	if (r < 0 || !(insn->imm & BPF_ATOMIC_FETCH))
 		return r;
 	if (insn->imm == BPF_ATOMIC_CMPXCHG && s->reg[0].type != BPF_SCALAR)
-		return bpf_refuse(c->err, at, "r0 is %s: only numbers are compared", type_name(s->reg[0].type));
+		return bpf_refuse(c->err, at, "r0 is %s: only numbers are compared", bpf_type_name(s->reg[0].type));
 	s->reg[insn->imm == BPF_ATOMIC_CMPXCHG ? 0 : insn->src] = scalar;
 	return 0;
 }
@@ -200,7 +197,7 @@ static int check_pointer_alu(struct probe_check *c, size_t at, struct bpf_state 
 	const struct bpf_insn *insn = &c->program[at];
 	struct bpf_reg *dst = &s->reg[insn->dst];
 	unsigned code = bpf_code(insn);
-	bool moves = dst->type == BPF_FRAME || dst->type == BPF_RESERVED;
+	bool moves = dst->type == BPF_FRAME || dst->type == BPF_RESERVED || dst->type == BPF_SCRATCH;
 
 	if (!moves || bpf_class(insn) != BPF_CLASS_ALU64 || (code != BPF_ALU_ADD && code != BPF_ALU_SUB) ||
 	    src->type != BPF_SCALAR || !src->known)
@@ -208,7 +205,7 @@ static int check_pointer_alu(struct probe_check *c, size_t at, struct bpf_state 
 				  "arithmetic on r%d, which is %s: only constants are added to stack and "
 				  "reserved addresses",
 				  src->type > BPF_SCALAR ? insn->src : insn->dst,
-				  type_name(src->type > BPF_SCALAR ? src->type : dst->type));
+				  bpf_type_name(src->type > BPF_SCALAR ? src->type : dst->type));
 	if (src->value > OFFSET_LIMIT || src->value < -OFFSET_LIMIT)
 		return bpf_refuse(c->err, at, "offset %lld is out of every object", (long long)src->value);
 	dst->value += code == BPF_ALU_ADD ? src->value : -src->value;
@@ -240,6 +237,27 @@ static int check_alu(struct probe_check *c, size_t at, struct bpf_state *s)
 	return 0;
 }
 
+/* Both ways from a test of scratch memory against 0. */
+static int check_scratch_test(struct probe_check *c, size_t at, const struct bpf_state *s)
+{
+	const struct bpf_insn *insn = &c->program[at];
+	struct bpf_state there = *s, gone = *s;
+	bool equal = bpf_code(insn) == BPF_JUMP_EQ;
+
+	there.has_scratch = true;
+	gone.scratch = -1;
+	for (int i = 0; i < BPF_REGS; i++) {
+		if (s->reg[i].type != BPF_SCRATCH_OR_NULL)
+			continue;
+		there.reg[i].type = BPF_SCRATCH;
+		gone.reg[i] = unset;
+	}
+
+	int r = flow_to(c, at, (size_t)bpf_jump_target(c->program, at), equal ? &gone : &there, true);
+
+	return r < 0 ? r : flow_to(c, at, at + 1, equal ? &there : &gone, false);
+}
+
 /* Both ways from a test of reserved memory against 0. */
 static int check_null_test(struct probe_check *c, size_t at, const struct bpf_state *s)
 {
@@ -268,9 +286,13 @@ static int check_branch(struct probe_check *c, size_t at, const struct bpf_state
 	unsigned code = bpf_code(insn);
 	bool by_reg = bpf_has_source_reg(insn);
 
-	if (s->reg[insn->dst].type == BPF_RESERVED_OR_NULL && bpf_class(insn) == BPF_CLASS_JMP && !by_reg &&
-	    insn->imm == 0 && (code == BPF_JUMP_EQ || code == BPF_JUMP_NE))
+	bool is_null_test = bpf_class(insn) == BPF_CLASS_JMP && !by_reg && insn->imm == 0 &&
+			    (code == BPF_JUMP_EQ || code == BPF_JUMP_NE);
+
+	if (is_null_test && s->reg[insn->dst].type == BPF_RESERVED_OR_NULL)
 		return check_null_test(c, at, s);
+	if (is_null_test && s->reg[insn->dst].type == BPF_SCRATCH_OR_NULL)
+		return check_scratch_test(c, at, s);
 	if (s->reserve >= 0 && !s->tested)
 		return bpf_refuse(c->err, at, "branch before the reservation at %d is tested against 0", s->reserve);
 	if (s->reg[insn->dst].type != BPF_SCALAR || (by_reg && s->reg[insn->src].type != BPF_SCALAR))
@@ -279,138 +301,6 @@ static int check_branch(struct probe_check *c, size_t at, const struct bpf_state
 	int r = flow_to(c, at, (size_t)bpf_jump_target(c->program, at), s, true);
 
 	return r < 0 ? r : flow_to(c, at, at + 1, s, false);
-}
-
-static int check_size(struct probe_check *c, size_t at, const struct bpf_reg *reg, int64_t min, int64_t max)
-{
-	if (reg->type != BPF_SCALAR || !reg->known || reg->value < min || reg->value > max)
-		return bpf_refuse(c->err, at, "the size must be a constant from %lld to %lld", (long long)min,
-				  (long long)max);
-	return 0;
-}
-
-/* Ring memory starts with a struct wire_record, and positions stay multiples of 8. */
-static int check_record_size(struct probe_check *c, size_t at, const struct bpf_reg *reg, int64_t max)
-{
-	int r = check_size(c, at, reg, sizeof(struct wire_record), max);
-
-	if (r == 0 && reg->value % 8)
-		return bpf_refuse(c->err, at, "the size of a record must be a multiple of 8");
-	return r;
-}
-
-static int check_arg(struct probe_check *c, size_t at, const struct bpf_state *s, int reg, enum bpf_type type)
-{
-	if (s->reg[reg].type != type)
-		return bpf_refuse(c->err, at, "r%d must be %s, it is %s", reg, type_name(type),
-				  type_name(s->reg[reg].type));
-	return 0;
-}
-
-static int check_zero(struct probe_check *c, size_t at, const struct bpf_state *s, int reg)
-{
-	if (s->reg[reg].type != BPF_SCALAR || !s->reg[reg].known || s->reg[reg].value)
-		return bpf_refuse(c->err, at, "r%d must be the constant 0", reg);
-	return 0;
-}
-
-static int check_reserve(struct probe_check *c, size_t at, struct bpf_state *s)
-{
-	int r = check_arg(c, at, s, 1, BPF_RING);
-
-	if (r == 0)
-		r = check_record_size(c, at, &s->reg[2], WIRE_RECORD_MAX);
-	if (r == 0)
-		r = check_zero(c, at, s, 3);
-	s->reserve = (int32_t)at;
-	s->tested = false;
-	s->reg[0] = (struct bpf_reg) { .type = BPF_RESERVED_OR_NULL };
-	return r;
-}
-
-static int check_close(struct probe_check *c, size_t at, struct bpf_state *s)
-{
-	int r = check_arg(c, at, s, 1, BPF_RESERVED);
-
-	if (r == 0 && s->reg[1].value)
-		r = bpf_refuse(c->err, at, "r1 must be the start of the reserved memory");
-	if (r == 0)
-		r = check_zero(c, at, s, 2);
-	s->reserve = -1;
-	s->tested = false;
-	for (int i = 0; i < BPF_REGS; i++)
-		if (s->reg[i].type == BPF_RESERVED)
-			s->reg[i] = unset;
-	s->reg[0] = unset;
-	return r;
-}
-
-static int check_output(struct probe_check *c, size_t at, const struct bpf_state *s)
-{
-	int r = check_arg(c, at, s, 1, BPF_RING);
-
-	if (r == 0)
-		r = check_arg(c, at, s, 2, BPF_FRAME);
-	if (r == 0)
-		r = check_record_size(c, at, &s->reg[3], BPF_PROBE_STACK);
-	if (r == 0)
-		r = check_zero(c, at, s, 4);
-	return r < 0 ? r : check_stack_read(c, at, s, s->reg[2].value, s->reg[3].value);
-}
-
-static int check_read_user(struct probe_check *c, size_t at, struct bpf_state *s)
-{
-	int r = check_arg(c, at, s, 1, BPF_FRAME);
-
-	if (r == 0)
-		r = check_size(c, at, &s->reg[2], 1, BPF_PROBE_STACK);
-	if (r == 0)
-		r = check_stack(c, at, s->reg[1].value, s->reg[2].value);
-	if (r == 0)
-		r = check_arg(c, at, s, 3, BPF_SCALAR);
-	if (r == 0)
-		s->stack |= stack_mask(s->reg[1].value, (unsigned)s->reg[2].value);
-	return r;
-}
-
-static int check_stack_word(struct probe_check *c, size_t at, const struct bpf_state *s)
-{
-	const struct bpf_reg *n = &s->reg[1];
-
-	if (n->type != BPF_SCALAR || !n->known || n->value < 0 || n->value >= STACK_WORD_LIMIT)
-		return bpf_refuse(c->err, at, "the number of the stack word must be a constant from 0 to %lld",
-				  STACK_WORD_LIMIT - 1);
-	return 0;
-}
-
-static int check_helper(struct probe_check *c, size_t at, struct bpf_state *s)
-{
-	s->reg[0] = scalar;
-	switch ((enum bpf_helper)c->program[at].imm) {
-	case BPF_HELPER_CPU:
-	case BPF_HELPER_PID_TGID:
-	case BPF_HELPER_TIME:
-		return 0;
-	case BPF_HELPER_COUNT:
-		s->reg[0] = constant(0);
-		return 0;
-	case BPF_HELPER_READ_USER:
-		return check_read_user(c, at, s);
-	case BPF_HELPER_RING_OUTPUT:
-		return check_output(c, at, s);
-	case BPF_HELPER_RING_RESERVE:
-		return check_reserve(c, at, s);
-	case BPF_HELPER_RING_SUBMIT:
-	case BPF_HELPER_RING_DISCARD:
-		return check_close(c, at, s);
-	case BPF_HELPER_COOKIE:
-		return check_arg(c, at, s, 1, BPF_CTX);
-	case BPF_HELPER_STACK_WORD:
-		return check_stack_word(c, at, s);
-	case BPF_HELPER_GOID_OFFSET:
-		return 0;
-	}
-	return bpf_refuse(c->err, at, "there is no helper %d", c->program[at].imm);
 }
 
 static bool helper_is_restartable(int32_t helper)
@@ -432,7 +322,7 @@ static int check_call(struct probe_check *c, size_t at, struct bpf_state *s)
 		return bpf_refuse(c->err, at, "helper %d while the memory reserved at %d is open", insn->imm,
 				  s->reserve);
 
-	int r = check_helper(c, at, s);
+	int r = bpf_check_helper(c, at, s);
 
 	for (int i = 1; i <= 5; i++)
 		s->reg[i] = unset;
@@ -459,7 +349,9 @@ static int check_exit(struct probe_check *c, size_t at, const struct bpf_state *
 	if (s->reserve >= 0)
 		return bpf_refuse(c->err, at, "the memory reserved at %d is neither submitted nor discarded",
 				  s->reserve);
-	return check_arg(c, at, s, 0, BPF_SCALAR);
+	if (s->scratch >= 0)
+		return bpf_refuse(c->err, at, "the scratch memory taken at %d is neither submitted nor discarded", s->scratch);
+	return bpf_check_arg(c, at, s, 0, BPF_SCALAR);
 }
 
 static int check_jump(struct probe_check *c, size_t at, const struct bpf_state *s)
@@ -541,7 +433,7 @@ int bpf_check_probe(const struct bpf_insn *program, size_t count, struct bpf_sta
 {
 	struct probe_check c = { .program = program, .count = count, .states = states, .live = live, .err = err };
 
-	states[0] = (struct bpf_state) { .reached = true, .reserve = -1 };
+	states[0] = (struct bpf_state) { .reached = true, .reserve = -1, .scratch = -1 };
 	states[0].reg[1].type = BPF_CTX;
 	states[0].reg[BPF_FP].type = BPF_FRAME;
 	for (size_t i = 0; i < count; i++) {

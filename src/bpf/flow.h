@@ -16,20 +16,24 @@ enum bpf_type {
 	BPF_RING,             /* the map */
 	BPF_RESERVED,         /* reserved memory + value */
 	BPF_RESERVED_OR_NULL, /* the same, not yet tested against 0 */
+	BPF_SCRATCH,          /* scratch memory of a LONG record + value */
+	BPF_SCRATCH_OR_NULL,
 };
 
 struct bpf_reg {
 	enum bpf_type type;
 	bool known;    /* SCALAR: .value is it */
-	int64_t value; /* constant, or offset of FRAME and RESERVED */
+	int64_t value; /* constant, or offset of FRAME, RESERVED, SCRATCH */
 };
 
-/** Before one instruction. reserve is unique: the checker refuses ways that meet with different reservations. */
+/** Before one instruction. reserve and scratch are unique: the checker refuses ways that meet with different reservations. */
 struct bpf_state {
 	bool reached;
 	bool is_target;  /* some jump leads here, or the ways through a reservation meet here again */
 	bool tested;     /* the reservation is known to exist */
 	int32_t reserve; /* the RING_RESERVE whose memory is open, -1: none */
+	int32_t scratch; /* the LONG_RESERVE whose memory is open, -1: none; never both */
+	bool has_scratch; /* it is known to exist */
 	uint64_t stack;  /* bytes written, bit 0 is r10 - 64 */
 	struct bpf_reg reg[BPF_REGS];
 };

@@ -13,6 +13,8 @@
 #include "patch/inside.h"
 
 #define SITES_LIMIT (1U << 24)
+#define SLOTS_LIMIT 4096
+#define SLOT_LIMIT (1U << 20)
 #define VIEW_PAGES 16 /* neighbouring island pages may show as one mapping of so many */
 
 static bool is_our_code(const struct process_map *map)
@@ -36,7 +38,7 @@ static bool makes_sense(const struct wire_control *control, const struct process
 	       control->span >= memory->end - memory->start && control->span < 1ULL << 40 &&
 	       control->local == control->self - BASE_PAGE && control->blocks_at <= memory->end - memory->start &&
 	       control->lend_at <= control->blocks_at && control->blocks_at - control->lend_at >= sizeof(struct wire_lend) &&
-	       control->journal_at <= control->blocks_at;
+	       control->journal_at <= control->blocks_at && control->slots <= SLOTS_LIMIT && control->slot_size <= SLOT_LIMIT;
 }
 
 static int add_views(struct patch_target *target, const struct process_map *map)

@@ -27,6 +27,13 @@
 #define MADV_WIPEONFORK_VALUE 18
 #define FIXED_NEW (MAP_FIXED_NOREPLACE)
 
+/* LONG records. What is not used takes no memory, but where all that is mapped is locked. */
+#define SLOTS 256
+#define SLOTS_LOCKED 16
+#define LONG_CELLS_RINGS 16 /* all of them together are as large as so many rings: a short record fills one, too, but not with memory */
+#define LONG_CELLS_LEAST 16
+#define LONG_CELLS_MOST 4096
+
 /* ---- layout ---- */
 
 static uint64_t place(uint64_t *at, uint64_t size)
@@ -44,7 +51,41 @@ static uint64_t own_start_time(void)
 	return process_status_read(getpid(), &status) ? 0 : status.start_time;
 }
 
-static void lay_out(struct wire_control *control, const struct patch_options *options, size_t sites, bool more)
+static uint64_t power_of_two(uint64_t at_least, uint64_t value)
+{
+	while (value < at_least)
+		value *= 2;
+	return value;
+}
+
+/* Slots for as many threads as may be in the middle of a record at once. */
+static void size_long(struct wire_control *control, uint64_t most, bool locks)
+{
+	uint64_t budget = locks ? control->ring_size : LONG_CELLS_RINGS * control->ring_size;
+	uint64_t cells = LONG_CELLS_LEAST;
+
+	if (!most)
+		return;
+	control->long_cell_size = power_of_two(most + sizeof(struct wire_cell), 64);
+	while (cells < LONG_CELLS_MOST && cells * control->long_cell_size < budget)
+		cells *= 2;
+	control->long_cells = cells;
+	control->slots = locks ? SLOTS_LOCKED : SLOTS;
+	control->slot_size = base_align_up(most + sizeof(struct wire_slot), BASE_PAGE);
+}
+
+/* What lies before the data part: slots, and the local page. */
+static uint64_t private_size(const struct wire_control *control)
+{
+	return control->slots * control->slot_size + BASE_PAGE;
+}
+
+static utap_addr private_start(const struct wire_control *control)
+{
+	return control->self - private_size(control);
+}
+
+static void lay_out(struct wire_control *control, const struct patch_options *options, size_t sites, bool more, bool locks)
 {
 	uint64_t at = 0;
 	uint64_t block = 0;
@@ -64,6 +105,7 @@ static void lay_out(struct wire_control *control, const struct patch_options *op
 		.controller = (uint32_t)getpid(),
 		.controller_start = own_start_time(),
 	};
+	size_long(control, options->long_most, locks);
 	place(&at, sizeof(*control));
 	control->table_at = place(&at, (2 + WIRE_CPUS_MAX) * 8ULL); /* entries beyond our CPUs are 0: "no CPU" */
 	control->lost_at = place(&at, counters);
@@ -76,6 +118,10 @@ static void lay_out(struct wire_control *control, const struct patch_options *op
 	control->shared_at = place(&block, counters);
 	control->cells_at = place(&block, sizeof(struct wire_cells));
 	place(&block, options->cells * options->cell_size);
+	if (control->long_cells) {
+		control->long_cells_at = place(&block, sizeof(struct wire_cells));
+		place(&block, control->long_cells * control->long_cell_size);
+	}
 	control->block_span = block;
 	control->block_file_size = block - options->ring_size;
 	control->code_at = at + control->block_file_size * options->cpus;
@@ -95,12 +141,14 @@ static int choose_data(struct patch_target *target)
 {
 	utap_addr library = first_library(&target->maps);
 	utap_addr near = library > 2 * FAR_FROM_LIBRARIES ? library - FAR_FROM_LIBRARIES : FAR_FROM_LIBRARIES;
-	uint64_t span = BASE_PAGE + target->geometry.span + target->door_size; /* the local page comes first */
+	uint64_t first = private_size(&target->geometry);
+	uint64_t span = first + target->geometry.span + target->door_size;
 	utap_addr addr;
 	int error = process_maps_hole(&target->maps, span, near, 0, UINT64_MAX, BASE_PAGE, &addr);
 
-	target->geometry.local = addr;
-	target->geometry.self = addr + BASE_PAGE;
+	target->geometry.self = addr + first;
+	target->geometry.local = target->geometry.self - BASE_PAGE;
+	target->geometry.slots_at = target->geometry.slots ? addr : 0;
 	return error;
 }
 
@@ -149,10 +197,15 @@ static int fill_rings(struct patch_target *target)
 		uint64_t at = geometry->blocks_at + i * geometry->block_file_size;
 		struct wire_ring ring = { .limit = geometry->ring_size };
 		struct wire_cells cells = { .limit = geometry->cells };
+		struct wire_cells long_cells = { .limit = geometry->long_cells };
 
 		if (pwrite(target->fd, &ring, sizeof(ring), (off_t)at) != sizeof(ring) ||
 		    pwrite(target->fd, &cells, sizeof(cells), (off_t)(at + geometry->cells_at - geometry->ring_size)) !=
 			    sizeof(cells))
+			return errno ? -errno : -EIO;
+		if (geometry->long_cells &&
+		    pwrite(target->fd, &long_cells, sizeof(long_cells),
+			   (off_t)(at + geometry->long_cells_at - geometry->ring_size)) != sizeof(long_cells))
 			return errno ? -errno : -EIO;
 	}
 	return 0;
@@ -290,20 +343,21 @@ static int map_islands(struct patch_target *target, struct engine_loan *loan, in
 }
 
 /*
- * Take the whole range of the data part and the local page at once: from then on its pieces can be mapped over it. With the file,
+ * Take the whole range of the data part and what lies before it at once: from then on its pieces can be mapped over it. With the file,
  * though nothing of it can be read there: so that it can be told whose it is should we die now.
  */
 static int reserve(struct patch_target *target, struct engine_loan *loan, int64_t fd)
 {
 	const struct wire_control *geometry = &target->geometry;
 	int64_t result;
-	uint64_t size = BASE_PAGE + geometry->span;
+	utap_addr start = private_start(geometry);
+	uint64_t size = private_size(geometry) + geometry->span;
 	int flags = MAP_PRIVATE | MAP_NORESERVE | FIXED_NEW;
-	int error = call(loan, SYS_mmap, &result, geometry->local, size + target->door_size, PROT_NONE, flags, (uint64_t)fd, 0);
+	int error = call(loan, SYS_mmap, &result, start, size + target->door_size, PROT_NONE, flags, (uint64_t)fd, 0);
 
 	if (error == -ENOMEM && target->door_size) { /* its address space is limited: nothing can be added later */
 		target->door_size = 0;
-		error = call(loan, SYS_mmap, &result, geometry->local, size, PROT_NONE, flags, (uint64_t)fd, 0);
+		error = call(loan, SYS_mmap, &result, start, size, PROT_NONE, flags, (uint64_t)fd, 0);
 	}
 	target->reserved = !error;
 	return error;
@@ -391,9 +445,10 @@ static int map_theirs(struct patch_target *target, struct engine_loan *loan, int
 	if (error)
 		return error;
 	n = block_calls(target, fd, calls);
-	calls[n++] = map_call(geometry->local, BASE_PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	calls[n++] = map_call(private_start(geometry), private_size(geometry), RW,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 	calls[n++] = (struct wire_call){ .number = SYS_madvise,
-					 .args = { geometry->local, BASE_PAGE, MADV_WIPEONFORK_VALUE } };
+					 .args = { private_start(geometry), private_size(geometry), MADV_WIPEONFORK_VALUE } };
 	error = patch_calls(target, loan, calls, n, &made);
 	if (!error && made < n)
 		error = (int)calls[made].result;
@@ -413,8 +468,8 @@ static void unmap_theirs(struct patch_target *target, struct engine_loan *loan)
 		if (target->pools[i].mapped)
 			call(loan, SYS_munmap, &result, target->pools[i].addr, target->pools[i].size, 0, 0, 0, 0);
 	if (target->reserved)
-		call(loan, SYS_munmap, &result, geometry->local,
-		     BASE_PAGE + geometry->span + target->door_size, 0, 0, 0, 0);
+		call(loan, SYS_munmap, &result, private_start(geometry),
+		     private_size(geometry) + geometry->span + target->door_size, 0, 0, 0, 0);
 }
 
 /* ---- facts about its threads ---- */
@@ -526,7 +581,7 @@ int patch_target_setup(struct patch_target *target, const struct patch_options *
 	target->since = ticks_now();
 	more = options->more && !locks_memory(target->pid);
 	target->door_size = options->more ? PATCH_CODE_SIZE : 0;
-	lay_out(&target->geometry, options, count, more);
+	lay_out(&target->geometry, options, count, more, locks_memory(target->pid));
 	error = choose_data(target);
 	if (!error)
 		error = patch_pools_choose(target, sites, count, options);

@@ -409,15 +409,16 @@ static struct wire_call unmap_call(utap_addr addr, uint64_t size)
 	return (struct wire_call){ .number = SYS_munmap, .args = { addr, size } };
 }
 
-/* The private page below the data part, if it is what it should be. What is left of the reserved range is address space only. */
+/* The private memory below the data part, if it is what it should be. What is left of the reserved range is address space only. */
 static size_t adopted_local(const struct patch_target *target, struct wire_call *call)
 {
 	const struct process_map *map = process_maps_at(&target->maps, target->geometry.local);
+	utap_addr start = target->geometry.local - target->geometry.slots * target->geometry.slot_size;
 
-	if (!map || map->inode || *map->path || map->start != target->geometry.local ||
+	if (!map || map->inode || *map->path || map->start != start ||
 	    map->end != target->geometry.local + BASE_PAGE || !map->write)
 		return 0;
-	*call = unmap_call(map->start, BASE_PAGE);
+	*call = unmap_call(map->start, map->end - map->start);
 	return 1;
 }
 
@@ -426,6 +427,7 @@ static int unmap_all(struct patch_target *target, struct engine_loan *loan)
 {
 	_cleanup_free_ struct wire_call *calls = calloc(target->space.count + 1, sizeof(*calls));
 	struct wire_call rest[PATCH_POOLS + 1];
+	uint64_t slots = target->geometry.slots * target->geometry.slot_size;
 	size_t n = 0;
 	size_t made;
 	int error;
@@ -445,7 +447,7 @@ static int unmap_all(struct patch_target *target, struct engine_loan *loan)
 	if (target->adopted) /* what the target says of sizes is not believed: patch_sweep() goes by what is mapped */
 		n += adopted_local(target, &rest[n]);
 	else if (target->reserved)
-		rest[n++] = unmap_call(target->geometry.local, BASE_PAGE + target->geometry.span + target->door_size);
+		rest[n++] = unmap_call(target->geometry.local - slots, slots + BASE_PAGE + target->geometry.span + target->door_size);
 	for (size_t i = 0; i < n; i++) {
 		int64_t result;
 

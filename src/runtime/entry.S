@@ -13,6 +13,12 @@ runtime_base:
 	.long	read_entry - runtime_base
 	.long	batch_entry - runtime_base
 	.long	pause_entry - runtime_base
+	.long	long_reserve_entry - runtime_base
+	.long	long_string_entry - runtime_base
+	.long	long_bytes_entry - runtime_base
+	.long	long_seal_entry - runtime_base
+	.long	long_free_entry - runtime_base
+	.long	comm_entry - runtime_base
 	.long	runtime_data_slot - runtime_base
 	.long	runtime_end - runtime_base
 
@@ -53,6 +59,12 @@ runtime_data_slot:
 	ENTRY tid_entry, runtime_tid
 	ENTRY read_entry, runtime_read
 	ENTRY pause_entry, runtime_pause
+	ENTRY long_reserve_entry, runtime_long_reserve
+	ENTRY long_string_entry, runtime_long_string
+	ENTRY long_bytes_entry, runtime_long_bytes
+	ENTRY long_seal_entry, runtime_long_seal
+	ENTRY long_free_entry, runtime_long_free
+	ENTRY comm_entry, runtime_comm
 
 /* A lent thread arrives with rsp = its signal frame's address - 8 .. on the lend stack: rdi = struct wire_lend *, rbx = frame. */
 	.balign	16

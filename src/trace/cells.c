@@ -19,15 +19,16 @@
 
 enum cell_state { CELL_UNFINISHED, CELL_COMPLETE, CELL_DAMAGED };
 
-void lane_cells_init(struct lane_cells *cells, void *block, const struct wire_control *geometry)
+void lane_cells_init(struct lane_cells *cells, void *block, const struct wire_control *geometry, enum lane_which which)
 {
-	uint8_t *page = (uint8_t *)block + geometry->cells_at;
+	bool is_long = which == LANE_LONG_CELLS;
+	uint8_t *page = (uint8_t *)block + (is_long ? geometry->long_cells_at : geometry->cells_at);
 
 	*cells = (struct lane_cells) {
 		.shared = (struct wire_cells *)page,
 		.bytes = page + WIRE_PAGE,
-		.count = geometry->cells,
-		.cell_size = geometry->cell_size,
+		.count = is_long ? geometry->long_cells : geometry->cells,
+		.cell_size = is_long ? geometry->long_cell_size : geometry->cell_size,
 	};
 	cells->at = __atomic_load_n(&cells->shared->tail, __ATOMIC_RELAXED);
 	lane_cells_limit(cells, cells->count);
@@ -125,8 +126,19 @@ static bool cells_copy_is_good(const struct lane_cells *cells, uint64_t position
 	const struct wire_record *record = cells_copy(cells, position);
 	struct lane_shape shape = lane_shape(rules, record->id);
 
-	return shape.size && record->size == shape.size && shape.size <= cells->cell_size - sizeof(struct wire_cell) &&
-	       record->time <= rules->latest && cells_state(cells, position) == CELL_COMPLETE;
+	return lane_size_fits(shape, record->size, record->flags) &&
+	       record->size <= cells->cell_size - sizeof(struct wire_cell) && record->time <= rules->latest &&
+	       lane_locators_fit(rules, shape, record) && cells_state(cells, position) == CELL_COMPLETE;
+}
+
+void lane_cell_copy(struct wire_record *to, const struct wire_cell *cell, uint64_t room)
+{
+	uint64_t size;
+
+	memcpy(to, cell->record, sizeof(*to));
+	size = to->size < room ? to->size : room;
+	if (size > sizeof(*to))
+		memcpy(to + 1, cell->record + sizeof(*to), size - sizeof(*to));
 }
 
 /* Copy the cell if it is complete and its slot of the mirror is free. */
@@ -138,8 +150,8 @@ static void cells_take(struct lane_cells *cells, uint64_t position, const struct
 		return;
 	cells->taken[cells_slot(cells, position)] = 1;
 	if (state == CELL_COMPLETE) {
-		memcpy(cells_copy(cells, position), cells_shared(cells, position)->record,
-		       cells->cell_size - sizeof(struct wire_cell));
+		lane_cell_copy(cells_copy(cells, position), cells_shared(cells, position),
+			       cells->cell_size - sizeof(struct wire_cell));
 		__atomic_thread_fence(__ATOMIC_ACQUIRE); /* copy before the second look at seq */
 	}
 	if (state == CELL_DAMAGED || !cells_copy_is_good(cells, position, rules)) {

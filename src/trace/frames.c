@@ -16,11 +16,11 @@
 struct frame {
 	uint64_t slot;  /* 0: an unused entry */
 	uint64_t time_ns;
-	uint64_t *args; /* heap */
+	uint64_t *args; /* heap; behind them .size bytes of a LONG record */
 	uint32_t source, pid, tid;
 	uint32_t id;    /* of the returns */
 	uint32_t nargs;
-	uint32_t unused;
+	uint32_t size;
 };
 
 struct trace_frames {
@@ -131,7 +131,9 @@ static struct trace_call call_of(const struct frame *frame, enum trace_ending en
 				     .start_ns = frame->time_ns,
 				     .end_ns = end_ns > frame->time_ns ? end_ns : frame->time_ns,
 				     .nargs = frame->nargs,
-				     .args = frame->args };
+				     .args = frame->args,
+				     .bytes = frame->size ? (const uint8_t *)(frame->args + frame->nargs) : NULL,
+				     .size = frame->size };
 }
 
 /* The callback sees the frame's arguments, so the frame goes afterwards; it may not add records. */
@@ -168,6 +170,7 @@ static int end_unpaired(struct trace_frames *frames, const struct trace_record *
 static int enter(struct trace_frames *frames, const struct trace_record *record)
 {
 	struct frame *frame = find(frames, record->frame, record->pid, record->source);
+	uint32_t size = record->flags & WIRE_RECORD_LONG ? record->size : 0;
 	uint64_t *args = NULL;
 	int result = 0;
 
@@ -181,10 +184,12 @@ static int enter(struct trace_frames *frames, const struct trace_record *record)
 		return result;
 	}
 	if (record->nargs) {
-		args = malloc(record->nargs * sizeof(*args));
+		args = malloc(record->nargs * sizeof(*args) + size);
 		if (!args)
 			return -ENOMEM;
 		memcpy(args, record->args, record->nargs * sizeof(*args));
+		if (size)
+			memcpy(args + record->nargs, record->bytes, size);
 	}
 	*frame = (struct frame) { .slot = record->frame,
 				  .time_ns = record->time_ns,
@@ -193,7 +198,8 @@ static int enter(struct trace_frames *frames, const struct trace_record *record)
 				  .pid = record->pid,
 				  .tid = record->tid,
 				  .id = record->id + 1,
-				  .nargs = record->nargs };
+				  .nargs = record->nargs,
+				  .size = record->nargs ? size : 0 };
 	frames->stats.open++;
 	if (!result && frames->stats.open > (frames->mask + 1) / 4 * 3)
 		result = grow(frames);

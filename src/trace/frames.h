@@ -31,6 +31,8 @@ struct trace_call {
 	uint64_t end_ns;     /* ABANDONED: when that showed */
 	uint32_t nargs;      /* as recorded at the entry */
 	const uint64_t *args;
+	const uint8_t *bytes; /* of a LONG record of the entry, as in struct trace_record; else NULL */
+	uint32_t size;
 	const struct trace_record *exit; /* ABANDONED: NULL */
 };
 typedef int trace_call_fn(void *arg, const struct trace_call *call); /* non-zero is handed on to the caller */

@@ -29,17 +29,19 @@ static void lift_limit(struct lane_kept *kept)
 		__atomic_store_n(kept->limit, UINT64_MAX, __ATOMIC_RELAXED);
 }
 
-void lane_kept_init(struct lane_kept *kept, void *block, const struct wire_control *geometry, bool is_cells)
+void lane_kept_init(struct lane_kept *kept, void *block, const struct wire_control *geometry, enum lane_which which)
 {
-	uint8_t *page = (uint8_t *)block + (is_cells ? geometry->cells_at : 0);
+	bool is_cells = which != LANE_RING;
+	bool is_long = which == LANE_LONG_CELLS;
+	uint8_t *page = (uint8_t *)block + (is_long ? geometry->long_cells_at : is_cells ? geometry->cells_at : 0);
 
 	*kept = (struct lane_kept) {
 		.is_cells = is_cells,
 		.head = is_cells ? &((struct wire_cells *)page)->next : &((struct wire_ring *)page)->head,
 		.limit = is_cells ? &((struct wire_cells *)page)->limit : &((struct wire_ring *)page)->limit,
 		.shared = page + WIRE_PAGE,
-		.count = is_cells ? geometry->cells : geometry->ring_size,
-		.stride = is_cells ? geometry->cell_size - sizeof(struct wire_cell) : 1,
+		.count = is_long ? geometry->long_cells : is_cells ? geometry->cells : geometry->ring_size,
+		.stride = is_long ? geometry->long_cell_size : is_cells ? geometry->cell_size : 1,
 		.next = LANE_KEPT_END,
 	};
 	lift_limit(kept);
@@ -116,13 +118,14 @@ static void copy_cell(struct lane_kept *kept, uint64_t position)
 {
 	uint64_t slot = position & (kept->count - 1);
 	const struct wire_cell *cell =
-	    (const struct wire_cell *)(kept->shared + slot * (kept->stride + sizeof(struct wire_cell)));
+	    (const struct wire_cell *)(kept->shared + slot * kept->stride);
 
 	if (!cell_is_whole(cell, position)) {
 		kept->unfinished++;
 		return;
 	}
-	memcpy(kept->bytes + kept->whole * kept->stride, cell->record, kept->stride);
+	lane_cell_copy((struct wire_record *)(kept->bytes + kept->whole * kept->stride), cell,
+		       kept->stride - sizeof(struct wire_cell));
 	__atomic_thread_fence(__ATOMIC_ACQUIRE); /* copy before the second look at seq */
 	if (cell_is_whole(cell, position))
 		kept->order[kept->whole++] = (struct lane_held) { .position = position };
@@ -183,11 +186,14 @@ static struct wire_record *record_before(const struct walk *walk, uint64_t end)
 	const struct lane_kept *kept = walk->kept;
 	uint32_t size = trailer_size(kept, end);
 	struct wire_record *record;
+	struct lane_shape shape;
 
 	if (!size || end - kept->low < size + WIRE_TRAILER_SIZE)
 		return NULL;
 	record = (struct wire_record *)(kept->bytes + end - WIRE_TRAILER_SIZE - size);
-	return record->size == size && lane_shape(walk->rules, record->id).size == size ? record : NULL;
+	shape = lane_shape(walk->rules, record->id);
+	return record->size == size && lane_size_fits(shape, size, record->flags) && lane_locators_fit(walk->rules, shape, record) ?
+		       record : NULL;
 }
 
 static uint64_t record_start(const struct wire_record *record, uint64_t end)
@@ -313,8 +319,8 @@ static bool cell_is_good(const struct wire_record *record, const struct lane_kep
 {
 	struct lane_shape shape = lane_shape(rules, record->id);
 
-	return shape.size && record->size == shape.size && shape.size + WIRE_TRAILER_SIZE <= kept->stride &&
-	       record->time <= rules->latest;
+	return lane_size_fits(shape, record->size, record->flags) && record->size <= kept->stride - sizeof(struct wire_cell) &&
+	       record->time <= rules->latest && lane_locators_fit(rules, shape, record);
 }
 
 /* The good ones to the front of the order, with their times, and with their slots in the copy as positions. */

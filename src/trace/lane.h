@@ -15,9 +15,11 @@
 
 /* What the check of a record needs of its probe, in few bytes that stay cached; size 0: not looked up yet. */
 struct lane_shape {
-	uint16_t size;
+	uint16_t size; /* of the fixed part */
+	uint16_t most; /* of the largest: only LONG ones differ */
 	uint8_t nargs;
 	uint8_t words; /* before the arguments: the frame, the caller */
+	bool has_locators;
 };
 
 /* What holds for every lane during one drain. */
@@ -25,6 +27,7 @@ struct lane_rules {
 	const struct trace_probe *probes;
 	struct lane_shape *shapes; /* nprobes of them */
 	uint32_t nprobes;
+	uint32_t largest; /* bytes of the largest record of any probe */
 	uint64_t now;    /* TSC, when the drain began */
 	uint64_t latest; /* TSC: a record cannot be younger */
 	uint64_t jitter; /* TSC: how far time may step back within a ring */
@@ -40,6 +43,7 @@ struct lane_ring {
 	uint64_t end;    /* head, as read for this drain; at <= end <= at + size */
 	uint64_t time;   /* of the youngest record that was checked */
 	uint8_t *buffer; /* NULL until there is something to copy */
+	uint32_t room;   /* bytes of it */
 	uint32_t from;   /* buffer[from, to) was copied and not taken */
 	uint32_t to;
 };
@@ -75,7 +79,7 @@ struct lane_kept {
 	uint64_t *head, *limit; /* shared: of cells next, and their limit */
 	const uint8_t *shared;  /* the ring, mapped twice; or the cells */
 	uint64_t count;         /* bytes of the ring, or cells; a power of two */
-	uint64_t stride;        /* bytes of a cell's copy; 1 */
+	uint64_t stride;        /* bytes of a cell, and of its copy, in which the offset takes the place of seq; 1 */
 
 	uint8_t *bytes;   /* records, each followed by the offset of the next younger one; NULL: nothing was there yet */
 	uint64_t touched; /* bytes of it that have memory */
@@ -107,7 +111,10 @@ static inline void lane_ring_skip(struct lane_ring *ring, const struct wire_reco
 	ring->from += record->size;
 }
 
-void lane_cells_init(struct lane_cells *cells, void *block, const struct wire_control *geometry);
+/** Which cells of a block; LANE_LONG_CELLS only where there are LONG records. */
+enum lane_which { LANE_RING, LANE_CELLS, LANE_LONG_CELLS };
+
+void lane_cells_init(struct lane_cells *cells, void *block, const struct wire_control *geometry, enum lane_which which);
 void lane_cells_deinit(struct lane_cells *cells);
 int lane_cells_begin(struct lane_cells *cells, const struct lane_rules *rules) BASE_MUST_CHECK;
 const struct wire_record *lane_cells_peek(const struct lane_cells *cells);
@@ -117,7 +124,7 @@ bool lane_cells_is_beyond(const struct lane_cells *cells, uint64_t room);
 /** lane_cells_unfinished() - cells that were reserved and never completed: at the end they are given up */
 uint64_t lane_cells_unfinished(const struct lane_cells *cells);
 
-void lane_kept_init(struct lane_kept *kept, void *block, const struct wire_control *geometry, bool is_cells);
+void lane_kept_init(struct lane_kept *kept, void *block, const struct wire_control *geometry, enum lane_which which);
 /** lane_kept_prepare() - the limit is up, and there is memory for a copy; now and then, and before each copy */
 int lane_kept_prepare(struct lane_kept *kept) BASE_MUST_CHECK;
 /** lane_kept_begin() - what is below the head of this moment will be copied */
@@ -141,11 +148,20 @@ static inline void lane_kept_skip(struct lane_kept *kept, const struct wire_reco
 	memcpy(&kept->next, (const uint8_t *)record + record->size, sizeof(kept->next));
 }
 
+/**
+ * lane_cell_copy() - what a cell holds: as much as the record says it has, @room bytes at most
+ * What it says is copied first, so the size that is checked later is the one that was used here.
+ */
+void lane_cell_copy(struct wire_record *to, const struct wire_cell *cell, uint64_t room);
+
 /** lane_held_compare() - by time, then by position; for qsort() */
 int lane_held_compare(const void *left, const void *right);
 
 /** lane_shape_lookup() - the slow half of lane_shape(): the first record of a probe */
 struct lane_shape lane_shape_lookup(const struct lane_rules *rules, uint32_t id);
+
+/** lane_largest() - bytes of the largest record of a probe */
+uint32_t lane_largest(const struct trace_probe *probe);
 
 /** lane_shape() - what a record of @id looks like; size 0 when there can be none */
 static inline struct lane_shape lane_shape(const struct lane_rules *rules, uint32_t id)
@@ -156,6 +172,17 @@ static inline struct lane_shape lane_shape(const struct lane_rules *rules, uint3
 		return lane_shape_lookup(rules, id);
 	return rules->shapes[id];
 }
+
+/** lane_size_fits() - can a record of @size and @flags have that shape? */
+static inline bool lane_size_fits(struct lane_shape shape, uint32_t size, uint32_t flags)
+{
+	if (size == shape.size)
+		return size;
+	return flags & WIRE_RECORD_LONG && size > shape.size && size <= shape.most && !(size % 8);
+}
+
+/** lane_locators_fit() - of a record whose size fits: do they lie inside of it? */
+bool lane_locators_fit(const struct lane_rules *rules, struct lane_shape shape, const struct wire_record *record);
 
 /** lane_gap() - bytes or cells that a scribbled position can have cost: at most all there were */
 static inline uint64_t lane_gap(uint64_t from, uint64_t to, uint64_t most)

@@ -4,8 +4,8 @@
  * this file may add and multiply its numbers without a second look.
  *
  * A block is mapped as the target maps it, the ring twice in a row:
- *     address space  [ring page][ring][ring again][counters][shared][cells page][cells]
- *     file           [ring page][ring]            [counters][shared][cells page][cells]
+ *     address space  [ring page][ring][ring again][counters][shared][cells page][cells][long cells page][long cells]
+ *     file           [ring page][ring]            [counters][shared][cells page][cells][long cells page][long cells]
  */
 #include "trace/trace.h"
 
@@ -59,10 +59,27 @@ static bool block_fits(const struct wire_control *geometry)
 	       geometry->block_span >= geometry->cells_at + WIRE_PAGE + geometry->cells * geometry->cell_size;
 }
 
+#define MEMORY_LONG_CELL 65536ULL
+static_assert(MEMORY_LONG_CELL == WIRE_LONG_MAX + sizeof(struct wire_cell), "the largest LONG record fills its cell");
+
+static bool long_cells_fit(const struct wire_control *geometry)
+{
+	uint64_t cells_end = geometry->cells_at + WIRE_PAGE + geometry->cells * geometry->cell_size;
+
+	if (!geometry->long_cells)
+		return true;
+	return geometry->long_cells_at >= cells_end && geometry->long_cells_at <= MEMORY_BYTES && !(geometry->long_cells_at % 64) &&
+	       is_power_of_two(geometry->long_cells) && geometry->long_cells <= 1U << 16 &&
+	       is_power_of_two(geometry->long_cell_size) &&
+	       geometry->long_cell_size >= sizeof(struct wire_cell) + sizeof(struct wire_record) &&
+	       geometry->long_cell_size <= MEMORY_LONG_CELL &&
+	       geometry->block_span >= geometry->long_cells_at + WIRE_PAGE + geometry->long_cells * geometry->long_cell_size;
+}
+
 static bool geometry_fits(const struct wire_control *geometry, uint64_t file_size)
 {
 	return geometry->cpus && geometry->cpus <= MEMORY_CPUS && is_page_multiple(geometry->blocks_at) &&
-	       areas_fit(geometry) && block_fits(geometry) && geometry->file_size <= file_size &&
+	       areas_fit(geometry) && block_fits(geometry) && long_cells_fit(geometry) && geometry->file_size <= file_size &&
 	       geometry->block_file_size == geometry->block_span - geometry->ring_size &&
 	       geometry->blocks_at + geometry->cpus * geometry->block_file_size <= geometry->file_size;
 }

@@ -73,60 +73,46 @@ void trace_reader_probes(struct trace_reader *reader, const struct trace_probe *
 	reader->shapes_stale = true;
 }
 
-struct lane_shape lane_shape_lookup(const struct lane_rules *rules, uint32_t id)
-{
-	const struct trace_probe *probe = &rules->probes[id];
-	uint32_t size = probe->record_size;
-	uint32_t words = probe->kind == TRACE_RETURN ? 2 : probe->kind == TRACE_ENTRY ? 1 : 0;
-	uint32_t nargs = probe->nargs;
-	struct lane_shape shape;
-	uint32_t room;
-
-	if (size < sizeof(struct wire_record) + 8 * words || size > WIRE_RECORD_MAX || size % 8)
-		return (struct lane_shape) { 0 };
-	room = (uint32_t)((size - sizeof(struct wire_record)) / sizeof(uint64_t) - words);
-	if (nargs > room)
-		nargs = room;
-	shape = (struct lane_shape) { .size = (uint16_t)size, .nargs = (uint8_t)nargs, .words = (uint8_t)words };
-	rules->shapes[id] = shape;
-	return shape;
-}
-
-static void lane_init(struct reader_lane *lane, void *block, const struct wire_control *geometry, bool is_cells)
+static void lane_init(struct reader_lane *lane, void *block, const struct wire_control *geometry, enum lane_which which)
 {
 	switch (lane->kind) {
 	case READER_RING:
 		lane_ring_init(&lane->ring, block, geometry);
 		break;
 	case READER_CELLS:
-		lane_cells_init(&lane->cells, block, geometry);
+		lane_cells_init(&lane->cells, block, geometry, which);
 		break;
 	case READER_KEPT:
-		lane_kept_init(&lane->kept, block, geometry, is_cells);
+		lane_kept_init(&lane->kept, block, geometry, which);
 		break;
 	}
 }
+
+/* The ring, the cells, and where there are any the long cells. */
+static uint32_t lanes_of(const struct wire_control *geometry) { return geometry->long_cells ? 3 : 2; }
 
 static int source_create(struct trace_memory *memory, uint32_t id, bool overwrites, struct reader_source **ret)
 {
 	const struct wire_control *geometry = &memory->geometry;
 	struct reader_source *source = calloc(1, sizeof(*source));
+	uint32_t lanes = lanes_of(geometry);
 
 	if (!source)
 		return -ENOMEM;
-	source->lanes = calloc(2 * (size_t)geometry->cpus, sizeof(*source->lanes));
+	source->lanes = calloc(lanes * (size_t)geometry->cpus, sizeof(*source->lanes));
 	if (!source->lanes) {
 		free(source);
 		return -ENOMEM;
 	}
 	source->memory = memory;
 	source->id = id;
-	source->nlanes = 2 * geometry->cpus;
+	source->nlanes = lanes * geometry->cpus;
 	for (uint32_t i = 0; i < source->nlanes; i++) {
-		enum reader_kind kind = overwrites ? READER_KEPT : i % 2 ? READER_CELLS : READER_RING;
+		enum lane_which which = (enum lane_which)(i % lanes);
+		enum reader_kind kind = overwrites ? READER_KEPT : which == LANE_RING ? READER_RING : READER_CELLS;
 
-		source->lanes[i] = (struct reader_lane) { .kind = kind, .cpu = i / 2, .source = source };
-		lane_init(&source->lanes[i], memory->blocks[i / 2], geometry, i % 2);
+		source->lanes[i] = (struct reader_lane) { .kind = kind, .cpu = i / lanes, .source = source };
+		lane_init(&source->lanes[i], memory->blocks[i / lanes], geometry, which);
 	}
 	*ret = source;
 	return 0;
@@ -135,7 +121,7 @@ static int source_create(struct trace_memory *memory, uint32_t id, bool overwrit
 int trace_reader_add(struct trace_reader *reader, struct trace_memory *memory, uint32_t id)
 {
 	struct reader_source *source;
-	size_t lanes = 2 * (size_t)memory->geometry.cpus;
+	size_t lanes = lanes_of(&memory->geometry) * (size_t)memory->geometry.cpus;
 	int r;
 
 	for (size_t i = 0; i < reader->nsources; i++) {
@@ -285,6 +271,8 @@ static int reader_deliver(struct trace_reader *reader, const struct lane_rules *
 		.source = head->lane->source->id,
 		.nargs = shape.nargs,
 		.args = words + shape.words,
+		.bytes = (const uint8_t *)record,
+		.size = record->size,
 		.flags = record->flags,
 		.frame = shape.words ? words[0] : 0,
 		.caller = shape.words > 1 ? words[1] : 0,
@@ -329,6 +317,12 @@ static int reader_shapes(struct trace_reader *reader)
 		return -ENOMEM;
 	if (reader->nprobes)
 		memset(reader->shapes, 0, reader->nprobes * sizeof(*reader->shapes));
+	reader->largest = sizeof(struct wire_record);
+	for (uint32_t id = 0; id < reader->nprobes; id++) {
+		uint32_t size = lane_largest(&reader->probes[id]);
+
+		reader->largest = size > reader->largest ? size : reader->largest;
+	}
 	reader->shapes_stale = false;
 	return 0;
 }
@@ -347,6 +341,7 @@ int reader_rules(struct trace_reader *reader, struct lane_rules *ret)
 		.probes = reader->probes,
 		.shapes = reader->shapes,
 		.nprobes = reader->nprobes,
+		.largest = reader->largest,
 		.now = now,
 		.latest = now + trace_scale_ticks(&reader->scale, READER_FUTURE_NS),
 		.jitter = trace_scale_ticks(&reader->scale, READER_SLACK_NS),

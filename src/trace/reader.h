@@ -44,6 +44,7 @@ struct trace_reader {
 	struct lane_shape *shapes;
 	size_t shapes_cap;
 	bool shapes_stale; /* the table changed: look everything up again */
+	uint32_t largest;  /* bytes of the largest record of any probe */
 	bool overwrites;   /* the newest records replace the oldest */
 
 	struct reader_source **sources;

@@ -12,9 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RING_BUFFER 16384
-#define RING_CHAIN 4 /* records in a row that make a boundary plausible after damage */
-static_assert(RING_BUFFER >= (RING_CHAIN + 1) * WIRE_RECORD_MAX, "a refill makes progress, and shows a whole row");
+#define RING_BUFFER 16384 /* at least, and enough that a refill makes progress, and shows a whole row */
+#define RING_CHAIN 4      /* records in a row that make a boundary plausible after damage */
 
 void lane_ring_init(struct lane_ring *ring, void *block, const struct wire_control *geometry)
 {
@@ -32,6 +31,25 @@ void lane_ring_deinit(struct lane_ring *ring)
 {
 	free(ring->buffer);
 	ring->buffer = NULL;
+	ring->room = 0;
+}
+
+/* Also when larger records came to the table: what was copied and not taken stays. */
+static int ring_allocate(struct lane_ring *ring, uint32_t largest)
+{
+	uint32_t want = (RING_CHAIN + 1) * largest;
+	uint8_t *buffer;
+
+	if (want < RING_BUFFER)
+		want = RING_BUFFER;
+	if (ring->room >= want)
+		return 0;
+	buffer = realloc(ring->buffer, want);
+	if (!buffer)
+		return -ENOMEM;
+	ring->buffer = buffer;
+	ring->room = want;
+	return 0;
 }
 
 void lane_ring_limit(struct lane_ring *ring, uint64_t room)
@@ -71,11 +89,8 @@ int lane_ring_begin(struct lane_ring *ring, const struct lane_rules *rules)
 		ring_jump(ring, head, rules->stats);
 		return 0;
 	}
-	if (head != ring->at && !ring->buffer) {
-		ring->buffer = malloc(RING_BUFFER);
-		if (!ring->buffer)
-			return -ENOMEM;
-	}
+	if (head != ring->at && ring_allocate(ring, rules->largest))
+		return -ENOMEM;
 	ring->end = head;
 	ring_restore(ring);
 	return 0;
@@ -87,8 +102,8 @@ static void ring_refill(struct lane_ring *ring)
 	uint64_t want = ring->end - ring->at;
 
 	memmove(ring->buffer, ring->buffer + ring->from, have);
-	if (want > RING_BUFFER - have)
-		want = RING_BUFFER - have;
+	if (want > ring->room - have)
+		want = ring->room - have;
 	memcpy(ring->buffer + have, ring->bytes + (ring->at & (ring->size - 1)), want);
 	ring->from = 0;
 	ring->to = have + (uint32_t)want;
@@ -127,12 +142,12 @@ static bool ring_is_chain(const struct lane_ring *ring, const struct lane_rules 
 		if (left < sizeof(*record))
 			return false;
 		shape = lane_shape(rules, record->id);
-		if (!shape.size || record->size != shape.size || shape.size > left)
+		if (!lane_size_fits(shape, record->size, record->flags) || record->size > left)
 			return false;
 		if (record->time > rules->latest || record->time + rules->jitter < time)
 			return false;
 		time = record->time;
-		at += shape.size;
+		at += record->size;
 	}
 	return true;
 }
@@ -146,7 +161,7 @@ static bool ring_resync(struct lane_ring *ring, const struct lane_rules *rules)
 	while (ring->to - ring->from >= 8) {
 		ring->from += 8;
 		rules->stats->damaged += 8;
-		if (ring->to - ring->from < RING_CHAIN * WIRE_RECORD_MAX && ring->at != ring->end)
+		if (ring->to - ring->from < RING_CHAIN * rules->largest && ring->at != ring->end)
 			ring_refill(ring);
 		if (ring_is_chain(ring, rules))
 			return true;
@@ -168,10 +183,10 @@ const struct wire_record *lane_ring_peek(struct lane_ring *ring, const struct la
 			struct wire_record *record = (struct wire_record *)(ring->buffer + ring->from);
 			struct lane_shape shape = lane_shape(rules, record->id);
 
-			if (!shape.size || record->size != shape.size) {
+			if (!lane_size_fits(shape, record->size, record->flags)) {
 				is_bad = true;
-			} else if (shape.size <= have) {
-				if (ring_accepts_time(ring, record, rules))
+			} else if (record->size <= have) {
+				if (lane_locators_fit(rules, shape, record) && ring_accepts_time(ring, record, rules))
 					return record;
 				is_bad = true;
 			}

@@ -19,12 +19,7 @@ void trace_reader_overwrite(struct trace_reader *reader)
 /* The most that a record of any probe occupies in a ring. */
 static uint64_t largest_record(const struct trace_reader *reader)
 {
-	uint64_t largest = sizeof(struct wire_record);
-
-	for (uint32_t id = 0; id < reader->nprobes; id++)
-		if (reader->probes[id].record_size > largest)
-			largest = reader->probes[id].record_size;
-	return largest + WIRE_TRAILER_SIZE;
+	return reader->largest + WIRE_TRAILER_SIZE;
 }
 
 static int prepare(const struct trace_reader *reader)
@@ -88,6 +83,8 @@ static uint64_t only_size(const struct trace_reader *reader)
 	uint64_t size = 0;
 
 	for (uint32_t id = 0; id < reader->nprobes; id++) {
+		if (lane_largest(&reader->probes[id]) != reader->probes[id].record_size)
+			return 0;
 		if (size && reader->probes[id].record_size != size)
 			return 0;
 		size = reader->probes[id].record_size;

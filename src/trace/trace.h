@@ -9,13 +9,31 @@
 #include "base/base.h"
 #include "wire/wire.h"
 
-enum trace_arg_format { TRACE_UNSIGNED, TRACE_SIGNED, TRACE_HEX };
+enum trace_arg_format {
+	TRACE_UNSIGNED,
+	TRACE_SIGNED,
+	TRACE_HEX,
+	TRACE_CHAR,
+	TRACE_SYMBOL,
+	TRACE_FLOAT,
+	TRACE_TEXT, /* of a STRING; of an ARRAY: its elements, of 64 bits, are locators of text, checked like the others */
+};
+
+/** What an argument's word in a record is. */
+enum trace_arg_kind {
+	TRACE_WORD,   /* the value itself */
+	TRACE_STRING, /* a locator (WIRE_LOCATOR): text, its NUL included */
+	TRACE_ARRAY,  /* a locator: elements of .bits (8, 16, 32, 64), each printed as .format says */
+	TRACE_BYTES,  /* a locator: memory as it is */
+};
 
 struct trace_arg {
 	char name[64];
-	uint8_t bits; /* 8, 16, 32, 64 */
-	enum trace_arg_format format;
+	uint8_t bits; /* 8, 16, 32, 64; of a bit field's WORD 1 to 64 */
+	enum trace_arg_format format; /* FLOAT: of 32 or 64 bits, IEEE 754 */
 	bool is_result; /* what a function returns: not known at a tail call */
+	enum trace_arg_kind kind;
+	uint32_t count; /* of an ARRAY: elements asked for */
 };
 
 /** What the records of a probe are of. */
@@ -35,7 +53,8 @@ struct trace_probe {
 	uint64_t offset;      /* of the probed place in the file; of a RETURN that of the function */
 	uint64_t symbol_offset; /* of the place from the symbol */
 	uint64_t addr;        /* in the first process that maps it */
-	uint32_t record_size; /* bytes of its records; 0 for count-only probes, which never write any */
+	uint32_t record_size; /* bytes of its records, of LONG ones the fixed part; 0 for count-only probes, which never write any */
+	uint32_t record_most; /* bytes of the largest; 0 or record_size: all are of that size, also LONG ones */
 	uint32_t nargs;
 	const struct trace_arg *args; /* borrowed from the session */
 };
@@ -49,7 +68,9 @@ struct trace_record {
 	uint32_t tid;
 	uint32_t source;   /* which target's memory it came from */
 	uint32_t nargs;
-	const uint64_t *args;
+	const uint64_t *args; /* of other kinds than WORD: locators, checked: FAILED with an errno, or they lie inside .bytes; 0: nothing */
+	const uint8_t *bytes; /* the record from its first byte; what locators count from */
+	uint32_t size;        /* of .bytes */
 	uint16_t flags;    /* enum wire_record_flag */
 	uint64_t frame;    /* ENTRY and RETURN: address of the return slot */
 	uint64_t caller;   /* RETURN: where it returns to */

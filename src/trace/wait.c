@@ -69,12 +69,18 @@ static bool source_is_waited_for(const struct reader_source *source)
 	return __atomic_load_n(&control->pauses, __ATOMIC_SEQ_CST) != __atomic_load_n(&control->resumed, __ATOMIC_RELAXED);
 }
 
-static bool lane_is_ready(const struct reader_lane *lane)
+/* Known from the first drain on. */
+static uint64_t most_bytes(const struct trace_reader *reader)
+{
+	return reader->largest > WIRE_RECORD_MAX ? reader->largest : WIRE_RECORD_MAX;
+}
+
+static bool lane_is_ready(const struct reader_lane *lane, uint64_t largest)
 {
 	if (lane->kind == READER_CELLS)
 		return lane_cells_is_beyond(&lane->cells, nearly(watermark(lane->cells.count), 1));
 	return lane->kind == READER_RING &&
-	       lane_ring_is_beyond(&lane->ring, nearly(watermark(lane->ring.size), WIRE_RECORD_MAX));
+	       lane_ring_is_beyond(&lane->ring, nearly(watermark(lane->ring.size), largest));
 }
 
 static bool reader_is_ready(const struct trace_reader *reader)
@@ -85,7 +91,7 @@ static bool reader_is_ready(const struct trace_reader *reader)
 		if (!__atomic_load_n(source_sleeping(source), __ATOMIC_SEQ_CST) || source_is_waited_for(source))
 			return true;
 		for (uint32_t n = 0; n < source->nlanes; n++)
-			if (lane_is_ready(&source->lanes[n]))
+			if (lane_is_ready(&source->lanes[n], most_bytes(reader)))
 				return true;
 	}
 	return false;
@@ -154,7 +160,7 @@ static void reader_dampen(const struct trace_reader *reader, uint64_t started)
 			return;
 	for (size_t i = 0; i < reader->nsources; i++)
 		for (uint32_t n = 0; n < reader->sources[i]->nlanes; n++)
-			if (lane_is_ready(&reader->sources[i]->lanes[n]))
+			if (lane_is_ready(&reader->sources[i]->lanes[n], most_bytes(reader)))
 				return;
 	if (base_now_ns() - started < WAIT_LEAST_NS)
 		(void)nanosleep(&pause, NULL);

@@ -9,12 +9,16 @@
  *     lost        u64[max_probes]: records that found no room, one counter a probe, lock-incremented
  *     journal     struct wire_site[max_sites]: what was written into the text, for an undo by anybody
  *     lend        the area of a thread that runs system calls for us: struct wire_lend
- *     blocks      one a CPU; in the file a block is [ring page][ring][counters][shared][cells page][cells],
+ *     blocks      one a CPU; in the file a block is [ring page][ring][counters][shared][cells page][cells][long cells page][long cells],
  *                 in the target the ring is mapped twice in a row, so that a record never has to wrap:
- *                 [ring page][ring][ring again][counters][shared][cells page][cells]
+ *                 [ring page][ring][ring again][counters][shared][cells page][cells][long cells page][long cells]
+ *                 (the last two only where there are LONG records)
  *   code part, mapped piecewise near the modules it serves and as island pages; and, where more can come later, once as a whole behind
  *   the data part (wire_control.door): from there later pieces are mapped without a descriptor. Which pieces there are is read from the
  *   process's mappings, not from here.
+ *   private memory of the process, right before the data part, which a forked child finds zeroed: [slots][local page]
+ *     slots       struct wire_slot: where LONG records are made; only where there are any
+ *     local       struct wire_local
  *
  * Distrust: the target can write every byte of the data part. Readers copy a word once, bound it, and never follow an
  * offset or address taken from here without checking it against their own tables.
@@ -31,6 +35,7 @@
  *     cells.next        target, lock cmpxchg                     utap              reservation only
  *     counters[]        target, single store in an rseq section  utap              none needed: monotonic
  *     shared[], lost[]  target, lock inc                         utap              none needed: monotonic
+ *     slot.owner        target: lock cmpxchg takes, a store frees target            wire_long.record is stored before
  *     sleeping          utap sets 1; target exchanges 0 and wakes both             futex
  *     pauses            target, lock inc: a thread waits          utap              what it waits for was done before
  *     resumed           utap: as far as threads may go on        target, futex     what utap did is done before
@@ -43,7 +48,7 @@
 #include <stdint.h>
 
 #define WIRE_MAGIC 0x31706174 /* "tap1" */
-#define WIRE_VERSION 2
+#define WIRE_VERSION 3
 #define WIRE_NAME "utap" /* of the memory file: /memfd:utap in /proc/PID/maps */
 #define WIRE_PAGE 4096
 #define WIRE_STAGES 64
@@ -60,6 +65,7 @@ enum wire_record_flag {
 	WIRE_RECORD_ENTRY = 1,  /* a function was entered: the frame follows */
 	WIRE_RECORD_RETURN = 2, /* it is left: the frame and the return address follow */
 	WIRE_RECORD_TAIL = 4,   /* with RETURN: by a jump to another function, so what it returns is not known */
+	WIRE_RECORD_LONG = 8,   /* bytes follow the arguments, and some arguments are locators of them */
 };
 struct wire_record {
 	uint32_t id;    /* the probe, an index of the session's table */
@@ -70,7 +76,19 @@ struct wire_record {
 	uint32_t pid;
 };
 static_assert(sizeof(struct wire_record) == 24, "wire_record");
-#define WIRE_RECORD_MAX 2048 /* bytes of the largest record */
+#define WIRE_RECORD_MAX 2048 /* bytes of the largest record that is not LONG, and of a LONG one's fixed part */
+#define WIRE_LONG_MAX 65528  /* bytes of the largest LONG record: u16 in whole u64 */
+
+/*
+ * The argument of a LONG record that names bytes of the same record: strings (their NUL included, where it was reached), arrays, memory, stacks.
+ * FAILED: nothing could be read, the low half is the errno. SHORT: what follows could not be read, or there was no more room.
+ */
+#define WIRE_LOCATOR(offset, bytes) ((uint64_t)(offset) << 32 | (uint32_t)(bytes))
+#define WIRE_LOCATOR_FAILED (1ULL << 63)
+#define WIRE_LOCATOR_SHORT (1ULL << 62)
+#define WIRE_LOCATOR_FAILURE(error) (WIRE_LOCATOR_FAILED | (uint32_t)(error)) /* a positive errno */
+static inline uint32_t wire_locator_bytes(uint64_t locator) { return (uint32_t)locator; }
+static inline uint32_t wire_locator_offset(uint64_t locator) { return (uint32_t)(locator >> 32) & 0xffff; } /* from the record's first byte */
 
 /*
  * Where nobody reads and the newest records replace the oldest, one word more follows each record, in the same section:
@@ -106,6 +124,29 @@ static_assert(sizeof(struct wire_cells) == 64, "wire_cells");
 struct wire_cell {
 	uint64_t seq;
 	uint8_t record[]; /* struct wire_record */
+};
+
+/*
+ * A LONG record is made in a slot and copied from there. The slot is its owner's as long as each names the other: slot.owner is the
+ * address of a struct wire_long on the stack of the thread that makes the record, whose .record is the slot's. The frame of a program that
+ * runs keeps its bytes, so a slot whose owner's bytes name it no longer (or are gone with their stack) is free: its owner died, or a jump
+ * left it. In a forked child all slots are free, and a program that was being run there finds that it has lost its slot.
+ */
+struct wire_slot {
+	uint64_t owner;  /* address of a struct wire_long, 0: free */
+	uint32_t used;   /* bytes of the record so far */
+	uint32_t most;   /* bytes it may have */
+	uint64_t unused[6];
+	uint8_t record[]; /* struct wire_record; up to WIRE_LONG_MAX bytes */
+};
+static_assert(sizeof(struct wire_slot) == 64, "wire_slot");
+
+/* The frame's side. */
+struct wire_long {
+	uint64_t record; /* address of wire_slot.record */
+	uint64_t what;   /* probe id << 32 | bytes of the record's fixed part */
+	uint64_t from;   /* what LONG_STRING and LONG_BYTES read */
+	uint64_t bytes;  /* how much of it, at most; after LONG_SEAL the record's size */
 };
 
 /*
@@ -182,6 +223,12 @@ struct wire_control {
 	uint64_t cells_at;     /* struct wire_cells; its cells follow one page later */
 	uint64_t cells;        /* a power of two */
 	uint64_t cell_size;
+	uint64_t long_cells_at; /* a second struct wire_cells, for LONG records */
+	uint64_t long_cells;    /* 0: there are no LONG records */
+	uint64_t long_cell_size;
+	uint64_t slots_at;      /* target address of the first struct wire_slot */
+	uint64_t slots;         /* a power of two; 0: there are no LONG records */
+	uint64_t slot_size;     /* bytes from one to the next */
 	uint64_t code_at;      /* file offset of the code part */
 	uint64_t code_size;
 	uint64_t door;         /* target address of the whole code part, 0: not mapped */
@@ -213,14 +260,37 @@ struct wire_local {
  * Calling convention of all but RT_BATCH, from generated code: arguments in %rax and %rdx, result in %rax, every other
  * register preserved, flags not; needs 160 bytes of stack.
  *   RT_RING_SLOW  rax = struct wire_ring *, rdx = probe id << 32 | record size -> 1: try again, 0: full, loss counted
- *   RT_CELL_SLOW  rax = struct wire_cells *, rdx = probe id << 32             -> likewise
+ *   RT_CELL_SLOW  rax = struct wire_cells *, rdx = probe id << 32 | 1 of the long cells -> likewise
  *   RT_PID        rax = struct wire_local *                                    -> pid of this process, cached there
  *   RT_TID                                                                     -> tid of this thread
  *   RT_READ       rax = struct wire_read *                                     -> 0 or negative errno; never faults
  *   RT_BATCH      entered by a lent thread: rdi = struct wire_lend *; does not return
  *   RT_PAUSE                                                                   -> 0 or 1, when utap has looked at the process, or did not in time
+ *   RT_LONG_RESERVE rax = struct wire_long *, rdx = bytes of the largest record -> its memory, the fixed part zeroed; 0: no slot, loss counted
+ *   RT_LONG_STRING  rax = struct wire_long *                                   -> a locator: text appended up to its NUL
+ *   RT_LONG_BYTES   rax = struct wire_long *                                   -> a locator: memory appended
+ *   RT_LONG_SEAL    rax = struct wire_long *                                   -> the record's size, its header complete but for the time; 0: the
+ *                                                                                 slot is no longer ours, loss counted
+ *   RT_LONG_FREE    rax = struct wire_long *                                   -> 0; the slot is free
+ *   RT_COMM         rax = where 16 bytes go                                    -> 0 or negative errno: the name of this thread
+ * Those of LONG records need 288 bytes of stack.
  */
-enum wire_runtime_entry { RT_RING_SLOW, RT_CELL_SLOW, RT_PID, RT_TID, RT_READ, RT_BATCH, RT_PAUSE, RT_ENTRIES };
+enum wire_runtime_entry {
+	RT_RING_SLOW,
+	RT_CELL_SLOW,
+	RT_PID,
+	RT_TID,
+	RT_READ,
+	RT_BATCH,
+	RT_PAUSE,
+	RT_LONG_RESERVE,
+	RT_LONG_STRING,
+	RT_LONG_BYTES,
+	RT_LONG_SEAL,
+	RT_LONG_FREE,
+	RT_COMM,
+	RT_ENTRIES,
+};
 struct wire_runtime {
 	uint32_t entry[RT_ENTRIES];
 	uint32_t data_slot; /* offset of the u64 that holds wire_control.self */

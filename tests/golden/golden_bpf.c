@@ -36,7 +36,11 @@ static const struct bpf_target target = {
 	.cells_at = 0x23000,
 	.cells = 256,
 	.cell_size = 128,
-	.runtime = { 0x70100000, 0x70100100, 0x70100200, 0x70100300, 0x70100400, 0x70100500 },
+	.long_cells_at = 0x2c000,
+	.long_cells = 64,
+	.long_cell_size = 65536,
+	.runtime = { [RT_RING_SLOW] = 0x70100000, 0x70100100, 0x70100200, 0x70100300, 0x70100400, 0x70100500,
+		     [RT_LONG_RESERVE] = 0x70100700, 0x70100800, 0x70100900, 0x70100a00, 0x70100b00 },
 };
 
 static void print_program(FILE *out, const struct bpf_insn *program, size_t count)

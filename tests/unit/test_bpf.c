@@ -284,6 +284,72 @@ static void test_check_probe(void **state)
 	check_verdicts(table, sizeof(table) / sizeof(table[0]), BPF_PROBE);
 }
 
+#define LONG "r7 = r1\nr1 = map 0\nr2 = 40\nr3 = 4096\ncall 65540\nr6 = r0\n"
+#define LONG_OPEN LONG "if r6 == 0 goto out\n"
+#define LONG_SUBMIT "r1 = r6\nr2 = 0\ncall 65543\nout: " EXIT
+#define LONG_APPEND(most, from, helper) "r1 = r6\nr2 = " most "\nr3 = " from "\ncall " helper "\n"
+
+static void test_check_long(void **state)
+{
+	static const struct verdict table[] = {
+		{ LONG_OPEN LONG_SUBMIT, NULL },
+		{ LONG_OPEN "r1 = r6\nr2 = 0\ncall 65544\nout: " EXIT, NULL },
+		{ LONG "if r6 != 0 goto there\n" EXIT "there: *(u64 *)(r6 + 32) = 1\nr1 = r6\nr2 = 0\ncall 65543\n" EXIT, NULL },
+		{ LONG_OPEN "r8 = r6\nr8 += 8\n*(u32 *)(r8 + 28) = r2\n" LONG_SUBMIT, "r2 is read before it is written" },
+		{ LONG_OPEN "r8 = r6\nr8 += 8\n*(u32 *)(r8 + 28) = r7\n" LONG_SUBMIT, "only numbers are stored" },
+		{ LONG_OPEN "r8 = r6\nr8 += 8\nr0 = *(u32 *)(r8 + 28)\n*(u32 *)(r6 + 0) = r0\n" LONG_SUBMIT, NULL },
+		{ LONG_OPEN "*(u64 *)(r6 + 33) = 1\n" LONG_SUBMIT, "8 bytes at offset 33 are outside the 40 reserved" },
+		{ LONG_OPEN "*(u64 *)(r6 - 8) = 1\n" LONG_SUBMIT, "outside the 40 reserved" },
+		{ LONG_OPEN "r0 = *(u64 *)(r6 + 40)\n" LONG_SUBMIT, "outside the 40 reserved" },
+		{ LONG_OPEN "lock *(u64 *)(r6 + 0) += r6\n" LONG_SUBMIT, "only numbers are stored" },
+		{ LONG_OPEN "r2 = 1\nlock *(u64 *)(r6 + 0) += r2\n" LONG_SUBMIT, "stores go to the stack" },
+		{ LONG "*(u64 *)(r6 + 0) = 1\n" EXIT, "scratch memory not yet tested against 0" },
+		{ LONG "r1 = r6\nr2 = 0\ncall 65543\n" EXIT, "r1 must be scratch memory, it is scratch memory not yet tested" },
+		{ LONG EXIT, "the scratch memory taken at 5 is neither submitted nor discarded" },
+		{ LONG_OPEN EXIT "out: " EXIT, "neither submitted nor discarded" },
+		{ LONG_OPEN "out: " EXIT, "differ in what they have reserved" },
+		{ LONG_OPEN "r1 = r6\nr2 = 0\ncall 65543\nr0 = *(u64 *)(r6 + 0)\nout: " EXIT, "r6 is read before it is written" },
+		{ LONG "if r6 == 0 goto out\nr1 = r6\nr2 = 0\ncall 65543\n" EXIT "out: r0 = r6\nexit", "r6 is read before it is written" },
+		{ LONG_OPEN "r1 = r6\nr2 = 0\ncall 65543\nr1 = r6\nr2 = 0\ncall 65543\nout: " EXIT, "r6 is read before it is written" },
+		{ LONG_OPEN "r1 = r6\nr1 += 8\nr2 = 0\ncall 65543\nout: " EXIT, "r1 must be the start of the scratch memory" },
+		{ LONG_OPEN "r1 = r6\nr2 = 1\ncall 65543\nout: " EXIT, "r2 must be the constant 0" },
+		{ LONG_OPEN "r1 = map 0\nr2 = 40\nr3 = 48\ncall 65540\nout: " EXIT, "taken at 5 is still open" },
+		{ LONG_OPEN "r1 = map 0\nr2 = 40\nr3 = 0\ncall 131\nout: " EXIT, "helper 131 while the scratch memory taken at 5 is open" },
+		{ LONG_OPEN "*(u64 *)(r10 - 8) = 0\n*(u64 *)(r10 - 16) = 0\n*(u64 *)(r10 - 24) = 0\n" OUTPUT "out: " EXIT, "helper 130 while" },
+		{ OPEN "r1 = map 0\nr2 = 40\nr3 = 48\ncall 65540\n" SUBMIT, "helper 65540 while the memory reserved at 5 is open" },
+		/* Sizes. */
+		{ "r1 = map 0\nr2 = 42\nr3 = 48\ncall 65540\n" EXIT, "must be a multiple of 8" },
+		{ "r1 = map 0\nr2 = 16\nr3 = 48\ncall 65540\n" EXIT, "constant from 24 to 2048" },
+		{ "r1 = map 0\nr2 = 2056\nr3 = 4096\ncall 65540\n" EXIT, "constant from 24 to 2048" },
+		{ "r1 = map 0\nr2 = 40\nr3 = 65536\ncall 65540\n" EXIT, "constant from 24 to 65528" },
+		{ "r1 = map 0\nr2 = 40\nr3 = 44\ncall 65540\n" EXIT, "must be a multiple of 8" },
+		{ "r1 = map 0\nr2 = 40\nr3 = 32\ncall 65540\n" EXIT, "the largest size, 32, is less than the fixed one, 40" },
+		{ "r3 = *(u64 *)(r1 + 0)\nr1 = map 0\nr2 = 40\ncall 65540\n" EXIT, "the size must be a constant" },
+		{ "r1 = 0\nr2 = 40\nr3 = 48\ncall 65540\n" EXIT, "r1 must be the ring, it is a number" },
+		/* What is appended: any number of bytes, from anywhere; anything else may happen meanwhile. */
+		{ LONG_OPEN LONG_APPEND("100", "0", "65541") "*(u64 *)(r6 + 24) = r0\n" LONG_SUBMIT, NULL },
+		{ LONG_OPEN "r8 = *(u64 *)(r7 + 0)\n" LONG_APPEND("r8", "r8", "65542") "if r0 == 0 goto +0\n" LONG_SUBMIT, NULL },
+		{ LONG_OPEN LONG_APPEND("r6", "0", "65541") LONG_SUBMIT, "r2 must be a number, it is scratch memory" },
+		{ LONG_OPEN LONG_APPEND("1", "r10", "65542") LONG_SUBMIT, "r3 must be a number, it is a stack address" },
+		{ "r1 = r10\nr2 = 8\nr3 = 8\ncall 65541\n" EXIT, "r1 must be scratch memory, it is a stack address" },
+		{ LONG_OPEN "call 65537\n*(u64 *)(r10 - 8) = 1\nr1 = 3\ncall 65538\n*(u64 *)(r6 + 24) = r0\n" LONG_SUBMIT, NULL },
+		/* READ_USER into it. */
+		{ LONG_OPEN "r1 = r6\nr1 += 24\nr2 = 16\nr3 = 5\ncall 112\n" LONG_SUBMIT, NULL },
+		{ LONG_OPEN "r1 = r6\nr1 += 24\nr2 = 17\nr3 = 5\ncall 112\n" LONG_SUBMIT, "17 bytes at offset 24 are outside the 40" },
+		{ LONG "r1 = r6\nr2 = 8\nr3 = 5\ncall 112\n" EXIT, "r1 must be a stack address" },
+	};
+	_cleanup_free_ struct bpf_insn *program = NULL;
+	size_t count;
+
+	check_verdicts(table, sizeof(table) / sizeof(table[0]), BPF_PROBE);
+	assert_int_equal(bpf_assemble(LONG_OPEN LONG_SUBMIT, &program, &count, NULL), 0);
+	assert_int_equal(bpf_long_most(program, count), 4096);
+	assert_int_equal(bpf_long_most(program, 1), -EINVAL);
+	free(program);
+	assert_int_equal(bpf_assemble(OPEN SUBMIT, &program, &count, NULL), 0);
+	assert_int_equal(bpf_long_most(program, count), 0);
+}
+
 static void test_check_reservations(void **state)
 {
 	static const struct verdict table[] = {
@@ -496,6 +562,7 @@ int main(void)
 		cmocka_unit_test(test_check_standalone),
 		cmocka_unit_test(test_check_probe),
 		cmocka_unit_test(test_check_reservations),
+		cmocka_unit_test(test_check_long),
 		cmocka_unit_test(test_check_size),
 		cmocka_unit_test(test_run),
 		cmocka_unit_test(test_run_random),

@@ -325,6 +325,10 @@ void x86_cld(struct isa_emitter *e)
 {
 	isa_emit_u8(e, 0xfc);
 }
+void x86_copy_words(struct isa_emitter *e)
+{
+	isa_emit_bytes(e, "\xf3\x48\xa5", 3);
+}
 void x86_ret(struct isa_emitter *e)
 {
 	isa_emit_u8(e, 0xc3);

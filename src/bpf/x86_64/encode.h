@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The x86-64 instructions that the code generator uses, one function a form. Each appends to an emitter, whose sticky
- * error is checked at the end. No vector instructions, no string instructions: the code may run in any context.
+ * error is checked at the end. No vector instructions: the code may run in any context.
  * Source: Intel SDM volume 2, chapter 2 (prefixes, ModRM, SIB) and the instruction pages.
  */
 #ifndef BPF_X86_64_ENCODE_H
@@ -124,6 +124,7 @@ void x86_lsl(struct isa_emitter *e, enum x86_reg dst, enum x86_reg src);
 void x86_pushf(struct isa_emitter *e);
 void x86_popf(struct isa_emitter *e);
 void x86_cld(struct isa_emitter *e);
+void x86_copy_words(struct isa_emitter *e); /* rep movsq: rcx words from rsi to rdi, which it moves on */
 void x86_ret(struct isa_emitter *e);
 
 /*

@@ -16,12 +16,17 @@ static int32_t tid_bytes(const struct probe_gen *g)
 	return g->plan.tid ? 8 : 0;
 }
 
-static int32_t frame_bytes(const struct probe_gen *g)
+static int32_t long_bytes(const struct probe_gen *g)
 {
-	return read_bytes(g) + tid_bytes(g) + (g->plan.stack ? BPF_PROBE_STACK : 0);
+	return g->plan.has_long ? (int32_t)sizeof(struct wire_long) : 0;
 }
 
-/* From rsp in the body to the place above the saved registers. */
+static int32_t frame_bytes(const struct probe_gen *g)
+{
+	return read_bytes(g) + tid_bytes(g) + long_bytes(g) + g->plan.stack;
+}
+
+/* From the frame's low end to the place above the saved registers. */
 static int32_t saved_end(const struct probe_gen *g)
 {
 	return frame_bytes(g) + (g->plan.flags ? 8 : 0) + 8 * __builtin_popcount(g->plan.saved);
@@ -70,41 +75,56 @@ void probe_epilogue(struct probe_gen *g)
 		x86_ret(g->e);
 }
 
+/* What lies @offset above the frame's low end. */
+static struct x86_mem in_frame(const struct probe_gen *g, int32_t offset)
+{
+	return x86_at(X86_SP, g->pushed + offset);
+}
+
 struct x86_mem probe_frame_mem(struct probe_gen *g, int64_t offset)
 {
-	g->found.stack = true;
-	return x86_at(X86_SP, (int32_t)(frame_bytes(g) + offset));
+	int32_t depth = (int32_t)base_align_up((uint64_t)-offset, 8);
+
+	if (depth > g->found.stack)
+		g->found.stack = depth;
+	return in_frame(g, (int32_t)(frame_bytes(g) + offset));
 }
 
 struct x86_mem probe_read_mem(struct probe_gen *g, int32_t offset)
 {
 	g->found.read = true;
-	return x86_at(X86_SP, offset);
+	return in_frame(g, offset);
 }
 
 struct x86_mem probe_tid_mem(struct probe_gen *g)
 {
 	g->found.tid = true;
-	return x86_at(X86_SP, read_bytes(g));
+	return in_frame(g, read_bytes(g));
+}
+
+struct x86_mem probe_long_mem(struct probe_gen *g, int32_t offset)
+{
+	g->found.has_long = true;
+	return in_frame(g, read_bytes(g) + tid_bytes(g) + offset);
 }
 
 struct x86_mem probe_id_mem(struct probe_gen *g)
 {
 	g->found.id = true;
-	return x86_at(X86_SP, saved_end(g));
+	return in_frame(g, saved_end(g));
 }
 
 struct x86_mem probe_flags_mem(struct probe_gen *g)
 {
 	g->found.flags = true;
-	return x86_at(X86_SP, frame_bytes(g));
+	return in_frame(g, frame_bytes(g));
 }
 
 struct x86_mem probe_rsp_mem(struct probe_gen *g, int32_t offset)
 {
 	int32_t entry = g->target->id_known ? PROBE_INLINE_TO_RSP : PROBE_ENTRY_TO_RSP;
 
-	return x86_at(X86_SP, saved_end(g) + (g->plan.id ? 8 : 0) + entry + offset);
+	return in_frame(g, saved_end(g) + (g->plan.id ? 8 : 0) + entry + offset);
 }
 
 /* Registers are pushed in ascending order. rax stands where the trampoline put it, if it did. */
@@ -115,7 +135,7 @@ struct x86_mem probe_saved_mem(struct probe_gen *g, enum x86_reg reg)
 
 	uint32_t upto = g->plan.saved & ((2U << reg) - 1);
 
-	return x86_at(X86_SP, saved_end(g) - 8 * __builtin_popcount(upto));
+	return in_frame(g, saved_end(g) - 8 * __builtin_popcount(upto));
 }
 
 /* Direct where it reaches; else through a word behind the code, so that no register is needed. */
@@ -155,6 +175,7 @@ void probe_add_stub(struct probe_gen *g, struct probe_stub stub)
 {
 	if (!g->error)
 		g->error = base_grow(&g->stubs, &g->stubs_cap, g->stubs_used + 1, sizeof(*g->stubs));
+	stub.pushed = g->pushed;
 	if (!g->error)
 		g->stubs[g->stubs_used++] = stub;
 }

@@ -119,35 +119,93 @@ static void call_read(struct probe_gen *g)
 	probe_runtime(g, RT_READ);
 }
 
-/* 0 stays what is written to memory that could not be read. */
-static void clear_unless_read(struct probe_gen *g, int64_t offset, int64_t size)
+/* Where READ_USER puts what it reads. */
+static struct x86_mem read_to(struct probe_gen *g, const struct bpf_reg *to, int64_t offset)
+{
+	if (to->type == BPF_SCRATCH)
+		return x86_at(PROBE_RECORD, (int32_t)(to->value + offset));
+	return probe_frame_mem(g, to->value + offset);
+}
+
+/* 0 is what is left where memory could not be read, whatever was read of it. */
+static void clear_unless_read(struct probe_gen *g, const struct bpf_reg *to, int64_t size)
 {
 	size_t ok = probe_label(g);
 
 	x86_test(g->e, true, X86_AX, X86_AX);
 	x86_jump_if(g->e, &g->labels, X86_E, ok);
-	while (size) {
-		unsigned part = size >= 8 ? 8 : size >= 4 ? 4 : size >= 2 ? 2 : 1;
+	for (int64_t offset = 0; offset < size;) {
+		int64_t left = size - offset;
+		unsigned part = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
 
-		x86_store_imm(g->e, probe_frame_mem(g, offset), 0, part);
+		x86_store_imm(g->e, read_to(g, to, offset), 0, part);
 		offset += part;
-		size -= part;
 	}
 	probe_here(g, ok);
 }
 
+/* Any memory: by the runtime. r3 is in stub->home, its call is stub->region. */
+static void emit_read_slow(struct probe_gen *g, const struct probe_stub *stub)
+{
+	const struct bpf_reg *args = g->states[stub->region].reg;
+
+	probe_here(g, stub->label);
+	x86_store(g->e, probe_read_mem(g, offsetof(struct wire_read, from)), stub->home, 8);
+	x86_lea(g->e, X86_AX, read_to(g, &args[1], 0));
+	x86_store(g->e, probe_read_mem(g, offsetof(struct wire_read, to)), X86_AX, 8);
+	probe_store_constant(g, probe_read_mem(g, offsetof(struct wire_read, size)), args[2].value, 8);
+	call_read(g);
+	clear_unless_read(g, &args[1], args[2].value);
+	x86_jump(g->e, &g->labels, stub->back);
+}
+
+/*
+ * The page right below rsp is there: the trampoline has written to it. What lies in it (most of a function's own variables do) is read as it
+ * is. rax becomes 0, as it is after the slow way when that succeeded.
+ */
+static void read_near(struct probe_gen *g, enum x86_reg from, unsigned size, size_t slow)
+{
+	x86_lea(g->e, X86_AX, probe_rsp_mem(g, -1));
+	x86_alu(g->e, X86_XOR, true, X86_AX, from);
+	x86_test_imm(g->e, true, X86_AX, -WIRE_PAGE);
+	x86_jump_if(g->e, &g->labels, X86_NE, slow);
+	x86_mov(g->e, false, X86_AX, from);
+	x86_alu_imm(g->e, X86_AND, false, X86_AX, WIRE_PAGE - 1);
+	x86_alu_imm(g->e, X86_CMP, false, X86_AX, (int32_t)(WIRE_PAGE - size));
+	x86_jump_if(g->e, &g->labels, X86_A, slow);
+	x86_load(g->e, X86_AX, x86_at(from, 0), size);
+	x86_store(g->e, read_to(g, &g->states[g->at].reg[1], 0), X86_AX, size);
+	x86_mov_imm(g->e, X86_AX, 0);
+}
+
 static void read_user(struct probe_gen *g)
 {
-	const struct bpf_reg *args = g->states[g->at].reg;
+	int64_t size = g->states[g->at].reg[2].value;
+	bool is_word = size == 1 || size == 2 || size == 4 || size == 8;
+	struct probe_stub slow = { .emit = emit_read_slow, .region = g->at };
 
 	probe_use_ax(g);
 	probe_use_flags(g);
-	x86_lea(g->e, X86_AX, probe_frame_mem(g, args[1].value));
-	x86_store(g->e, probe_read_mem(g, offsetof(struct wire_read, to)), X86_AX, 8);
-	probe_store(g, probe_read_mem(g, offsetof(struct wire_read, from)), 3, 8);
-	probe_store_constant(g, probe_read_mem(g, offsetof(struct wire_read, size)), args[2].value, 8);
-	call_read(g);
-	clear_unless_read(g, args[1].value, args[2].value);
+	slow.home = (uint8_t)probe_read(g, 3);
+	slow.label = probe_label(g);
+	slow.back = probe_label(g);
+	if (is_word)
+		read_near(g, slow.home, (unsigned)size, slow.label);
+	else
+		x86_jump(g->e, &g->labels, slow.label);
+	probe_here(g, slow.back);
+	probe_add_stub(g, slow);
+	x86_mov(g->e, true, probe_home(g, 0), X86_AX);
+	probe_set_home(g, 0);
+}
+
+/* The name of this thread; the runtime is told where it goes. */
+static void comm(struct probe_gen *g)
+{
+	probe_use_ax(g);
+	probe_use_flags(g);
+	x86_lea(g->e, X86_AX, probe_frame_mem(g, g->states[g->at].reg[1].value));
+	probe_runtime(g, RT_COMM);
 	x86_mov(g->e, true, probe_home(g, 0), X86_AX);
 	probe_set_home(g, 0);
 }
@@ -222,6 +280,9 @@ void probe_helper(struct probe_gen *g, const struct bpf_insn *insn)
 	case BPF_HELPER_READ_USER:
 		read_user(g);
 		break;
+	case BPF_HELPER_COMM:
+		comm(g);
+		break;
 	case BPF_HELPER_STACK_WORD:
 		stack_word(g);
 		break;
@@ -234,6 +295,19 @@ void probe_helper(struct probe_gen *g, const struct bpf_insn *insn)
 	case BPF_HELPER_RING_SUBMIT:
 	case BPF_HELPER_RING_DISCARD:
 		probe_close(g, insn->imm == BPF_HELPER_RING_SUBMIT);
+		break;
+	case BPF_HELPER_LONG_RESERVE:
+		probe_long_reserve(g);
+		break;
+	case BPF_HELPER_LONG_STRING:
+	case BPF_HELPER_LONG_BYTES:
+		probe_long_append(g, insn->imm == BPF_HELPER_LONG_STRING);
+		break;
+	case BPF_HELPER_LONG_SUBMIT:
+		probe_long_submit(g);
+		break;
+	case BPF_HELPER_LONG_DISCARD:
+		probe_long_discard(g);
 		break;
 	}
 	for (unsigned i = 1; i <= 5; i++)

@@ -225,6 +225,12 @@ static void emit_branch(struct probe_gen *g, const struct bpf_insn *insn)
 	}
 	probe_settle(g, target);
 	probe_settle(g, g->falls_to);
+	if (g->states[g->at].reg[insn->dst].type == BPF_SCRATCH_OR_NULL) {
+		probe_use_flags(g);
+		x86_test(g->e, true, PROBE_RECORD, PROBE_RECORD);
+		x86_jump_if(g->e, &g->labels, bpf_code(insn) == BPF_JUMP_EQ ? X86_E : X86_NE, label_of(g, target));
+		return;
+	}
 
 	struct bpf_insn form = with_imm(g, insn, bpf_class(insn) == BPF_CLASS_JMP);
 	enum x86_reg dst = probe_read(g, insn->dst);
@@ -329,8 +335,10 @@ static void emit_stubs(struct probe_gen *g)
 		struct probe_stub stub = g->stubs[i]; /* the array may move */
 
 		g->mode = PROBE_OUTSIDE;
+		g->pushed = stub.pushed;
 		stub.emit(g, &stub);
 	}
+	g->pushed = 0;
 }
 
 static void reset(struct probe_gen *g, size_t used)
@@ -347,6 +355,7 @@ static void reset(struct probe_gen *g, size_t used)
 	g->found = g->plan;
 	g->found.saved = 0;
 	g->mode = PROBE_OUTSIDE;
+	g->pushed = 0;
 	g->falls_to = 0;
 	for (unsigned i = 0; i < BPF_REGS; i++)
 		g->value[i] = (struct probe_value) { .kind = PROBE_NOTHING };
@@ -381,7 +390,7 @@ static bool plan_holds(struct probe_gen *g)
 		new.saved |= 1U << X86_AX;
 	g->plan = new;
 	return new.saved == old.saved &&new.flags == old.flags &&new.id == old.id &&new.stack == old.stack &&new.tid ==
-	       old.tid &&new.read == old.read &&new.section == old.section;
+	       old.tid &&new.read == old.read &&new.section == old.section &&new.has_long == old.has_long;
 }
 
 static int compile(struct probe_gen *g)
@@ -429,6 +438,10 @@ static int check_target(const struct bpf_target *t, struct utap_error *err)
 		return base_error(err, -EINVAL, UTAP_ERROR_REFUSED,
 				  "%llu cells of %llu bytes: both must be powers of two", (unsigned long long)t->cells,
 				  (unsigned long long)t->cell_size);
+	if (t->long_cells && (!is_power_of_two(t->long_cells) || !is_power_of_two(t->long_cell_size) || t->long_cells > limit ||
+			      t->long_cell_size > limit || t->long_cells_at > limit))
+		return base_error(err, -EINVAL, UTAP_ERROR_REFUSED, "%llu long cells of %llu bytes: both must be powers of two",
+				  (unsigned long long)t->long_cells, (unsigned long long)t->long_cell_size);
 	if (t->counters_at > limit || t->shared_at > limit || t->cells_at > limit || t->cpus == 0 || t->cpus > limit)
 		return base_error(err, -EINVAL, UTAP_ERROR_REFUSED,
 				  "the parts of a block are more than 1 GiB apart, or there "

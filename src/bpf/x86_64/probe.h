@@ -16,10 +16,11 @@
  *     id, if needed       8
  *     saved registers     8 each, only those used; rax is the trampoline's, but where the id is known
  *     flags, if needed    8
- *     BPF stack           64, if used
+ *     BPF stack           as deep as it is used
+ *     struct wire_long    32, if the program makes LONG records
  *     tid                 8, only where the target's threads keep no tid
  *     struct wire_read    32 with its result, if memory is read
- * Calls of the runtime, which only slow paths make, take 16 + 160 more.
+ * Calls of the runtime take 16 + 160 more, those for LONG records 16 + 288; while one of these is copied, 24.
  */
 #ifndef BPF_X86_64_PROBE_H
 #define BPF_X86_64_PROBE_H
@@ -43,7 +44,7 @@ enum probe_kind {
 	PROBE_CTX,      /* the context's address: never materialised */
 	PROBE_RING,
 	PROBE_FRAME,    /* BPF stack address r10 + .imm */
-	PROBE_RESERVED, /* PROBE_RECORD + .imm */
+	PROBE_RESERVED, /* PROBE_RECORD + .imm: reserved memory, or the scratch memory of a LONG record */
 	PROBE_CONTEXT,  /* the low .size bytes of the probed place's register .reg, extended */
 	PROBE_COOKIE,   /* the id, or-ed with .imm, whose low half is 0 */
 	PROBE_PID_TGID,
@@ -66,7 +67,8 @@ struct probe_plan {
 	uint32_t saved; /* machine registers, bit mask */
 	bool flags;
 	bool id;
-	bool stack;
+	bool has_long;
+	int32_t stack; /* bytes of the BPF stack that are used */
 	bool tid;
 	bool read;
 	bool section; /* rseq_cs is set somewhere */
@@ -90,6 +92,7 @@ struct probe_stub {
 	void (*emit)(struct probe_gen *g, const struct probe_stub *stub);
 	size_t label, back;
 	size_t region;
+	int32_t pushed; /* as it was when the stub was added */
 	int32_t disp;
 	uint8_t home;
 };
@@ -112,6 +115,7 @@ struct probe_gen {
 	size_t at;       /* the instruction being emitted */
 	size_t falls_to; /* where control goes from here, SIZE_MAX: nowhere */
 	bool id_in_ax;
+	int32_t pushed; /* bytes on the machine stack below the frame, now */
 	struct probe_value value[BPF_REGS];
 	uint8_t home[BPF_REGS]; /* X86_NONE: not given yet */
 	size_t homes;
@@ -133,6 +137,7 @@ void probe_epilogue(struct probe_gen *g);
 struct x86_mem probe_frame_mem(struct probe_gen *g, int64_t offset); /* r10 + offset */
 struct x86_mem probe_read_mem(struct probe_gen *g, int32_t offset);  /* struct wire_read, and 8 bytes more */
 struct x86_mem probe_tid_mem(struct probe_gen *g);
+struct x86_mem probe_long_mem(struct probe_gen *g, int32_t offset); /* struct wire_long */
 struct x86_mem probe_id_mem(struct probe_gen *g);
 struct x86_mem probe_flags_mem(struct probe_gen *g);
 struct x86_mem probe_rsp_mem(struct probe_gen *g, int32_t offset); /* the probed place's rsp + offset */
@@ -167,12 +172,36 @@ void probe_load_tid(struct probe_gen *g); /* into eax */
 void probe_load_cpu(struct probe_gen *g, enum x86_reg dst); /* without rseq, bounded; scratches rdx and flags */
 void probe_helper(struct probe_gen *g, const struct bpf_insn *insn);
 
+/** A ring of cells of one size. */
+struct probe_cells {
+	uint64_t at, count, size; /* as in struct bpf_target */
+	enum x86_reg record;      /* gets the address of the cell's payload */
+	int32_t which;            /* low half of what RT_CELL_SLOW is told */
+};
+
 /* ring.c: everything that is committed */
 struct probe_region *probe_region(struct probe_gen *g);
+/** probe_open_region() - everything that both versions of a record of at most @size bytes need is in place; false: an error */
+bool probe_open_region(struct probe_gen *g, int32_t size);
+/** probe_arm() - arm the section; the block of this CPU (0: the thread has no rseq) goes to @block. rax may be @block. */
+void probe_arm(struct probe_gen *g, size_t descriptor, size_t start, enum x86_reg block, enum x86_reg scratch);
+/** probe_add_section() - the abort handler and the descriptor of the open region */
+void probe_add_section(struct probe_gen *g);
+/** probe_reserve_cell() - leaves the sequence number in PROBE_BLOCK; goes to the region's `gone` when there is none, with the loss counted */
+void probe_reserve_cell(struct probe_gen *g, const struct probe_cells *cells);
+/** probe_count_lost() - one more of this probe; scratches rax, rdx and flags */
+void probe_count_lost(struct probe_gen *g);
+void probe_load_saved_id(struct probe_gen *g, enum x86_reg dst);
 void probe_count(struct probe_gen *g);
 void probe_output(struct probe_gen *g);
 void probe_reserve(struct probe_gen *g);
 void probe_close(struct probe_gen *g, bool submit);
+
+/* long.c: LONG records */
+void probe_long_reserve(struct probe_gen *g);
+void probe_long_append(struct probe_gen *g, bool is_string);
+void probe_long_submit(struct probe_gen *g);
+void probe_long_discard(struct probe_gen *g);
 
 /* probe.c: the walk */
 void probe_emit_region(struct probe_gen *g); /* the instructions of the open region in the present mode */

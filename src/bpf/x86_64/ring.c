@@ -34,8 +34,7 @@ static void emit_abort(struct probe_gen *g, const struct probe_stub *stub)
 	x86_jump(g->e, &g->labels, stub->back);
 }
 
-/* Arm the section; the block of this CPU (0: the thread has no rseq) goes to @block. rax may be @block. */
-static void arm(struct probe_gen *g, size_t descriptor, size_t start, enum x86_reg block, enum x86_reg scratch)
+void probe_arm(struct probe_gen *g, size_t descriptor, size_t start, enum x86_reg block, enum x86_reg scratch)
 {
 	g->found.section = true;
 	x86_lea_label(g->e, &g->labels, block, descriptor);
@@ -120,7 +119,7 @@ static void count_rseq(struct probe_gen *g)
 	struct probe_stub slow = { .emit = emit_count_slow, .label = probe_label(g), .back = end };
 
 	probe_here(g, retry);
-	arm(g, descriptor, start, X86_CX, X86_DX);
+	probe_arm(g, descriptor, start, X86_CX, X86_DX);
 	if (g->plan.flags) {
 		x86_test(g->e, true, X86_CX, X86_CX);
 		x86_jump_if(g->e, &g->labels, X86_E, slow.label);
@@ -154,7 +153,7 @@ void probe_count(struct probe_gen *g)
 	g->value[0] = (struct probe_value) { .kind = PROBE_CONSTANT };
 }
 
-static void load_saved_id(struct probe_gen *g, enum x86_reg dst)
+void probe_load_saved_id(struct probe_gen *g, enum x86_reg dst)
 {
 	if (g->target->id_known)
 		x86_mov_imm(g->e, dst, g->target->id);
@@ -165,7 +164,7 @@ static void load_saved_id(struct probe_gen *g, enum x86_reg dst)
 /* rax = @arg, rdx = id << 32 | @size, then the runtime; its answer is tested. */
 static void ask_for_room(struct probe_gen *g, enum wire_runtime_entry entry, int32_t size)
 {
-	load_saved_id(g, X86_DX);
+	probe_load_saved_id(g, X86_DX);
 	x86_shift_imm(g->e, X86_SHL, true, X86_DX, 32);
 	if (size)
 		x86_alu_imm(g->e, X86_OR, true, X86_DX, size);
@@ -193,34 +192,39 @@ static void emit_ring_slow(struct probe_gen *g, const struct probe_stub *stub)
 static void emit_cell_slow(struct probe_gen *g, const struct probe_stub *stub)
 {
 	probe_here(g, stub->label);
-	ask_for_room(g, RT_CELL_SLOW, 0);
+	ask_for_room(g, RT_CELL_SLOW, stub->disp);
 	x86_jump_if(g->e, &g->labels, X86_NE, stub->back);
 	x86_jump(g->e, &g->labels, g->regions[stub->region].gone);
+}
+
+void probe_count_lost(struct probe_gen *g)
+{
+	probe_load_saved_id(g, X86_AX);
+	x86_address(g->e, X86_DX, g->target->lost);
+	x86_lock(g->e);
+	x86_inc(g->e, x86_at_index(X86_DX, X86_AX, 3, 0));
 }
 
 /* No cell within the bound, or none that is large enough: counted here. */
 static void emit_lost(struct probe_gen *g, const struct probe_stub *stub)
 {
 	probe_here(g, stub->label);
-	load_saved_id(g, X86_AX);
-	x86_address(g->e, X86_DX, g->target->lost);
-	x86_lock(g->e);
-	x86_inc(g->e, x86_at_index(X86_DX, X86_AX, 3, 0));
+	probe_count_lost(g);
 	x86_jump(g->e, &g->labels, g->regions[stub->region].gone);
 }
 
-static bool fits_cell(const struct probe_gen *g, int32_t size)
+static bool fits_cell(const struct probe_cells *cells, int32_t size)
 {
-	return g->target->cells && sizeof(struct wire_cell) + (uint64_t)size <= g->target->cell_size;
+	return cells->count && sizeof(struct wire_cell) + (uint64_t)size <= cells->size;
 }
 
 /*
  * Where cells replace each other the one reserved may still be another thread's: one that sleeps inside it, or died
  * there, or that came a lap later and was quicker. Take it, or give up. The seq of a taken one is above all others.
  */
-static void take_cell(struct probe_gen *g, size_t lost)
+static void take_cell(struct probe_gen *g, enum x86_reg record, size_t lost)
 {
-	struct x86_mem seq = x86_at(PROBE_RECORD, -(int32_t)offsetof(struct wire_cell, record));
+	struct x86_mem seq = x86_at(record, -(int32_t)offsetof(struct wire_cell, record));
 
 	x86_load(g->e, X86_AX, seq, 8);
 	x86_alu(g->e, X86_CMP, true, X86_AX, PROBE_BLOCK);
@@ -232,23 +236,23 @@ static void take_cell(struct probe_gen *g, size_t lost)
 	x86_jump_if(g->e, &g->labels, X86_NE, lost);
 }
 
-/* Reserve one cell: PROBE_RECORD is its payload, PROBE_BLOCK its sequence number. */
-static void reserve_cell(struct probe_gen *g)
+void probe_reserve_cell(struct probe_gen *g, const struct probe_cells *cells)
 {
-	const struct bpf_target *t = g->target;
 	size_t again = probe_label(g), next = probe_label(g), got = probe_label(g);
 	struct probe_stub lost = { .emit = emit_lost, .label = probe_label(g), .region = g->region };
-	struct probe_stub slow = { .emit = emit_cell_slow, .label = probe_label(g), .back = next, .region = g->region };
+	struct probe_stub slow = {
+		.emit = emit_cell_slow, .label = probe_label(g), .back = next, .region = g->region, .disp = cells->which
+	};
 
 	probe_add_stub(g, lost);
-	if (!fits_cell(g, probe_region(g)->size)) {
+	if (!fits_cell(cells, probe_region(g)->size)) {
 		x86_jump(g->e, &g->labels, lost.label);
 		return;
 	}
 	load_block(g, PROBE_BLOCK);
 	x86_jump_if(g->e, &g->labels, X86_E, lost.label);
-	x86_lea(g->e, PROBE_BLOCK, x86_at(PROBE_BLOCK, (int32_t)t->cells_at));
-	x86_mov_imm(g->e, PROBE_RECORD, PROBE_CELL_TRIES); /* counts until it is the record */
+	x86_lea(g->e, PROBE_BLOCK, x86_at(PROBE_BLOCK, (int32_t)cells->at));
+	x86_mov_imm(g->e, cells->record, PROBE_CELL_TRIES); /* counts until it is the record */
 	probe_here(g, again);
 	x86_load(g->e, X86_AX, x86_at(PROBE_BLOCK, offsetof(struct wire_cells, next)), 8);
 	x86_alu_load(g->e, X86_CMP, true, X86_AX, x86_at(PROBE_BLOCK, offsetof(struct wire_cells, limit)));
@@ -258,23 +262,42 @@ static void reserve_cell(struct probe_gen *g)
 	x86_cmpxchg(g->e, true, x86_at(PROBE_BLOCK, offsetof(struct wire_cells, next)), X86_DX);
 	x86_jump_if_short(g->e, &g->labels, X86_E, got);
 	probe_here(g, next);
-	x86_alu_imm(g->e, X86_SUB, false, PROBE_RECORD, 1);
+	x86_alu_imm(g->e, X86_SUB, false, cells->record, 1);
 	x86_jump_if_short(g->e, &g->labels, X86_NE, again);
 	x86_jump(g->e, &g->labels, lost.label);
 	probe_here(g, got);
-	x86_alu_imm(g->e, X86_AND, false, X86_AX, (int32_t)(t->cells - 1));
-	x86_shift_imm(g->e, X86_SHL, true, X86_AX, (unsigned)__builtin_ctzll(t->cell_size));
-	x86_lea(g->e, PROBE_RECORD,
+	x86_alu_imm(g->e, X86_AND, false, X86_AX, (int32_t)(cells->count - 1));
+	x86_shift_imm(g->e, X86_SHL, true, X86_AX, (unsigned)__builtin_ctzll(cells->size));
+	x86_lea(g->e, cells->record,
 		x86_at_index(PROBE_BLOCK, X86_AX, 0, WIRE_PAGE + (int32_t)offsetof(struct wire_cell, record)));
 	x86_mov(g->e, true, PROBE_BLOCK, X86_DX);
-	if (t->overwrite)
-		take_cell(g, lost.label);
+	if (g->target->overwrite)
+		take_cell(g, cells->record, lost.label);
 	probe_add_stub(g, slow);
+}
+
+/* A cell for the record of the open region. */
+static void reserve_cell(struct probe_gen *g)
+{
+	const struct bpf_target *t = g->target;
+
+	probe_reserve_cell(g, &(struct probe_cells) {
+				  .at = t->cells_at, .count = t->cells, .size = t->cell_size, .record = PROBE_RECORD });
 }
 
 static void publish_cell(struct probe_gen *g)
 {
 	x86_store(g->e, x86_at(PROBE_RECORD, -(int32_t)offsetof(struct wire_cell, record)), PROBE_BLOCK, 8);
+}
+
+void probe_add_section(struct probe_gen *g)
+{
+	const struct probe_region *region = probe_region(g);
+
+	probe_add_stub(g, (struct probe_stub) { .emit = emit_abort, .label = region->abort, .back = region->retry });
+	probe_add_descriptor(
+	    g, (struct probe_descriptor) {
+		   .label = region->descriptor, .start = region->start, .end = region->end, .abort = region->abort });
 }
 
 /* Arm, find the room, leave for the slow ways when there is none. */
@@ -284,7 +307,7 @@ static void reserve_ring(struct probe_gen *g)
 	struct probe_stub slow = { .emit = emit_ring_slow, .label = probe_label(g), .region = g->region };
 
 	probe_here(g, region->retry);
-	arm(g, region->descriptor, region->start, PROBE_BLOCK, X86_DX);
+	probe_arm(g, region->descriptor, region->start, PROBE_BLOCK, X86_DX);
 	x86_test(g->e, true, PROBE_BLOCK, PROBE_BLOCK);
 	x86_jump_if(g->e, &g->labels, X86_E, region->cell);
 	x86_load(g->e, X86_AX, x86_at(PROBE_BLOCK, offsetof(struct wire_ring, head)), 8);
@@ -293,11 +316,8 @@ static void reserve_ring(struct probe_gen *g)
 	x86_jump_if(g->e, &g->labels, X86_A, slow.label);
 	x86_alu_imm(g->e, X86_AND, false, X86_AX, (int32_t)(g->target->ring_size - 1));
 	x86_lea(g->e, PROBE_RECORD, x86_at_index(PROBE_BLOCK, X86_AX, 0, WIRE_PAGE));
-	probe_add_stub(g, (struct probe_stub) { .emit = emit_abort, .label = region->abort, .back = region->retry });
+	probe_add_section(g);
 	probe_add_stub(g, slow);
-	probe_add_descriptor(
-	    g, (struct probe_descriptor) {
-		   .label = region->descriptor, .start = region->start, .end = region->end, .abort = region->abort });
 }
 
 static void publish_ring(struct probe_gen *g)
@@ -329,8 +349,7 @@ static size_t region_last(const struct probe_gen *g, size_t at)
 	return last;
 }
 
-/* Everything both versions need is in place before the first of them starts. */
-static bool open_region(struct probe_gen *g, int32_t size)
+bool probe_open_region(struct probe_gen *g, int32_t size)
 {
 	probe_use_ax(g);
 	probe_use_flags(g);
@@ -399,7 +418,7 @@ static void emit_gone(struct probe_gen *g, const struct probe_stub *stub)
 
 void probe_reserve(struct probe_gen *g)
 {
-	if (!open_region(g, (int32_t)g->states[g->at].reg[2].value))
+	if (!probe_open_region(g, (int32_t)g->states[g->at].reg[2].value))
 		return;
 
 	size_t index = g->region;
@@ -490,7 +509,7 @@ static void emit_output_gone(struct probe_gen *g, const struct probe_stub *stub)
 
 void probe_output(struct probe_gen *g)
 {
-	if (!open_region(g, (int32_t)g->states[g->at].reg[3].value))
+	if (!probe_open_region(g, (int32_t)g->states[g->at].reg[3].value))
 		return;
 
 	const struct probe_region *region = probe_region(g);

@@ -368,6 +368,8 @@ static struct probe_value assumed(const struct bpf_reg *reg)
 		return (struct probe_value) { .kind = PROBE_FRAME, .imm = reg->value };
 	case BPF_RESERVED:
 	case BPF_RESERVED_OR_NULL:
+	case BPF_SCRATCH:
+	case BPF_SCRATCH_OR_NULL:
 		return (struct probe_value) { .kind = PROBE_RESERVED, .imm = reg->value };
 	case BPF_UNSET:
 		break;
