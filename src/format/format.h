@@ -11,12 +11,26 @@
 #include "trace/frames.h"
 #include "trace/trace.h"
 
+/** format_symbol_fn() - the function that holds @addr in the target numbered @source, for people; valid until the next call; NULL: not known */
+typedef const char *format_symbol_fn(void *arg, uint32_t source, uint64_t addr, uint64_t *offset);
+
+/** Where an argument's word comes from: what it names is there. */
+struct format_where {
+	const uint8_t *bytes; /* of the record; what locators count from */
+	uint32_t size;
+	uint32_t source;
+	format_symbol_fn *symbol; /* NULL: addresses are shown as numbers */
+	void *symbol_arg;
+};
+
 /** What is known of a record of a return, or of a whole call, beyond the record itself. */
 struct format_call {
 	const char *caller;              /* the function it returns to, for people; NULL: not known */
 	uint64_t caller_offset;          /* of the return address from that function */
 	const struct trace_call *call;   /* NULL: the return alone. An ABANDONED call's record has only time, thread, process and id */
 	const struct trace_probe *entry; /* with call: the probe that its args are of */
+	format_symbol_fn *symbol;        /* for arguments that are shown as symbols; NULL: as numbers */
+	void *symbol_arg;
 };
 
 /** format_duration() - "1.234 us", "12.345 ms", "1.234  s": ten characters, longer from 28 hours on */
@@ -42,8 +56,12 @@ void format_text(FILE *out, const struct trace_probe *probe, const struct trace_
 void format_text_call(FILE *out, const struct trace_probe *probe, const struct trace_record *record,
 		      const struct format_call *call, const char *comm, bool color);
 
-/** format_value() - an argument as ftrace prints it: u 24, s -1, x 0x18; cut to its bits */
+/** format_value() - a word as ftrace prints it: u 24, s -1, x 0x18, char 'a', floats as 1.5; cut to its bits; 64 bytes are enough */
 void format_value(const struct trace_arg *arg, uint64_t value, char *text, size_t size);
+/** format_arg() - an argument of any kind as ftrace prints it: also "string", {1,2,3}, (fault); ... behind what was cut short */
+void format_arg(FILE *out, const struct trace_arg *arg, uint64_t word, const struct format_where *where);
+/** format_arg_text() - likewise, into @text; what does not fit is cut off. Returns its length */
+size_t format_arg_text(const struct trace_arg *arg, uint64_t word, const struct format_where *where, char *text, size_t size);
 
 /** format_json() - a record as one JSON object on one line */
 void format_json(FILE *out, const struct trace_probe *probe, const struct trace_record *record, const char *comm);

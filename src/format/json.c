@@ -5,11 +5,12 @@
  * caller_offset where they are known, how ("return", "tail", "abandoned" or "unpaired"; an abandoned call has no caller), and of a whole call
  * duration_ns (not when its entry was not seen) and args of entry and return together. What a tail call returns is null. Numbers stand for themselves, whatever their size;
  * addresses and arguments that are shown in hexadecimal are strings ("0x18"), because many readers round numbers above
- * 2^53.
+ * 2^53. Strings, characters and symbols are strings, arrays are arrays, what could not be read is null; the names of arguments that could only be
+ * read in part follow in "short".
  *
  * Source: RFC 8259.
  */
-#include "format/format.h"
+#include "format/inside.h"
 
 #include <inttypes.h>
 
@@ -49,25 +50,76 @@ void format_json_string(FILE *out, const char *text)
 	putc('"', out);
 }
 
-/* Returns how many members stand there now. */
-static uint32_t print_args(FILE *out, uint32_t before, const struct trace_probe *probe, const uint64_t *args,
-			   uint32_t nargs, bool tail)
-{
-	if (nargs > probe->nargs)
-		nargs = probe->nargs;
-	for (uint32_t i = 0; i < nargs; i++) {
-		const struct trace_arg *arg = &probe->args[i];
-		bool is_known = !tail || !arg->is_result;
-		const char *quote = arg->format == TRACE_HEX && is_known ? "\"" : "";
-		char value[24];
+/* Arguments of one record, or of the entry of a call. */
+struct some_args {
+	const struct trace_probe *probe;
+	const uint64_t *args;
+	uint32_t nargs;
+	bool tail;
+	struct format_where where;
+};
 
-		format_value(arg, args[i], value, sizeof(value));
+/* Returns how many members stand there now. */
+static uint32_t print_args(FILE *out, uint32_t before, const struct some_args *some)
+{
+	for (uint32_t i = 0; i < some->nargs; i++) {
+		const struct trace_arg *arg = &some->probe->args[i];
+
 		if (before + i)
 			putc(',', out);
 		format_json_string(out, arg->name);
-		fprintf(out, ":%s%s%s", quote, is_known ? value : "null", quote);
+		putc(':', out);
+		if (some->tail && arg->is_result)
+			fputs("null", out);
+		else
+			format_json_arg(out, arg, some->args[i], &some->where);
 	}
-	return before + nargs;
+	return before + some->nargs;
+}
+
+/* The names of those that could only be read in part. */
+static uint32_t print_short(FILE *out, uint32_t before, const struct some_args *some)
+{
+	for (uint32_t i = 0; i < some->nargs; i++) {
+		if (!format_arg_is_short(&some->probe->args[i], some->args[i]))
+			continue;
+		fputs(before++ ? "," : ",\"short\":[", out);
+		format_json_string(out, some->probe->args[i].name);
+	}
+	return before;
+}
+
+static void print_all_args(FILE *out, const struct trace_probe *probe, const struct trace_record *record,
+			   const struct format_call *call)
+{
+	struct some_args own = { .probe = probe,
+				 .args = record->args,
+				 .nargs = record->nargs < probe->nargs ? record->nargs : probe->nargs,
+				 .tail = record->flags & WIRE_RECORD_TAIL,
+				 .where = { .bytes = record->bytes,
+					    .size = record->size,
+					    .source = record->source,
+					    .symbol = call ? call->symbol : NULL,
+					    .symbol_arg = call ? call->symbol_arg : NULL } };
+	struct some_args entry = own;
+	uint32_t members = 0;
+
+	entry.nargs = 0;
+	if (call && call->call && call->entry) {
+		entry.probe = call->entry;
+		entry.args = call->call->args;
+		entry.nargs = call->call->nargs < call->entry->nargs ? call->call->nargs : call->entry->nargs;
+		entry.tail = false;
+		entry.where.bytes = call->call->bytes;
+		entry.where.size = call->call->size;
+	}
+	fputs(",\"args\":{", out);
+	print_args(out, print_args(out, 0, &entry), &own);
+	putc('}', out);
+	members = print_short(out, 0, &entry);
+	members = print_short(out, members, &own);
+	if (members)
+		putc(']', out);
 }
 
 static const char *how(const struct trace_record *record, const struct trace_call *call)
@@ -98,8 +150,6 @@ static void print_return(FILE *out, const struct trace_record *record, const str
 void format_json_call(FILE *out, const struct trace_probe *probe, const struct trace_record *record,
 		      const struct format_call *call, const char *comm)
 {
-	uint32_t members = 0;
-
 	flockfile(out);
 	fprintf(out, "{\"time_ns\":%" PRIu64 ",\"cpu\":%" PRIu32 ",\"pid\":%" PRIu32 ",\"tid\":%" PRIu32 ",\"comm\":",
 		record->time_ns, record->cpu, record->pid, record->tid);
@@ -120,11 +170,8 @@ void format_json_call(FILE *out, const struct trace_probe *probe, const struct t
 	}
 	if (probe->kind == TRACE_RETURN)
 		print_return(out, record, call);
-	fputs(",\"args\":{", out);
-	if (call && call->call && call->entry)
-		members = print_args(out, 0, call->entry, call->call->args, call->call->nargs, false);
-	print_args(out, members, probe, record->args, record->nargs, record->flags & WIRE_RECORD_TAIL);
-	fputs("}}\n", out);
+	print_all_args(out, probe, record, call);
+	fputs("}\n", out);
 	funlockfile(out);
 }
 

@@ -102,15 +102,29 @@ static_assert(sizeof(struct format_perf_sample_id) == 32, "format_perf_sample_id
 
 /* ---- where the arguments lie ---- */
 
+/*
+ * A string, or memory as it is, is a word of 4 bytes, offset and length of the bytes that follow the fields (__data_loc); an array of
+ * strings so many words in a row. Elements of other arrays stand in a row. What the words cannot say of these, a state of 4 bytes does.
+ */
 struct format_perf_field {
 	uint16_t offset; /* from the start of the raw data */
-	uint8_t bytes;
+	uint8_t bytes;   /* of one element */
 	bool is_signed;
+	bool is_located; /* its elements are __data_loc words */
+	uint32_t count;  /* elements, of a WORD 1 */
+	uint16_t state;  /* offset of its state; 0: a WORD, which has none */
 };
+#define FORMAT_PERF_STATE_FAILED (1U << 31)
+#define FORMAT_PERF_STATE_SHORT (1U << 30)
+#define FORMAT_PERF_STATE_BYTES 0xffffU /* of an array that could be read */
 
 struct format_perf_shape {
-	uint16_t size; /* of the whole record */
+	uint16_t size; /* of the whole record, without the bytes that __data_loc words name */
 	uint16_t raw;  /* of its raw data, padding included */
+	uint16_t end;  /* of the fields, from the start of the raw data: where such bytes can begin */
+	uint32_t nlong; /* fields that have a state; 0: all records have this size */
+	uint32_t nstrings; /* elements of all arrays of strings */
+	uint16_t states; /* offset of the first state */
 	uint16_t tail; /* of a return: offset of the byte that says so of a tail call, from the start of the raw data; 0: none */
 	uint32_t nargs;
 	const struct format_perf_field *fields;
@@ -123,6 +137,26 @@ struct format_perf_shape {
  */
 int format_perf_shapes(const struct trace_probe *probes, uint32_t nprobes, struct format_perf_shape **ret,
 		       struct utap_error *err) BASE_MUST_CHECK;
+
+/* ---- arguments that are more than a word (perf_long.c) ---- */
+
+/** format_perf_long_room() - bytes that the sample of a record may take, at least shape->size and a multiple of 8 */
+uint32_t format_perf_long_room(const struct format_perf_shape *shape, const struct trace_record *record);
+/**
+ * format_perf_long_put() - fill in the fields that are no words, and the bytes that they name
+ * @raw: the raw data, zeroed; @room bytes of it are there
+ * Return: bytes of the raw data that are used.
+ */
+uint32_t format_perf_long_put(const struct format_perf_shape *shape, const struct trace_probe *probe,
+			      const struct trace_record *record, uint8_t *raw, uint32_t room);
+/**
+ * format_perf_long_take() - the inverse
+ * @size:   of the raw data, at least shape->raw
+ * @bytes:  room for 8 * shape->nstrings + @size; what the locators count from
+ * @values: of those arguments become locators
+ */
+void format_perf_long_take(const struct format_perf_shape *shape, const struct trace_probe *probe, const uint8_t *raw,
+			   uint32_t size, uint8_t *bytes, uint64_t *values);
 
 /* ---- bytes that grow ---- */
 

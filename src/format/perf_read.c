@@ -16,6 +16,7 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
+#include "format/convert.h"
 #include "format/perf_layout.h"
 
 #define WINDOW_SIZE (1UL << 20)
@@ -33,6 +34,7 @@ struct format_perf_file {
 	struct trace_arg *args; /* of all probes */
 	uint32_t nprobes;
 	struct format_perf_shape *shapes;
+	uint8_t *bytes;   /* of the current sample: what the locators of its arguments name */
 	uint64_t *values; /* of the current sample; room for the probe with the most arguments */
 	struct thread_name *threads;
 	struct thread_name *last;
@@ -106,7 +108,8 @@ static int open_table(struct format_perf_file *file, const struct format_perf_he
 	r = format_perf_table_read(data, size, at, &file->probes, &file->nprobes, &file->args, err);
 	if (r < 0)
 		return r;
-	return format_perf_shapes(file->probes, file->nprobes, &file->shapes, err);
+	r = format_perf_shapes(file->probes, file->nprobes, &file->shapes, err);
+	return r == -E2BIG ? -EINVAL : r; /* nobody wrote samples of such a size */
 }
 
 static int open_all(struct format_perf_file *file, struct utap_error *err)
@@ -123,11 +126,16 @@ static int open_all(struct format_perf_file *file, struct utap_error *err)
 		r = open_table(file, &header, err);
 	if (r < 0)
 		return r;
+	uint32_t strings = 0;
+
+	for (uint32_t i = 0; i < file->nprobes; i++)
+		strings = file->shapes[i].nstrings > strings ? file->shapes[i].nstrings : strings;
+	file->bytes = malloc(8 * (size_t)strings + UINT16_MAX + 1); /* a sample is no longer */
 	for (uint32_t i = 0; i < file->nprobes; i++)
 		most = file->probes[i].nargs > most ? file->probes[i].nargs : most;
 	file->values = calloc((size_t)most + 1, sizeof(*file->values));
 	file->window = malloc(WINDOW_SIZE);
-	if (!file->values || !file->window)
+	if (!file->values || !file->window || !file->bytes)
 		return base_error(err, -ENOMEM, UTAP_ERROR_SYSTEM, "no memory to read a perf.data");
 	file->window_at = header.data.offset;
 	file->end = header.data.offset + header.data.size;
@@ -149,7 +157,10 @@ int format_perf_open(const char *path, struct format_perf_file **ret, struct uta
 		return base_error(err, r, r == -ENOENT ? UTAP_ERROR_NOT_FOUND : UTAP_ERROR_SYSTEM, "%s: %s", path,
 				  strerror(-r));
 	}
-	int r = open_all(file, &why);
+	int r = format_perf_expand(&file->fd, &why);
+
+	if (!r)
+		r = open_all(file, &why);
 
 	if (r < 0) {
 		format_perf_close(file);
@@ -173,6 +184,7 @@ void format_perf_close(struct format_perf_file *file)
 	close(file->fd);
 	free(file->window);
 	free(file->values);
+	free(file->bytes);
 	free(file->shapes);
 	free(file->args);
 	free(file->probes);
@@ -313,9 +325,11 @@ static uint64_t take_argument(const uint8_t *raw, const struct format_perf_field
 
 static uint16_t flags_of(const struct format_perf_shape *shape, const uint8_t *data)
 {
+	uint16_t is_long = shape->nlong ? WIRE_RECORD_LONG : 0;
+
 	if (!shape->tail)
-		return 0;
-	return WIRE_RECORD_RETURN | (data[FORMAT_PERF_RAW + shape->tail] ? WIRE_RECORD_TAIL : 0);
+		return is_long;
+	return is_long | WIRE_RECORD_RETURN | (data[FORMAT_PERF_RAW + shape->tail] ? WIRE_RECORD_TAIL : 0);
 }
 
 static int take_sample(struct format_perf_file *file, const uint8_t *data, size_t size, struct format_perf_event *ret,
@@ -334,7 +348,11 @@ static int take_sample(struct format_perf_file *file, const uint8_t *data, size_
 	if (size < shape->size || sample.raw_size < shape->raw)
 		return damage(file, err, "a sample is too short for its arguments");
 	for (uint32_t i = 0; i < shape->nargs; i++)
-		file->values[i] = take_argument(data + FORMAT_PERF_RAW, &shape->fields[i]);
+		if (!shape->fields[i].state)
+			file->values[i] = take_argument(data + FORMAT_PERF_RAW, &shape->fields[i]);
+	if (shape->nlong)
+		format_perf_long_take(shape, &file->probes[id], data + FORMAT_PERF_RAW, (uint32_t)size - FORMAT_PERF_RAW, file->bytes,
+				      file->values);
 	const struct thread_name *thread = thread_find(file, sample.tid);
 	uint64_t caller = 0;
 
@@ -348,6 +366,8 @@ static int take_sample(struct format_perf_file *file, const uint8_t *data, size_
 							.tid = sample.tid,
 							.nargs = shape->nargs,
 							.args = file->values,
+							.bytes = shape->nlong ? file->bytes : NULL,
+							.size = shape->nlong ? 8 * shape->nstrings + (uint32_t)size - FORMAT_PERF_RAW : 0,
 							.flags = flags_of(shape, data),
 							.caller = caller },
 					    .ip = sample.ip,

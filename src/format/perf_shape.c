@@ -8,36 +8,79 @@
 
 #include "format/perf_layout.h"
 
+static size_t element_bytes(const struct trace_arg *arg)
+{
+	return arg->bits <= 8 ? 1 : arg->bits <= 16 ? 2 : arg->bits <= 32 ? 4 : 8;
+}
+
+/* Of an argument of any kind, but for its place; false: there is no such argument. */
+static bool field_init(struct format_perf_field *field, const struct trace_arg *arg)
+{
+	bool is_word = arg->kind == TRACE_WORD;
+	bool is_located = arg->kind == TRACE_STRING || arg->kind == TRACE_BYTES || arg->format == TRACE_TEXT;
+
+	if (!is_located && (arg->bits < 1 || arg->bits > 64))
+		return false;
+	if (arg->kind == TRACE_ARRAY && (arg->count < 1 || arg->count > FORMAT_PERF_RECORD_MAX))
+		return false;
+	*field = (struct format_perf_field) { .bytes = is_located ? 4 : (uint8_t)element_bytes(arg),
+					      .is_signed = arg->format == TRACE_SIGNED,
+					      .is_located = is_located && !is_word,
+					      .count = arg->kind == TRACE_ARRAY ? arg->count : 1 };
+	return true;
+}
+
+/* Offsets of the fields from @end on; the new end, or 0 when they do not fit. */
+static size_t place_fields(struct format_perf_shape *shape, struct format_perf_field *fields, size_t end)
+{
+	for (uint32_t i = 0; i < shape->nargs; i++) {
+		size_t offset = base_align_up(end, fields[i].bytes);
+
+		end = offset + (size_t)fields[i].bytes * fields[i].count;
+		if (end > FORMAT_PERF_RECORD_MAX - FORMAT_PERF_RAW)
+			return 0;
+		fields[i].offset = (uint16_t)offset;
+	}
+	if (!shape->nlong)
+		return end;
+	end = base_align_up(end, 4);
+	shape->states = (uint16_t)end;
+	for (uint32_t i = 0; i < shape->nargs; i++) {
+		if (!fields[i].state)
+			continue;
+		fields[i].state = (uint16_t)end;
+		end += 4;
+		if (end > FORMAT_PERF_RECORD_MAX - FORMAT_PERF_RAW)
+			return 0;
+	}
+	return end;
+}
+
 static int shape_init(struct format_perf_shape *shape, struct format_perf_field *fields,
 		      const struct trace_probe *probe)
 {
 	bool is_return = probe->kind == TRACE_RETURN;
 	size_t end = FORMAT_PERF_RET_IP + (is_return ? sizeof(uint64_t) : 0);
 
+	*shape = (struct format_perf_shape) { .nargs = probe->nargs, .fields = fields };
 	for (uint32_t i = 0; i < probe->nargs; i++) {
-		uint8_t bits = probe->args[i].bits;
+		const struct trace_arg *arg = &probe->args[i];
 
-		if (bits != 8 && bits != 16 && bits != 32 && bits != 64)
+		if (!field_init(&fields[i], arg))
 			return -EINVAL;
-		size_t bytes = bits / 8;
-		size_t offset = base_align_up(end, bytes);
-
-		if (offset + bytes > FORMAT_PERF_RECORD_MAX - FORMAT_PERF_RAW)
-			return -E2BIG;
-		fields[i] = (struct format_perf_field) { .offset = (uint16_t)offset,
-							 .bytes = (uint8_t)bytes,
-							 .is_signed = probe->args[i].format == TRACE_SIGNED };
-		end = offset + bytes;
+		fields[i].state = arg->kind != TRACE_WORD; /* until they have their place */
+		shape->nlong += arg->kind != TRACE_WORD;
+		shape->nstrings += arg->kind == TRACE_ARRAY && arg->format == TRACE_TEXT ? arg->count : 0;
 	}
+	end = place_fields(shape, fields, end);
 	size_t size = base_align_up(FORMAT_PERF_RAW + end + is_return, 8);
 
-	if (size > FORMAT_PERF_RECORD_MAX)
+	if (!end || size > FORMAT_PERF_RECORD_MAX)
 		return -E2BIG;
-	*shape = (struct format_perf_shape) { .size = (uint16_t)size,
-					      .raw = (uint16_t)(size - FORMAT_PERF_RAW),
-					      .tail = is_return ? (uint16_t)end : 0,
-					      .nargs = probe->nargs,
-					      .fields = fields };
+	shape->size = (uint16_t)size;
+	shape->raw = (uint16_t)(size - FORMAT_PERF_RAW);
+	shape->tail = is_return ? (uint16_t)end : 0;
+	shape->end = (uint16_t)(size - FORMAT_PERF_RAW);
 	return 0;
 }
 
@@ -68,7 +111,7 @@ int format_perf_shapes(const struct trace_probe *probes, uint32_t nprobes, struc
 			free(shapes);
 			return base_error(err, r, UTAP_ERROR_SYSTEM, "probe %s:%s has %s", probes[i].group,
 					  probes[i].event,
-					  r == -EINVAL ? "an argument that is not 8, 16, 32 or 64 bits wide"
+					  r == -EINVAL ? "an argument of a width or length that does not exist"
 						       : "more arguments than a record of perf.data can hold");
 		}
 		fields += probes[i].nargs;

@@ -8,7 +8,7 @@
  *
  *     struct table_header
  *     for each probe: struct table_probe, struct table_more; group, event, path, symbol without terminators;
- *                     for each argument: struct table_arg; name without terminator
+ *                     for each argument: struct table_arg, struct table_kind; name without terminator
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -17,7 +17,7 @@
 #include "format/perf_layout.h"
 
 #define TABLE_MAGIC "utap.prb"
-#define TABLE_VERSION 2 /* 1: without struct table_more */
+#define TABLE_VERSION 3 /* 1: without struct table_more; 2: without struct table_kind */
 
 struct table_header {
 	char magic[8];
@@ -45,6 +45,11 @@ struct table_arg {
 	uint8_t bits, format, name, is_result; /* name: its length */
 };
 static_assert(sizeof(struct table_arg) == 4, "table_arg");
+
+struct table_kind {
+	uint32_t kind, count;
+};
+static_assert(sizeof(struct table_kind) == 8, "table_kind");
 
 #define PATH_LIMIT 4095
 #define SYMBOL_LIMIT 65535
@@ -76,8 +81,10 @@ static void table_add_probe(struct format_buffer *out, const struct trace_probe 
 					     .format = (uint8_t)arg->format,
 					     .name = (uint8_t)LENGTH(arg->name),
 					     .is_result = arg->is_result };
+		struct table_kind kind = { .kind = arg->kind, .count = arg->count };
 
 		format_buffer_add(out, &arg_row, sizeof(arg_row));
+		format_buffer_add(out, &kind, sizeof(kind));
 		format_buffer_add(out, arg->name, arg_row.name);
 	}
 }
@@ -132,9 +139,14 @@ static bool table_take_args(struct cursor *cursor, struct trace_arg *args, uint3
 {
 	for (uint32_t i = 0; i < nargs; i++) {
 		struct table_arg row;
+		struct table_kind kind = { .kind = TRACE_WORD };
 
-		if (!cursor_take(cursor, &row, sizeof(row)) || row.format > TRACE_HEX)
+		if (!cursor_take(cursor, &row, sizeof(row)) || row.format > TRACE_TEXT)
 			return false;
+		if (cursor->version > 2 && (!cursor_take(cursor, &kind, sizeof(kind)) || kind.kind > TRACE_BYTES))
+			return false;
+		args[i].kind = (enum trace_arg_kind)kind.kind;
+		args[i].count = kind.count;
 		args[i].bits = row.bits; /* format_perf_shapes() judges it */
 		args[i].format = (enum trace_arg_format)row.format;
 		args[i].is_result = row.is_result;

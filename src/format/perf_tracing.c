@@ -60,17 +60,61 @@ static const char *tracing_name(const char *name, char text[static 64])
 /* The conversion of one value. The h's matter: libtraceevent reads a field without its sign and cuts by conversion. */
 static const char *tracing_conversion(const struct trace_arg *arg)
 {
-	bool wide = arg->bits == 64;
+	bool wide = arg->bits > 32;
 
+	if (arg->kind == TRACE_STRING)
+		return "\\\"%s\\\"";
+	if (arg->kind == TRACE_BYTES)
+		return "%s";
 	switch (arg->format) {
 	case TRACE_HEX:
+	case TRACE_SYMBOL: /* of the kernel's functions perf knows names, not of these */
+	case TRACE_FLOAT:
 		return wide ? "0x%Lx" : "0x%x";
 	case TRACE_SIGNED:
-		return wide ? "%Ld" : arg->bits == 32 ? "%d" : arg->bits == 16 ? "%hd" : "%hhd";
+		return wide ? "%Ld" : arg->bits > 16 ? "%d" : arg->bits > 8 ? "%hd" : "%hhd";
+	case TRACE_CHAR: /* libtraceevent has no %c: a field of one character is a string to it */
+		return arg->kind == TRACE_ARRAY ? "\\\"%s\\\"" : "'%s'";
+	case TRACE_TEXT:
+		return "\\\"%s\\\"";
 	case TRACE_UNSIGNED:
 		break;
 	}
 	return wide ? "%Lu" : "%u";
+}
+
+static bool is_strings(const struct trace_arg *arg)
+{
+	return arg->kind == TRACE_ARRAY && arg->format == TRACE_TEXT;
+}
+
+static void tracing_conversions(struct format_buffer *out, const struct trace_arg *arg)
+{
+	if (arg->kind != TRACE_ARRAY || arg->format == TRACE_CHAR) {
+		format_buffer_print(out, "%s", tracing_conversion(arg));
+		return;
+	}
+	for (uint32_t i = 0; i < arg->count; i++)
+		format_buffer_print(out, "%c%s", i ? ',' : '{', tracing_conversion(arg));
+	format_buffer_print(out, "}");
+}
+
+/* What the conversions are of; elements of an array of strings are fields of their own. */
+static void tracing_values(struct format_buffer *out, const struct trace_arg *arg)
+{
+	char name[64];
+
+	tracing_name(arg->name, name);
+	if (arg->kind == TRACE_STRING)
+		format_buffer_print(out, ", __get_str(%s)", name);
+	else if (arg->kind == TRACE_BYTES)
+		format_buffer_print(out, ", __print_hex(__get_dynamic_array(%s), __get_dynamic_array_len(%s))", name, name);
+	else if (arg->kind == TRACE_WORD || arg->format == TRACE_CHAR)
+		format_buffer_print(out, ", REC->%s", name);
+	if (arg->format == TRACE_CHAR)
+		return;
+	for (uint32_t i = 0; arg->kind == TRACE_ARRAY && i < arg->count; i++)
+		format_buffer_print(out, is_strings(arg) ? ", __get_str(%s_%u)" : ", REC->%s[%u]", name, i);
 }
 
 /* How perf prints the event: places and arguments as the kernel's own events of uprobes and uretprobes have them. */
@@ -79,16 +123,45 @@ static void tracing_print(struct format_buffer *out, const struct trace_probe *p
 	char name[64];
 
 	format_buffer_print(out, "\nprint fmt: \"%s", is_return ? "(%lx <- %lx)" : "(%lx)");
-	for (uint32_t i = 0; i < probe->nargs; i++)
-		format_buffer_print(out, " %s=%s", tracing_name(probe->args[i].name, name),
-				    tracing_conversion(&probe->args[i]));
+	for (uint32_t i = 0; i < probe->nargs; i++) {
+		format_buffer_print(out, " %s=", tracing_name(probe->args[i].name, name));
+		tracing_conversions(out, &probe->args[i]);
+	}
 	format_buffer_print(out, "%s\", REC->%s", is_return ? "%s" : "",
 			    is_return ? "__probe_func, REC->__probe_ret_ip" : "__probe_ip");
 	for (uint32_t i = 0; i < probe->nargs; i++)
-		format_buffer_print(out, ", REC->%s", tracing_name(probe->args[i].name, name));
+		tracing_values(out, &probe->args[i]);
 	if (is_return)
 		format_buffer_print(out, ", REC->__probe_tail ? \" (tail call)\" : \"\"");
 	format_buffer_print(out, "\n");
+}
+
+static void tracing_field(struct format_buffer *out, const struct trace_arg *arg, const struct format_perf_field *field)
+{
+	unsigned size = field->bytes * field->count;
+	char name[64];
+
+	tracing_name(arg->name, name);
+	if (arg->kind == TRACE_STRING || arg->kind == TRACE_BYTES) {
+		format_buffer_print(out, "\tfield:__data_loc %s[] %s;\toffset:%u;\tsize:4;\tsigned:%d;\n",
+				    arg->kind == TRACE_STRING ? "char" : "u8", name, field->offset, arg->kind == TRACE_STRING);
+		return;
+	}
+	for (uint32_t i = 0; is_strings(arg) && i < arg->count; i++)
+		format_buffer_print(out, "\tfield:__data_loc char[] %s_%u;\toffset:%u;\tsize:4;\tsigned:1;\n", name, i,
+				    field->offset + 4 * i);
+	if (is_strings(arg))
+		return;
+	if (arg->format == TRACE_CHAR)
+		format_buffer_print(out, "\tfield:char %s[%u];\toffset:%u;\tsize:%u;\tsigned:1;\n", name, field->count, field->offset,
+				    size);
+	else if (arg->kind == TRACE_ARRAY)
+		format_buffer_print(out, "\tfield:%c%u %s[%u];\toffset:%u;\tsize:%u;\tsigned:%d;\n",
+				    field->is_signed ? 's' : 'u', field->bytes * 8U, name, field->count, field->offset, size,
+				    field->is_signed);
+	else
+		format_buffer_print(out, "\tfield:%c%u %s;\toffset:%u;\tsize:%u;\tsigned:%d;\n", field->is_signed ? 's' : 'u',
+				    field->bytes * 8U, name, field->offset, size, field->is_signed);
 }
 
 static void tracing_format(struct format_buffer *out, const struct trace_probe *probe, uint32_t id,
@@ -103,14 +176,11 @@ static void tracing_format(struct format_buffer *out, const struct trace_probe *
 		format_buffer_add(out, return_fields, sizeof(return_fields) - 1);
 	else
 		format_buffer_add(out, place_fields, sizeof(place_fields) - 1);
-	for (uint32_t i = 0; i < probe->nargs; i++) {
-		const struct format_perf_field *field = &shape->fields[i];
-
-		format_buffer_print(out, "\tfield:%c%u %s;\toffset:%u;\tsize:%u;\tsigned:%d;\n",
-				    field->is_signed ? 's' : 'u', probe->args[i].bits,
-				    tracing_name(probe->args[i].name, name), field->offset, field->bytes,
-				    field->is_signed);
-	}
+	for (uint32_t i = 0; i < probe->nargs; i++)
+		tracing_field(out, &probe->args[i], &shape->fields[i]);
+	if (shape->nlong)
+		format_buffer_print(out, "\tfield:u32 __probe_state[%u];\toffset:%u;\tsize:%u;\tsigned:0;\n", shape->nlong,
+				    shape->states, 4 * shape->nlong);
 	if (shape->tail)
 		format_buffer_print(out, "\tfield:u8 __probe_tail;\toffset:%u;\tsize:1;\tsigned:0;\n", shape->tail);
 	tracing_print(out, probe, shape->tail);

@@ -433,12 +433,28 @@ static inline void put_argument(uint8_t *to, uint8_t bytes, uint64_t value)
 	}
 }
 
+/* What is more than words, and with it the size of the sample; room that is not needed is given back. */
+static void put_long(struct format_perf *perf, const struct format_perf_shape *shape, const struct trace_record *record,
+		     uint8_t *at, uint32_t room)
+{
+	uint32_t used = format_perf_long_put(shape, &perf->probes[record->id], record, at + FORMAT_PERF_RAW, room - FORMAT_PERF_RAW);
+	uint32_t size = (uint32_t)base_align_up(FORMAT_PERF_RAW + used, 8);
+	struct perf_event_header header = { .type = PERF_RECORD_SAMPLE, .misc = PERF_RECORD_MISC_USER, .size = (uint16_t)size };
+	uint32_t raw = size - FORMAT_PERF_RAW;
+
+	memset(at + FORMAT_PERF_RAW + used, 0, raw - used);
+	memcpy(at, &header, sizeof(header));
+	memcpy(at + offsetof(struct format_perf_sample_record, raw_size), &raw, sizeof(raw));
+	perf->used -= room - size;
+}
+
 int format_perf_sample(struct format_perf *perf, const struct trace_record *record)
 {
 	if (record->id >= perf->nprobes)
 		return -EINVAL;
 	const struct format_perf_shape *shape = &perf->shapes[record->id];
-	uint8_t *at = reserve(perf, shape->size);
+	uint32_t room = shape->nlong ? format_perf_long_room(shape, record) : shape->size;
+	uint8_t *at = reserve(perf, room);
 
 	if (!at)
 		return perf->error;
@@ -460,14 +476,17 @@ int format_perf_sample(struct format_perf *perf, const struct trace_record *reco
 	};
 
 	memcpy(at, &sample, sizeof(sample));
-	memset(at + sizeof(sample), 0, shape->size - sizeof(sample)); /* gaps between fields */
+	memset(at + sizeof(sample), 0, shape->size - sizeof(sample)); /* gaps between fields, and what is not known */
 	if (is_return) {
 		memcpy(at + FORMAT_PERF_RAW + FORMAT_PERF_RET_IP, &record->caller, sizeof(record->caller));
 		at[FORMAT_PERF_RAW + shape->tail] = !!(record->flags & WIRE_RECORD_TAIL);
 	}
 	for (uint32_t i = 0; i < shape->nargs; i++)
-		put_argument(at + FORMAT_PERF_RAW + shape->fields[i].offset, shape->fields[i].bytes,
-			     i < record->nargs ? record->args[i] : 0);
+		if (!shape->fields[i].state)
+			put_argument(at + FORMAT_PERF_RAW + shape->fields[i].offset, shape->fields[i].bytes,
+				     i < record->nargs ? record->args[i] : 0);
+	if (shape->nlong)
+		put_long(perf, shape, record, at, room);
 	return note_time(perf, record->time_ns);
 }
 

@@ -6,14 +6,12 @@
  *
  * Source: the kernel's Documentation/trace/ftrace.rst and uprobetracer.rst.
  */
-#include "format/format.h"
+#include "format/inside.h"
 
 #include <inttypes.h>
 #include <string.h>
 
 #include "format/utf8.h"
-
-#define VALUE_MAX 24 /* a sign and 20 digits, or 0x and 16 */
 
 struct text_colors {
 	const char *task, *time, *event, *place, *name, *end;
@@ -37,41 +35,6 @@ void format_text_header(FILE *out)
 	      out);
 }
 
-void format_value(const struct trace_arg *arg, uint64_t value, char *text, size_t size)
-{
-	unsigned spare = arg->bits && arg->bits < 64 ? 64U - arg->bits : 0;
-
-	value <<= spare;
-	switch (arg->format) {
-	case TRACE_UNSIGNED:
-		snprintf(text, size, "%" PRIu64, value >> spare);
-		return;
-	case TRACE_SIGNED:
-		snprintf(text, size, "%" PRId64, (int64_t)value >> spare);
-		return;
-	case TRACE_HEX:
-		snprintf(text, size, "0x%" PRIx64, value >> spare);
-		return;
-	}
-	snprintf(text, size, "?");
-}
-
-/* The text with '?' for every byte and character that does not belong on a terminal. */
-static void print_safe(FILE *out, const char *text)
-{
-	for (;;) {
-		const char *start = text;
-		uint32_t code = format_utf8_next(&text);
-
-		if (!code)
-			return;
-		if (code == FORMAT_UTF8_INVALID || format_utf8_is_control(code))
-			putc('?', out);
-		else
-			fwrite(start, 1, (size_t)(text - start), out);
-	}
-}
-
 static void print_task(FILE *out, const char *comm, uint32_t tid)
 {
 	size_t width = 0;
@@ -80,14 +43,14 @@ static void print_task(FILE *out, const char *comm, uint32_t tid)
 		width++;
 	for (; width < 16; width++)
 		putc(' ', out);
-	print_safe(out, comm);
+	format_safe(out, comm);
 	fprintf(out, "-%-7" PRIu32, tid);
 }
 
 static void print_place(FILE *out, const struct trace_probe *probe)
 {
 	if (probe->symbol && probe->symbol[0]) {
-		print_safe(out, probe->symbol);
+		format_safe(out, probe->symbol);
 		fprintf(out, "+0x%" PRIx64, probe->symbol_offset);
 	} else {
 		fprintf(out, "0x%" PRIx64, probe->addr);
@@ -99,29 +62,39 @@ static void print_way(FILE *out, const struct trace_probe *probe, const struct t
 		      const struct format_call *call)
 {
 	if (call && call->caller) {
-		print_safe(out, call->caller);
+		format_safe(out, call->caller);
 		fprintf(out, "+0x%" PRIx64 " <- ", call->caller_offset);
 	} else if (record->caller) {
 		fprintf(out, "0x%" PRIx64 " <- ", record->caller);
 	}
 	if (probe->symbol && probe->symbol[0])
-		print_safe(out, probe->symbol);
+		format_safe(out, probe->symbol);
 	else
 		fprintf(out, "0x%" PRIx64, probe->addr);
 }
 
+static struct format_where where_of(const struct trace_record *record, const struct format_call *call)
+{
+	return (struct format_where) { .bytes = record->bytes,
+				       .size = record->size,
+				       .source = record->source,
+				       .symbol = call ? call->symbol : NULL,
+				       .symbol_arg = call ? call->symbol_arg : NULL };
+}
+
 static void print_args(FILE *out, const struct text_colors *colors, const struct trace_probe *probe,
-		       const uint64_t *args, uint32_t nargs, bool tail)
+		       const uint64_t *args, uint32_t nargs, bool tail, const struct format_where *where)
 {
 	if (nargs > probe->nargs)
 		nargs = probe->nargs;
 	for (uint32_t i = 0; i < nargs; i++) {
-		char value[VALUE_MAX];
-
-		format_value(&probe->args[i], args[i], value, sizeof(value));
 		fprintf(out, " %s", colors->name);
-		print_safe(out, probe->args[i].name);
-		fprintf(out, "%s=%s", colors->end, tail && probe->args[i].is_result ? "?" : value);
+		format_safe(out, probe->args[i].name);
+		fprintf(out, "%s=", colors->end);
+		if (tail && probe->args[i].is_result)
+			putc('?', out);
+		else
+			format_arg(out, &probe->args[i], args[i], where);
 	}
 }
 
@@ -170,6 +143,7 @@ void format_text_call(FILE *out, const struct trace_probe *probe, const struct t
 {
 	const struct text_colors *colors = color ? &ansi : &plain;
 	const struct trace_call *whole = call ? call->call : NULL;
+	struct format_where where = where_of(record, call);
 
 	flockfile(out);
 	fputs(colors->task, out);
@@ -177,16 +151,21 @@ void format_text_call(FILE *out, const struct trace_probe *probe, const struct t
 	fprintf(out, "%s [%03" PRIu32 "] ..... %s%5" PRIu64 ".%06" PRIu64 "%s: %s", colors->end, record->cpu,
 		colors->time, record->time_ns / 1000000000, record->time_ns % 1000000000 / 1000, colors->end,
 		colors->event);
-	print_safe(out, probe->event);
+	format_safe(out, probe->event);
 	fprintf(out, "%s: (%s", colors->end, colors->place);
 	if (probe->kind == TRACE_RETURN)
 		print_way(out, probe, record, call);
 	else
 		print_place(out, probe);
 	fprintf(out, "%s)", colors->end);
-	if (whole && call->entry)
-		print_args(out, colors, call->entry, whole->args, whole->nargs, false);
-	print_args(out, colors, probe, record->args, record->nargs, record->flags & WIRE_RECORD_TAIL);
+	if (whole && call->entry) {
+		struct format_where entry = where;
+
+		entry.bytes = whole->bytes;
+		entry.size = whole->size;
+		print_args(out, colors, call->entry, whole->args, whole->nargs, false, &entry);
+	}
+	print_args(out, colors, probe, record->args, record->nargs, record->flags & WIRE_RECORD_TAIL, &where);
 	print_end(out, colors, record, whole);
 	putc('\n', out);
 	funlockfile(out);

@@ -1,211 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The arguments of a probe: [NAME=]FETCH[:TYPE]. FETCH is a register, the stack pointer or a word of the stack; the
- * rest of the kernel's language (memory, strings, variables) is refused by its name.
+ * The arguments of a probe: [NAME=]FETCH[:TYPE]. FETCH is fetch.c's, TYPE is type.c's; what both together may be, names and sizes are judged
+ * here.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "probe/input.h"
-#include "probe/nearest.h"
+#include "wire/wire.h"
 
-#define STACK_WORD_LIMIT 2048 /* as the kernel's: 16 KiB of stack */
+#define KERNEL_NAME_MAX 32
+#define KERNEL_FETCH_MAX 63
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-static const char *const type_names[] = { "u8",  "u16", "u32", "u64", "s8",  "s16",
-					  "s32", "s64", "x8",  "x16", "x32", "x64" };
-static const char *const register_names[] = {
-	"ax",  "bx",  "cx",  "dx",  "si",  "di",  "bp",  "sp",  "r8",  "r9",  "r10", "r11",   "r12",
-	"r13", "r14", "r15", "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "flags",
-};
 /* Fields every event has; an argument of that name could not be told from them. */
 static const char *const reserved_names[] = { "common_type", "common_flags", "common_preempt_count", "common_pid",
 					      "common_tgid", "__probe_ip",   "__probe_ret_ip",       "__probe_func" };
 
-/* What is known by name and not done yet. */
-struct later {
-	const char *start;
-	const char *why;
-};
-
-static const struct later later_fetches[] = {
-	{ "$comm", "$comm is not supported yet; every record shows its thread's name anyway" },
-	{ "$arg", "$argN is not supported yet; at a function's entry the arguments are %di, %si, %dx, %cx, %r8, %r9" },
-	{ "$params", "$params is not supported yet; it needs debug information" },
-	{ "$vars", "$vars is not supported yet; it needs debug information" },
-	{ "@", "reading memory (@ADDRESS, @+OFFSET) is not supported yet; registers and $stackN are" },
-	{ "+", "reading memory (+OFFSET(FETCH)) is not supported yet; registers and $stackN are" },
-	{ "-", "reading memory (-OFFSET(FETCH)) is not supported yet; registers and $stackN are" },
-	{ "\\", "immediate values (\\VALUE) are not supported yet" },
-	{ "%sdt", "USDT markers (%sdt_..) are not supported yet" },
-};
-static const struct later later_types[] = {
-	{ "string", "strings are not supported yet; record the pointer, as x64" },
-	{ "ustring", "strings are not supported yet; record the pointer, as x64" },
-	{ "symbol", "symbols as a type are not supported yet; record the address, as x64" },
-	{ "symstr", "symbols as a type are not supported yet; record the address, as x64" },
-	{ "char", "characters as a type are not supported yet; use u8" },
-};
-
-static const char *find_later(const struct later *table, size_t count, const char *at, size_t length)
-{
-	for (size_t i = 0; i < count; i++) {
-		size_t start = strlen(table[i].start);
-
-		if (length >= start && memcmp(at, table[i].start, start) == 0)
-			return table[i].why;
-	}
-	return NULL;
-}
-
-/* " (did you mean X?)" or nothing. */
-static void hint(char *text, size_t size, const char *prefix, const char *nearest)
+void probe_hint(char *text, size_t size, const char *prefix, const char *nearest)
 {
 	text[0] = '\0';
 	if (nearest)
 		snprintf(text, size, "; did you mean %s%s?", prefix, nearest);
-}
-
-/* ---- FETCH ---- */
-
-static int parse_register(struct probe_input *input, const char *at, const char *end, struct probe_arg *arg,
-			  unsigned *width)
-{
-	size_t length = (size_t)(end - at) - 1;
-	int reg = isa_reg_parse(at + 1, length, width);
-	char more[48];
-
-	if (reg == ISA_IP) /* one program serves all places of a probe, and none of them is told its own address */
-		return probe_input_fail(input, at,
-					"%.*s cannot be recorded: it is the probed place, which every event shows",
-					(int)(end - at), at);
-	if (reg >= 0) {
-		arg->source = PROBE_ARG_REGISTER;
-		arg->reg = (enum isa_reg)reg;
-		return 0;
-	}
-	hint(more, sizeof(more), "%", probe_nearest(at + 1, length, register_names, COUNT(register_names)));
-	return probe_input_fail(input, at, "there is no register '%.*s'%s", (int)(end - at), at, more);
-}
-
-/* "$stack" or "$stackN" */
-static int parse_stack(struct probe_input *input, const char *at, const char *end, struct probe_arg *arg)
-{
-	const char *digits = at + strlen("$stack");
-	uint32_t word = 0;
-
-	if (digits == end) {
-		arg->source = PROBE_ARG_REGISTER;
-		arg->reg = ISA_SP;
-		return 0;
-	}
-	for (const char *c = digits; c < end; c++) {
-		if (!probe_is_digit(*c))
-			return probe_input_fail(input, at,
-						"'%.*s' is not a word of the stack; write $stack0, $stack1 ..",
-						(int)(end - at), at);
-		word = word * 10 + (uint32_t)(*c - '0');
-		if (word >= STACK_WORD_LIMIT)
-			return probe_input_fail(input, at, "words of the stack go up to $stack%d",
-						STACK_WORD_LIMIT - 1);
-	}
-	arg->source = PROBE_ARG_STACK;
-	arg->word = word;
-	return 0;
-}
-
-static int parse_retval(struct probe_input *input, const char *at, struct probe_arg *arg)
-{
-	if (input->spec->kind != PROBE_RETURN)
-		return probe_input_fail(input, at,
-					"$retval is known only where a function returns; write r:EVENT FILE:SYMBOL or "
-					"FILE:SYMBOL%%return");
-	arg->source = PROBE_ARG_RETVAL;
-	arg->reg = ISA_AX;
-	return 0;
-}
-
-/* The number of the goroutine (Go). It is read as if it were one of the stack's words, of a number that none has. */
-static int parse_goid(struct probe_arg *arg)
-{
-	arg->source = PROBE_ARG_GOID;
-	arg->word = PROBE_GOID_WORD;
-	return 0;
-}
-
-static int refuse_fetch(struct probe_input *input, const char *at, const char *end)
-{
-	const char *later = find_later(later_fetches, COUNT(later_fetches), at, (size_t)(end - at));
-	int length = (int)(end - at);
-	unsigned width;
-
-	if (later)
-		return probe_input_fail(input, at, "%s", later);
-	if (length == 0)
-		return probe_input_fail(input, at, "a value is expected here: %%REGISTER, $stack or $stackN");
-	if (*at == '$')
-		return probe_input_fail(input, at, "there is no '%.*s'; $stack and $stackN can be recorded", length,
-					at);
-	if (isa_reg_parse(at, (size_t)length, &width) >= 0)
-		return probe_input_fail(input, at, "a register is written with %%: %%%.*s", length, at);
-	return probe_input_fail(input, at,
-				"'%.*s' cannot be recorded: variables need debug information, which is not "
-				"supported yet; name a register (%%di, %%si, %%dx ..) or $stackN",
-				length, at);
-}
-
-static int parse_fetch(struct probe_input *input, const char *at, const char *end, struct probe_arg *arg,
-		       unsigned *width)
-{
-	size_t length = (size_t)(end - at);
-
-	*width = 64;
-	if (length == strlen("$retval") && memcmp(at, "$retval", length) == 0)
-		return parse_retval(input, at, arg);
-	if (length == strlen("$goid") && memcmp(at, "$goid", length) == 0)
-		return parse_goid(arg);
-	if (length > strlen("$stack") - 1 && memcmp(at, "$stack", strlen("$stack")) == 0)
-		return parse_stack(input, at, end, arg);
-	if (*at == '%' && length > 1 && !find_later(later_fetches, COUNT(later_fetches), at, length))
-		return parse_register(input, at, end, arg, width);
-	return refuse_fetch(input, at, end);
-}
-
-/* ---- TYPE ---- */
-
-static int refuse_type(struct probe_input *input, const char *at, const char *end)
-{
-	size_t length = (size_t)(end - at);
-	const char *later = find_later(later_types, COUNT(later_types), at, length);
-	char more[48];
-
-	if (length > 1 && at[0] == 'b' && probe_is_digit(at[1]))
-		return probe_input_fail(input, at,
-					"bit fields (bWIDTH@OFFSET/SIZE) are not supported yet; record the whole "
-					"word, as x64");
-	if (later)
-		return probe_input_fail(input, at, "%s", later);
-	if (memchr(at, '[', length))
-		return probe_input_fail(input, at,
-					"arrays (TYPE[N]) are not supported yet; record the pointer, as x64");
-	hint(more, sizeof(more), "", probe_nearest(at, length, type_names, COUNT(type_names)));
-	return probe_input_fail(input, at, "there is no type '%.*s'; the types are u8..u64, s8..s64 and x8..x64%s",
-				(int)length, at, more);
-}
-
-static int parse_type(struct probe_input *input, const char *at, const char *end, struct probe_arg *arg)
-{
-	static const enum probe_arg_format formats[] = { PROBE_FORMAT_UNSIGNED, PROBE_FORMAT_SIGNED, PROBE_FORMAT_HEX };
-
-	for (size_t i = 0; i < COUNT(type_names); i++) {
-		if (strlen(type_names[i]) != (size_t)(end - at) || memcmp(at, type_names[i], (size_t)(end - at)) != 0)
-			continue;
-		arg->format = formats[i / 4];
-		arg->bits = (uint8_t)(8U << (i % 4));
-		return 0;
-	}
-	return refuse_type(input, at, end);
 }
 
 /* ---- NAME ---- */
@@ -229,7 +46,8 @@ static int check_name(struct probe_input *input, const char *at, const char *nam
 /* Fills the name and moves *@at behind "NAME=", if there is one. */
 static int parse_name(struct probe_input *input, const char **at, const char *end, struct probe_arg *arg)
 {
-	const char *equals = memchr(*at, '=', (size_t)(end - *at));
+	const char *equals = **at == '\\' ? NULL : memchr(*at, '=', (size_t)(end - *at));
+	size_t most = input->kernel_form ? KERNEL_NAME_MAX : PROBE_NAME - 1;
 	const char *start = *at;
 	size_t length;
 
@@ -243,72 +61,147 @@ static int parse_name(struct probe_input *input, const char **at, const char *en
 					"'%.*s' is not a name for an argument; use letters, digits and _, a "
 					"letter first",
 					(int)length, start);
-	if (length >= sizeof(arg->name))
-		return probe_input_fail(input, start, "the name of an argument is longer than %d bytes",
-					PROBE_NAME - 1);
+	if (length > most)
+		return probe_input_fail(input, start, "the name of an argument is longer than %zu bytes", most);
 	memcpy(arg->name, start, length);
 	*at = equals + 1;
 	return check_name(input, start, arg->name);
 }
 
+/* ---- FETCH and TYPE together ---- */
+
+/* Strings, and what is known without a TYPE to be one. */
+static int check_string(struct probe_input *input, const char *type, const char *end, struct probe_arg *arg)
+{
+	bool is_known = arg->source == PROBE_ARG_COMM || arg->source == PROBE_ARG_TEXT;
+
+	if (is_known) {
+		if (type && ((size_t)(end - type) != strlen("string") || memcmp(type, "string", strlen("string")) != 0))
+			return probe_input_fail(input, type, "this is a string, and can only be shown as one");
+		arg->is_string = true;
+		return 0;
+	}
+	if (arg->is_string && !arg->nreads && (arg->source != PROBE_ARG_IMMEDIATE || arg->count))
+		return probe_input_fail(input, type,
+					"a string is read from memory: write +0(FETCH):string where FETCH is its address");
+	if (arg->count && !arg->nreads)
+		return probe_input_fail(input, type,
+					"an array is read from memory: write +0(FETCH):TYPE[N] where FETCH is its address");
+	return 0;
+}
+
+static int check_type(struct probe_input *input, const char *type, const char *end, struct probe_arg *arg)
+{
+	int error = check_string(input, type, end, arg);
+
+	if (error || arg->nreads || arg->is_string || !type || arg->bits <= arg->source_bits)
+		return error;
+	return probe_input_fail(input, type, "%.*s is wider than %.*s, which has %u bits", (int)(end - type), type,
+				(int)arg->length, input->text + arg->at, arg->source_bits);
+}
+
+/* The ':' of ":TYPE"; a string given in the text may hold others. */
+static const char *find_type(const char *at, const char *end)
+{
+	const char *quote = end - at > 2 && at[0] == '\\' && at[1] == '"' ? memchr(at + 2, '"', (size_t)(end - at) - 2) : NULL;
+
+	at = quote ? quote : at;
+	return memchr(at, ':', (size_t)(end - at));
+}
+
+static int parse_value(struct probe_input *input, const char *at, const char *end, struct probe_arg *arg)
+{
+	const char *colon = find_type(at, end);
+	const char *fetch_end = colon ? colon : end;
+	int error = 0;
+
+	if (input->kernel_form && end - at > KERNEL_FETCH_MAX)
+		return probe_input_fail(input, at, "this argument is longer than %d bytes, the most in this form", KERNEL_FETCH_MAX);
+	if (colon)
+		error = probe_parse_type(input, colon + 1, end, arg);
+	if (!error)
+		error = probe_parse_fetch(input, at, fetch_end, arg);
+	if (error)
+		return error;
+	arg->at = (uint32_t)(at - input->text);
+	arg->length = (uint32_t)(fetch_end - at);
+	if (!colon) {
+		arg->format = arg->source == PROBE_ARG_GOID ? PROBE_FORMAT_UNSIGNED : PROBE_FORMAT_HEX;
+		arg->bits = arg->nreads ? 64 : arg->source_bits;
+	}
+	return check_type(input, colon ? colon + 1 : NULL, end, arg);
+}
+
+/* ---- sizes ---- */
+
+uint32_t probe_arg_inline(const struct probe_spec *spec, const struct probe_arg *arg)
+{
+	if (arg->source == PROBE_ARG_COMM)
+		return 16;
+	if (arg->source == PROBE_ARG_TEXT)
+		return (uint32_t)base_align_up(strlen(spec->strings + arg->value) + 1, 8);
+	if (arg->count && arg->is_string)
+		return 8 * arg->count;
+	if (arg->count && arg->field_bits)
+		return (uint32_t)base_align_up(arg->count * (arg->bits / 8U), 8);
+	return 0;
+}
+
+uint32_t probe_arg_most(const struct probe_arg *arg)
+{
+	if (arg->is_string)
+		return arg->source == PROBE_ARG_COMM || arg->source == PROBE_ARG_TEXT ? 0 : WIRE_LONG_MAX;
+	return arg->count && !arg->field_bits ? (uint32_t)base_align_up(arg->count * (arg->bits / 8U), 8) : 0;
+}
+
+/* A return's record is the larger one: the frame and the address returned to are in it. */
+static int check_size(struct probe_input *input, const char *at)
+{
+	const struct probe_spec *spec = input->spec;
+	uint64_t fixed = sizeof(struct wire_record) + 16;
+	uint64_t arrays = 0;
+
+	for (size_t i = 0; i < spec->nargs; i++) {
+		fixed += 8 + probe_arg_inline(spec, &spec->args[i]);
+		if (!spec->args[i].is_string)
+			arrays += probe_arg_most(&spec->args[i]);
+	}
+	if (fixed > WIRE_RECORD_MAX)
+		return probe_input_fail(input, at, "bit fields, strings and their arrays do not fit in a record with this one");
+	if (fixed + arrays > WIRE_LONG_MAX)
+		return probe_input_fail(input, at, "with this array a record would have more than %d bytes", WIRE_LONG_MAX);
+	return 0;
+}
+
 /* ---- all of it ---- */
 
-static int parse_arg(struct probe_input *input, const char *at, const char *end, struct probe_arg *arg)
+static int parse_arg(struct probe_input *input, const char *at, const char *end)
 {
-	unsigned width;
-	const char *colon;
+	struct probe_spec *spec = input->spec;
+	struct probe_arg *arg = &spec->args[spec->nargs];
+	const char *start = at;
 	int error = parse_name(input, &at, end, arg);
 
+	if (!error)
+		error = parse_value(input, at, end, arg);
 	if (error)
 		return error;
-	colon = memchr(at, ':', (size_t)(end - at));
-	error = parse_fetch(input, at, colon ? colon : end, arg, &width);
-	if (error)
-		return error;
-	snprintf(arg->text, sizeof(arg->text), "%.*s", (int)((colon ? colon : end) - at), at);
-	arg->format = arg->source == PROBE_ARG_GOID ? PROBE_FORMAT_UNSIGNED : PROBE_FORMAT_HEX;
-	arg->bits = (uint8_t)width;
-	if (!colon)
-		return 0;
-	error = parse_type(input, colon + 1, end, arg);
-	if (!error && arg->bits > width)
-		return probe_input_fail(input, colon + 1, "%.*s is wider than %s, which has %u bits",
-					(int)(end - colon - 1), colon + 1, arg->text, width);
-	return error;
+	spec->nargs++;
+	return check_size(input, start);
 }
 
 int probe_parse_args(struct probe_input *input, const char *at)
 {
-	struct probe_spec *spec = input->spec;
-
 	for (at = probe_skip_blanks(at); *at; at = probe_skip_blanks(at)) {
 		const char *end = probe_word_end(at);
 		int error;
 
-		if (spec->nargs == PROBE_ARGS)
+		if (input->spec->nargs == PROBE_ARGS)
 			return probe_input_fail(input, at, "a probe records at most %d arguments", PROBE_ARGS);
-		error = parse_arg(input, at, end, &spec->args[spec->nargs]);
+		error = parse_arg(input, at, end);
 		if (error)
 			return error;
-		spec->nargs++;
 		at = end;
 	}
 	return 0;
-}
-
-size_t probe_stack_words(const struct probe_spec *spec, uint32_t *words)
-{
-	size_t count = 0;
-
-	for (size_t i = 0; i < spec->nargs; i++) {
-		size_t known = 0;
-
-		if (spec->args[i].source != PROBE_ARG_STACK && spec->args[i].source != PROBE_ARG_GOID)
-			continue;
-		while (known < count && words[known] != spec->args[i].word)
-			known++;
-		if (known == count)
-			words[count++] = spec->args[i].word;
-	}
-	return count;
 }

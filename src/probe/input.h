@@ -5,15 +5,11 @@
 
 #include "probe/probe.h"
 
-#define PROBE_STACK_SLOTS (BPF_PROBE_STACK / 8)
-/* Words of the target's stack one probe can read: the program's own stack, r8 and r9. */
-#define PROBE_STACK_WORDS (PROBE_STACK_SLOTS + 2)
-#define PROBE_GOID_WORD 0x10000 /* stands for $goid among them; no $stackN goes so far */
-
 /** One text being parsed. */
 struct probe_input {
 	const char *text;
 	size_t column;           /* of the error, 1-based */
+	bool kernel_form;        /* the kernel's limits hold, too */
 	struct probe_spec *spec; /* filled as far as parsed */
 	struct utap_error *err;  /* may be NULL */
 };
@@ -23,6 +19,7 @@ int probe_input_fail(struct probe_input *input, const char *at, const char *form
 
 bool probe_is_blank(char c);
 bool probe_is_digit(char c);
+bool probe_is_name_start(char c);
 /** probe_is_name() - [A-Za-z_][A-Za-z0-9_]* */
 bool probe_is_name(const char *at, size_t length);
 /** probe_is_argument() - does a word look like [NAME=]FETCH rather than like a place? */
@@ -30,13 +27,35 @@ bool probe_is_argument(const char *at);
 const char *probe_skip_blanks(const char *at);
 const char *probe_word_end(const char *at);
 
+/** probe_number() - all of [at, end) as a number: hexadecimal with 0x, octal with 0, else decimal; false: it is none, or too large */
+bool probe_number(const char *at, const char *end, uint64_t *ret) BASE_MUST_CHECK;
+
+/** probe_parse_form() - whether the text is in the kernel's form, what is probed and the event's name; *@at moves to the place */
+int probe_parse_form(struct probe_input *input, const char **at) BASE_MUST_CHECK;
 /** probe_parse_args() - all arguments from @at to the end of the text */
 int probe_parse_args(struct probe_input *input, const char *at) BASE_MUST_CHECK;
+/** probe_parse_fetch() - [at, end) is FETCH: source, reads and the width (source_bits) of @arg are filled */
+int probe_parse_fetch(struct probe_input *input, const char *at, const char *end, struct probe_arg *arg) BASE_MUST_CHECK;
+/** probe_parse_type() - [at, end) is TYPE, behind its ':' */
+int probe_parse_type(struct probe_input *input, const char *at, const char *end, struct probe_arg *arg) BASE_MUST_CHECK;
+
+/** probe_hint() - "; did you mean X?" or nothing */
+void probe_hint(char *text, size_t size, const char *prefix, const char *nearest);
+
+/* ---- arguments and records ---- */
+
+/** probe_arg_is_long() - is its word in the record a locator? */
+static inline bool probe_arg_is_long(const struct probe_arg *arg)
+{
+	return arg->is_string || arg->count;
+}
 
 /**
- * probe_stack_words() - the different $stackN of @spec, in order of appearance
- * @words: room for PROBE_ARGS of them
+ * probe_arg_inline() - bytes of it in the fixed part, behind the words: strings that are known without reading memory, the locators of an array of
+ * strings, bit fields of an array
  */
-size_t probe_stack_words(const struct probe_spec *spec, uint32_t *words);
+uint32_t probe_arg_inline(const struct probe_spec *spec, const struct probe_arg *arg);
+/** probe_arg_most() - the most bytes of it that follow the fixed part */
+uint32_t probe_arg_most(const struct probe_arg *arg);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Probe text -> specification: which form it is, the event's name, the place. Arguments are in args.c.
+ * Probe text -> specification: the place. Which form the text has is form.c's, arguments are args.c's.
  *
  * The text comes from outside: nothing about it is assumed but that it is terminated. What later versions will know is
  * refused by its name, so that nobody takes it for a misspelling.
@@ -8,6 +8,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "probe/input.h"
@@ -37,17 +38,17 @@ bool probe_is_digit(char c)
 	return c >= '0' && c <= '9';
 }
 
-static bool is_name_start(char c)
+bool probe_is_name_start(char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
 }
 
 bool probe_is_name(const char *at, size_t length)
 {
-	if (length == 0 || !is_name_start(at[0]))
+	if (length == 0 || !probe_is_name_start(at[0]))
 		return false;
 	for (size_t i = 1; i < length; i++) {
-		if (!is_name_start(at[i]) && !probe_is_digit(at[i]))
+		if (!probe_is_name_start(at[i]) && !probe_is_digit(at[i]))
 			return false;
 	}
 	return true;
@@ -73,7 +74,7 @@ bool probe_is_argument(const char *at)
 
 	if (*at && strchr("%$@+-\\", *at))
 		return true;
-	while (is_name_start(*equals) || probe_is_digit(*equals))
+	while (probe_is_name_start(*equals) || probe_is_digit(*equals))
 		equals++;
 	if (*equals != '=' || equals == at)
 		return false;
@@ -82,26 +83,26 @@ bool probe_is_argument(const char *at)
 
 /* ---- numbers ---- */
 
-/* 0x.. or decimal; returns the end of the digits, NULL when there are none, when they overflow, or for octal. */
-static const char *parse_number(const char *at, uint64_t *ret)
+bool probe_number(const char *at, const char *end, uint64_t *ret)
 {
-	unsigned base = at[0] == '0' && (at[1] == 'x' || at[1] == 'X') ? 16 : 10;
-	const char *start = base == 16 ? at + 2 : at;
+	unsigned base = end - at > 1 && at[0] == '0' ? 8 : 10;
 	uint64_t value = 0;
 
-	if (base == 10 && at[0] == '0' && probe_is_digit(at[1]))
-		return NULL;
-	for (at = start; isxdigit((unsigned char)*at) && (base == 16 || probe_is_digit(*at)); at++) {
+	if (base == 8 && (at[1] == 'x' || at[1] == 'X')) {
+		base = 16;
+		at += 2;
+	}
+	if (at >= end)
+		return false;
+	for (; at < end; at++) {
 		unsigned digit = probe_is_digit(*at) ? (unsigned)(*at - '0') : (unsigned)((*at | 0x20) - 'a') + 10;
 
-		if (value > (UINT64_MAX - digit) / base)
-			return NULL;
+		if (!isxdigit((unsigned char)*at) || digit >= base || value > (UINT64_MAX - digit) / base)
+			return false;
 		value = value * base + digit;
 	}
-	if (at == start)
-		return NULL;
 	*ret = value;
-	return at;
+	return true;
 }
 
 /* ---- the place ---- */
@@ -238,22 +239,39 @@ static int parse_suffix(struct probe_input *input, struct piece *place)
 	return 0;
 }
 
-/* "FILE:0x1234": @place is known to start with a digit. */
-static int parse_file_offset(struct probe_input *input, const struct piece *place, bool kernel_form)
+/* "OFFSET(COUNTER)": the counter is cut off. */
+static int parse_reference(struct probe_input *input, struct piece *place)
+{
+	const char *open = memchr(place->at, '(', (size_t)(place->end - place->at));
+	const char *close = open ? memchr(open, ')', (size_t)(place->end - open)) : NULL;
+
+	if (!open)
+		return 0;
+	if (!close)
+		return probe_input_fail(input, place->end, "the bracket of the reference counter is not closed");
+	if (close + 1 != place->end)
+		return probe_input_fail(input, close + 1, "behind the reference counter a blank is expected");
+	if (!probe_number(open + 1, close, &input->spec->reference) || !input->spec->reference)
+		return probe_input_fail(input, open + 1, "'%.*s' is not the file offset of a reference counter",
+					(int)(close - open) - 1, open + 1);
+	place->end = open;
+	return 0;
+}
+
+/* "FILE:0x1234": @place is known to start with a digit; what may follow it is cut off. */
+static int parse_file_offset(struct probe_input *input, const struct piece *place)
 {
 	struct probe_spec *spec = input->spec;
 	bool hex = place->at[0] == '0' && (place->at[1] == 'x' || place->at[1] == 'X');
-	const char *end = parse_number(place->at, &spec->offset);
+	const char *percent = memchr(place->at, '%', (size_t)(place->end - place->at));
 
-	if (!hex && !kernel_form)
+	if (!hex && !input->kernel_form)
 		return probe_input_fail(input, place->at,
 					"source lines (FUNCTION:LINE) are not supported yet, and a file "
 					"offset is written in hex: FILE:0x1234");
-	if (end && *end == '(')
-		return probe_input_fail(input, end,
-					"reference counters (OFFSET(COUNTER), of USDT markers) are not "
-					"supported yet; probe FILE:OFFSET without it");
-	if (!end || end != place->end)
+	if (percent)
+		return probe_input_fail(input, percent, "behind a file offset only %%return can follow");
+	if (!probe_number(place->at, place->end, &spec->offset))
 		return probe_input_fail(input, place->at, "'%.*s' is not a file offset; write it in hex: FILE:0x1234",
 					(int)(place->end - place->at), place->at);
 	if (!spec->path[0])
@@ -269,9 +287,9 @@ static int parse_file_offset(struct probe_input *input, const struct piece *plac
 static int parse_symbol_offset(struct probe_input *input, const char *at, const char *end)
 {
 	struct probe_spec *spec = input->spec;
-	const char *stop = parse_number(at + 1, &spec->offset);
+	bool octal = end - at > 2 && at[1] == '0' && probe_is_digit(at[2]); /* people mean decimal numbers here */
 
-	if (!stop || stop != end)
+	if (octal || !probe_number(at + 1, end, &spec->offset))
 		return probe_input_fail(input, at + 1, "'%.*s' is not an offset; write +0x10 or +16", (int)(end - at - 1),
 					at + 1);
 	if (spec->kind == PROBE_RETURN && spec->offset)
@@ -294,18 +312,21 @@ static const char *offset_sign(const struct piece *place)
 	return NULL;
 }
 
-static int parse_bare_symbol(struct probe_input *input, struct piece *place, bool kernel_form)
+static int parse_bare_symbol(struct probe_input *input, struct piece *place)
 {
 	struct probe_spec *spec = input->spec;
+	bool is_offset = place->at < place->end && probe_is_digit(*place->at);
 	int error = refuse_later(input, place);
 	const char *sign;
 
+	if (!error && is_offset)
+		error = parse_reference(input, place);
 	if (!error)
 		error = parse_suffix(input, place);
 	if (error)
 		return error;
-	if (place->at < place->end && probe_is_digit(*place->at))
-		return parse_file_offset(input, place, kernel_form);
+	if (is_offset)
+		return parse_file_offset(input, place);
 	sign = offset_sign(place);
 	if (sign) {
 		error = parse_symbol_offset(input, sign, place->end);
@@ -338,7 +359,7 @@ static int parse_quoted_symbol(struct probe_input *input, const struct piece *sy
 	return parse_symbol_offset(input, rest, tail.end);
 }
 
-static int parse_symbol(struct probe_input *input, const char **at, bool kernel_form)
+static int parse_symbol(struct probe_input *input, const char **at)
 {
 	struct piece place = { .at = *at };
 
@@ -352,12 +373,21 @@ static int parse_symbol(struct probe_input *input, const char **at, bool kernel_
 	}
 	place.end = symbol_end(*at);
 	*at = place.end;
-	return parse_bare_symbol(input, &place, kernel_form);
+	return parse_bare_symbol(input, &place);
 }
 
-static int parse_file(struct probe_input *input, const char **at, bool kernel_form)
+/* In the kernel's form FILE may hold colons: its last one is followed by the offset, which the kernel prints as 0x.. */
+static const char *kernel_file_end(const char *at)
 {
-	struct piece file = { .at = *at, .end = file_end(*at) };
+	const char *end = probe_word_end(at);
+	const char *colon = memrchr(at, ':', (size_t)(end - at));
+
+	return colon && colon > at && colon[-1] != ':' && colon[1] == '0' && colon[2] == 'x' ? colon : file_end(at);
+}
+
+static int parse_file(struct probe_input *input, const char **at)
+{
+	struct piece file = { .at = *at, .end = input->kernel_form ? kernel_file_end(*at) : file_end(*at) };
 	int error = 0;
 
 	if (is_quote(**at)) {
@@ -368,7 +398,7 @@ static int parse_file(struct probe_input *input, const char **at, bool kernel_fo
 			file.end = NULL; /* it was the symbol */
 	}
 	if (!file.end) {
-		if (kernel_form)
+		if (input->kernel_form)
 			return probe_input_fail(input, *at,
 						"after the event's name FILE:SYMBOL or FILE:OFFSET is expected");
 		return 0;
@@ -378,7 +408,7 @@ static int parse_file(struct probe_input *input, const char **at, bool kernel_fo
 	return error;
 }
 
-static int parse_place(struct probe_input *input, const char **at, bool kernel_form)
+static int parse_place(struct probe_input *input, const char **at)
 {
 	static const char usdt[] = "%sdt_";
 	const char *start = *at;
@@ -389,160 +419,36 @@ static int parse_place(struct probe_input *input, const char **at, bool kernel_f
 	if (probe_is_argument(start))
 		return probe_input_fail(input, start,
 					"a place is expected before the arguments: [FILE:]SYMBOL[+OFFSET]");
-	error = parse_file(input, at, kernel_form);
+	error = parse_file(input, at);
 	if (error)
 		return error;
 	if (!input->spec->path[0] && (start[0] == '/' || (start[0] == '.' && strchr("./", start[1]))))
 		return probe_input_fail(input, start,
 					"this is a file; add what to probe in it: FILE:SYMBOL or "
 					"FILE:0xOFFSET");
-	return parse_symbol(input, at, kernel_form);
-}
-
-/* ---- which form ---- */
-
-static int copy_name(struct probe_input *input, const char *at, size_t length, const char *what, char *to)
-{
-	if (!probe_is_name(at, length))
-		return probe_input_fail(input, at,
-					"'%.*s' is not a name for %s; use letters, digits and _, a letter first",
-					(int)length, at, what);
-	if (length >= PROBE_NAME)
-		return probe_input_fail(input, at, "the name of %s is longer than %d bytes", what, PROBE_NAME - 1);
-	memcpy(to, at, length);
-	to[length] = '\0';
-	return 0;
-}
-
-/* "[GROUP/][EVENT]", [at, end) */
-static int parse_event(struct probe_input *input, const char *at, const char *end)
-{
-	const char *slash = memchr(at, '/', (size_t)(end - at));
-
-	if (slash) {
-		int error = copy_name(input, at, (size_t)(slash - at), "a group", input->spec->group);
-
-		if (error)
-			return error;
-		at = slash + 1;
-	}
-	return at == end ? 0 : copy_name(input, at, (size_t)(end - at), "an event", input->spec->event);
-}
-
-/* Could [at, end) be [GROUP/][EVENT]? A ':' or '.' says that it is a place instead. */
-static bool looks_like_event(const char *at, const char *end)
-{
-	for (; at < end; at++) {
-		if (!is_name_start(*at) && !probe_is_digit(*at) && *at != '/' && *at != '-')
-			return false;
-	}
-	return true;
-}
-
-/* Is there a place after the blanks at @at? */
-static bool place_follows(const char *at)
-{
-	at = probe_skip_blanks(at);
-	return *at && !probe_is_argument(at);
-}
-
-/* Behind "p:" or "r:": the kernel's form when an event and a place follow, else the short form. */
-static int parse_named(struct probe_input *input, char word, const char *event, const char **at, bool *kernel_form)
-{
-	const char *end = probe_word_end(event);
-
-	if (!looks_like_event(event, end)) {
-		*at = event;
-		return 0;
-	}
-	if (!place_follows(end)) {
-		if (end == event || memchr(event, '/', (size_t)(end - event)))
-			return probe_input_fail(input, end, "the place is missing: %c:%.*s FILE:SYMBOL", word,
-						(int)(end - event), event);
-		*at = event;
-		return 0;
-	}
-	*kernel_form = true;
-	*at = probe_skip_blanks(end);
-	return parse_event(input, event, end);
-}
-
-/*
- * The ':' or blank behind the kernel's "p" (at an instruction), "r" or "r8" (at returns; the kernel wants to know how many frames may be
- * open, nobody here does). NULL: a symbol or a file of such a name.
- */
-static const char *kernel_word_end(const char *at)
-{
-	const char *end = at + 1;
-
-	if (at[0] != 'p' && at[0] != 'r')
-		return NULL;
-	while (at[0] == 'r' && probe_is_digit(*end))
-		end++;
-	if (*end == ':' && end[1] != ':')
-		return end == at + 1 || place_follows(probe_word_end(end)) ? end : NULL;
-	return end == at + 1 && probe_is_blank(*end) && place_follows(end) ? end : NULL;
-}
-
-static int parse_form(struct probe_input *input, const char **at, bool *kernel_form)
-{
-	const char *start = *at;
-	const char *end;
-
-	*kernel_form = false;
-	if (!*start)
-		return probe_input_fail(input, start,
-					"a probe is expected: [FILE:]SYMBOL[+OFFSET] [ARG...], as in 'malloc' "
-					"or 'libc:malloc size=%%di'");
-	if (start[0] == '-' && start[1] == ':')
-		return probe_input_fail(input, start,
-					"-: (removing an event) has no meaning here; probes go when their "
-					"session ends");
-	end = kernel_word_end(start);
-	if (!end)
-		return 0;
-	if (start[0] == 'r')
-		input->spec->kind = PROBE_RETURN;
-	if (*end == ':')
-		return parse_named(input, start[0], end + 1, at, kernel_form);
-	*kernel_form = true;
-	*at = probe_skip_blanks(end);
-	return 0;
-}
-
-static int check_stack_words(struct probe_input *input)
-{
-	uint32_t words[PROBE_ARGS];
-	size_t count = probe_stack_words(input->spec, words);
-	size_t most = PROBE_STACK_WORDS - (input->spec->kind == PROBE_RETURN); /* one is the return address */
-
-	if (count <= most)
-		return 0;
-	return probe_input_fail(input, input->text,
-				"%zu different words of the stack are asked for, and a probe can read %zu; leave some "
-				"$stackN out",
-				count, most);
+	return parse_symbol(input, at);
 }
 
 int probe_parse(const char *text, struct probe_spec *ret, size_t *column, struct utap_error *err)
 {
-	struct probe_spec spec = { .group = "utap" };
-	struct probe_input input = { .text = text, .spec = &spec, .err = err };
+	_cleanup_free_ struct probe_spec *spec = calloc(1, sizeof(*spec));
+	struct probe_input input = { .text = text, .spec = spec, .err = err };
 	const char *at = probe_skip_blanks(text);
-	bool kernel_form;
-	int error = parse_form(&input, &at, &kernel_form);
+	int error;
 
+	if (!spec)
+		return base_error(err, -ENOMEM, UTAP_ERROR_SYSTEM, "no memory for a probe");
+	snprintf(spec->group, sizeof(spec->group), "utap");
+	error = probe_parse_form(&input, &at);
 	if (!error)
-		error = parse_place(&input, &at, kernel_form);
+		error = parse_place(&input, &at);
 	if (!error)
 		error = probe_parse_args(&input, at);
-	if (!error)
-		error = check_stack_words(&input);
 	if (error) {
 		if (column)
 			*column = input.column;
 		return error;
 	}
-	*ret = spec;
+	memcpy(ret, spec, sizeof(*ret));
 	return 0;
 }

@@ -12,6 +12,8 @@
 
 #define PROBE_ARGS 128
 #define PROBE_NAME 64
+#define PROBE_READS 14    /* of memory, one after the other: as many as the kernel does */
+#define PROBE_STRINGS 512 /* bytes of all strings in a probe's text */
 
 /** What of a place is probed. */
 enum probe_kind {
@@ -20,17 +22,48 @@ enum probe_kind {
 	PROBE_EACH,   /* each instruction of a function */
 };
 
-enum probe_arg_source { PROBE_ARG_REGISTER, PROBE_ARG_STACK, PROBE_ARG_RETVAL, PROBE_ARG_GOID };
-enum probe_arg_format { PROBE_FORMAT_UNSIGNED, PROBE_FORMAT_SIGNED, PROBE_FORMAT_HEX };
+/** What an argument starts from. */
+enum probe_arg_source {
+	PROBE_ARG_REGISTER,
+	PROBE_ARG_STACK,
+	PROBE_ARG_RETVAL,
+	PROBE_ARG_GOID,
+	PROBE_ARG_IMMEDIATE, /* .value */
+	PROBE_ARG_FILE,      /* .value, counted from where the mapping of the probed place has the file's first byte */
+	PROBE_ARG_IP,        /* the probed place; of a return probe where it returns to */
+	PROBE_ARG_COMM,      /* the thread's name: a string */
+	PROBE_ARG_TEXT,      /* a string given in the probe's text, at probe_spec.strings + .value */
+};
+enum probe_arg_format {
+	PROBE_FORMAT_UNSIGNED,
+	PROBE_FORMAT_SIGNED,
+	PROBE_FORMAT_HEX,
+	PROBE_FORMAT_CHAR,
+	PROBE_FORMAT_SYMBOL, /* an address, shown as the function that holds it */
+	PROBE_FORMAT_FLOAT,  /* IEEE 754, of 32 or 64 bits */
+};
 
+/*
+ * A fetch argument: what .source gives, then for each of .offset the word in memory at (what there is so far) + offset. Of a string, and of
+ * an array, the last of these is where it starts; of an array of strings where its pointers start.
+ */
 struct probe_arg {
-	char name[PROBE_NAME];         /* given, or arg1.. as the kernel names them */
-	char text[PROBE_NAME];         /* as written, e.g. "%di" */
+	char name[PROBE_NAME];        /* given, or arg1.. as the kernel names them */
+	uint32_t at, length;          /* of FETCH in the probe's text */
 	enum probe_arg_source source;
-	enum isa_reg reg;              /* REGISTER; of RETVAL the one that holds it */
-	uint32_t word;                 /* STACK: $stackN's N; $stack alone is register SP */
-	enum probe_arg_format format;  /* default: hex 64, as the kernel's x64 */
-	uint8_t bits;                  /* 8, 16, 32 or 64: the value is cut to the low bits, sign-extended for s */
+	enum isa_reg reg;             /* REGISTER; of RETVAL the one that holds it */
+	uint8_t source_bits;          /* REGISTER: how many of it are meant */
+	uint32_t word;                /* STACK: $stackN's N; $stack alone is register SP */
+	uint64_t value;               /* IMMEDIATE, FILE, TEXT */
+	uint32_t nreads;              /* of .offset */
+	int64_t offset[PROBE_READS];
+	enum probe_arg_format format; /* default: hex 64, as the kernel's x64 */
+	uint8_t bits;                 /* 8, 16, 32 or 64: the value is cut to the low bits, sign-extended for s */
+	uint8_t field_bits;           /* of a bit field: its width, 0: none .. */
+	uint8_t field_at;             /* .. and its lowest bit */
+	bool is_string;
+	bool at_entry;                /* $argN: known only where a function is entered */
+	uint32_t count;               /* of an array, 0: none */
 };
 
 /** One probe as written. Plain data, no pointers: copy it freely. */
@@ -43,6 +76,9 @@ struct probe_spec {
 	bool glob;               /* symbol has * ? or [ */
 	bool by_offset;          /* file offset in .offset */
 	uint64_t offset;         /* added to the symbol, or the file offset */
+	uint64_t reference;      /* file offset of a counter that is not 0 while somebody probes (USDT's semaphore); 0: none */
+	char strings[PROBE_STRINGS]; /* what PROBE_ARG_TEXT names, each with its NUL */
+	uint32_t strings_used;
 	size_t nargs;
 	struct probe_arg args[PROBE_ARGS];
 };
@@ -52,19 +88,32 @@ struct probe_spec {
  *
  *   [FILE:]SYMBOL[+OFFSET] [ARG...]       malloc   libc:malloc   libc:mem*   ./prog:func+0x10   lib.so:'ns::f(int)'
  *   FILE:0xFILEOFFSET [ARG...]
- *   p:[[GROUP/]EVENT] FILE:SYMBOL[+OFFSET] [ARG...]   also "p FILE:.."; FILE:OFFSET in hex as the kernel takes it
+ *   p:[[GROUP/]EVENT] FILE:SYMBOL[+OFFSET] [ARG...]   also "p FILE:.."; FILE:OFFSET[%return][(COUNTER)] as the kernel takes it
  *   r[N]:[[GROUP/]EVENT] FILE:SYMBOL [ARG...]   the function's returns, as [FILE:]SYMBOL%return; N is read and means nothing
  *   FILE:SYMBOL:* [ARG...]                   each instruction of the function (SYMBOL:* too, where no file has that name)
- *   ARG = [NAME=]FETCH[:TYPE]   FETCH = %REG | $stack | $stackN | $retval | $goid   TYPE = u8..u64 s8..s64 x8..x64
+ *   ARG = [NAME=]FETCH[:TYPE]
+ *   FETCH = %REG | $stack | $stackN | $retval | $argN | $comm | $goid | @ADDR | @+FILEOFFSET | +|-[u]OFFSET(FETCH) | \IMM | \"TEXT"
+ *   TYPE = (u8..u64 s8..s64 x8..x64 char f32 f64 symbol bWIDTH@OFFSET/SIZE string ustring)[[N]]
  *
  * C++ names hold ':' and spaces: FILE ends at the first ':' that is not part of '::'; quotes protect a symbol.
  * Of a return probe %sp, $stack and $stackN are as after the return, as the kernel's are.
  *
- * Return: 0; -EINVAL with "column N: ..." in @err and the column (1-based) in *@column (may be NULL); what the language of later
- * versions has (@FILE, strings ..) is refused by its name, not as a syntax error.
+ * Where the text is in the kernel's form, so are its limits: 64 elements of an array, 63 bytes of a FETCH, 32 of a name.
+ *
+ * Return: 0; -EINVAL with "column N: ..." in @err and the column (1-based) in *@column (may be NULL): the one that the kernel's error_log
+ * points at. What the language of later versions has (@FILE ..) is refused by its name, not as a syntax error.
  * Source: Documentation/trace/uprobetracer.rst.
  */
 int probe_parse(const char *text, struct probe_spec *ret, size_t *column, struct utap_error *err) BASE_MUST_CHECK;
+
+/**
+ * probe_parse_removal() - "-:[GROUP/]EVENT" or "-:GROUP/", a line that takes back an earlier one
+ * @group, @event: "" when they are not given
+ *
+ * Return: 1; 0 it is no such line; -EINVAL as probe_parse().
+ */
+int probe_parse_removal(const char *text, char group[static PROBE_NAME], char event[static PROBE_NAME], size_t *column,
+			struct utap_error *err) BASE_MUST_CHECK;
 
 enum probe_action {
 	PROBE_COUNT,  /* count hits only */
@@ -103,19 +152,35 @@ static inline enum probe_part probe_part_go(enum probe_part part)
 /** probe_part_args() - how many arguments a record of that part of @spec has */
 size_t probe_part_args(const struct probe_spec *spec, enum probe_part part);
 
-/** probe_record_size() - bytes of a record; where two are written, of the larger */
+/** probe_record_size() - bytes of a record, or of a LONG one's fixed part; where two are written, of the larger */
 uint32_t probe_record_size(const struct probe_spec *spec, enum probe_part part);
+/** probe_record_most() - bytes of the largest record, with all that may follow the fixed part; 0: none is LONG */
+uint32_t probe_record_most(const struct probe_spec *spec, enum probe_part part);
+
+
+/** What a program may have to know of the places it serves. */
+struct probe_place {
+	uint64_t base; /* where the mapping of the place has the file's first byte */
+	uint64_t ip;   /* the place */
+};
+enum probe_needs { PROBE_NEEDS_NOTHING, PROBE_NEEDS_BASE, PROBE_NEEDS_IP };
+
+/** probe_needs() - what of struct probe_place the programs of that part depend on; IP means both */
+enum probe_needs probe_needs(const struct probe_spec *spec, enum probe_part part);
 
 /**
- * probe_program() - the bpf program of a part of a probe; it is the same for all places of a spec (the id is the cookie)
- * @ret: heap, *count instructions, the caller frees; passes bpf_check(BPF_PROBE)
+ * probe_program() - the bpf program of a part of a probe; where it needs nothing of its place it is the same for all places of a spec (the
+ * id is the cookie)
+ * @place: may be NULL when it needs nothing
+ * @ret:   heap, *count instructions, the caller frees; passes bpf_check(BPF_PROBE)
  *
- * Arguments are cut and extended to 64 bits in the program. A program that counts is the same for all parts.
+ * Arguments are cut and extended to 64 bits in the program. Memory that cannot be read gives the value 0, or a locator that says so.
+ * A program that counts is the same for all parts.
  *
- * Return: 0 or -ENOMEM.
+ * Return: 0; -ENOMEM; -E2BIG for more instructions than a program may have.
  */
-int probe_program(const struct probe_spec *spec, enum probe_action action, enum probe_part part, struct bpf_insn **ret,
-		  size_t *count) BASE_MUST_CHECK;
+int probe_program(const struct probe_spec *spec, enum probe_action action, enum probe_part part,
+		  const struct probe_place *place, struct bpf_insn **ret, size_t *count) BASE_MUST_CHECK;
 
 /** probe_event_name() - a valid event name ([A-Za-z_][A-Za-z0-9_]*) derived from symbol (mangled or not) and offset, as perf probe does */
 void probe_event_name(const char *symbol, uint64_t offset, char *name, size_t size);

@@ -19,14 +19,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void use(const struct format_perf_event *event, const struct trace_probe *probes, size_t nprobes)
 {
-	volatile uint64_t sum = 0;
-
 	if (event->type == FORMAT_PERF_SAMPLE) {
-		assert(event->record.id < nprobes);
-		assert(event->record.nargs == probes[event->record.id].nargs);
-		for (uint32_t i = 0; i < event->record.nargs; i++)
-			sum = sum + event->record.args[i];
-		(void)sum; /* read, for the sanitizers */
+		const struct trace_record *record = &event->record;
+		const struct format_where where = { .bytes = record->bytes, .size = record->size };
+
+		assert(record->id < nprobes);
+		assert(record->nargs == probes[record->id].nargs);
+		for (uint32_t i = 0; i < record->nargs; i++) {
+			char text[256];
+
+			assert(format_arg_text(&probes[record->id].args[i], record->args[i], &where, text, sizeof(text)) < sizeof(text));
+		}
 	} else if (event->type == FORMAT_PERF_LOST) {
 		assert(event->record.id < nprobes);
 	}

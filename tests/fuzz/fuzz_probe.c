@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Probe text from anybody. What parses must give programs that the checker accepts, events with valid names, and must
- * parse to the same specification again.
+ * parse to the same specification again; sizes of records must be such as there can be. Lines that take events back, too.
  */
+#include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "probe/probe.h"
+#include "wire/wire.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -19,13 +21,40 @@ static void check_name(const char *name)
 		abort();
 }
 
+static void check_removal(const char *text)
+{
+	char group[PROBE_NAME], event[PROBE_NAME];
+	struct utap_error err;
+	size_t column = 0;
+	int result = probe_parse_removal(text, group, event, &column, &err);
+
+	if (result < 0 && (column == 0 || column > strlen(text) + 1))
+		abort();
+	if (result <= 0)
+		return;
+	if (*group)
+		check_name(group);
+	if (*event)
+		check_name(event);
+}
+
 static void check_program(const struct probe_spec *spec, enum probe_action action, enum probe_part part)
 {
 	struct bpf_insn *program;
 	struct utap_error err;
 	size_t count;
 
-	if (probe_program(spec, action, part, &program, &count))
+	const struct probe_place place = { .base = 0x7f0011223000, .ip = 0x7f0011224567 };
+	uint32_t size = probe_record_size(spec, part);
+	uint32_t most = probe_record_most(spec, part);
+
+	if (size < sizeof(struct wire_record) || size > WIRE_RECORD_MAX || most > WIRE_LONG_MAX || (most && most < size) || (size | most) % 8)
+		abort();
+	int error = probe_program(spec, action, part, &place, &program, &count);
+
+	if (error && error != -E2BIG) /* more instructions than a program may have are possible */
+		abort();
+	if (error)
 		return;
 	if (bpf_check(program, count, BPF_PROBE, &err))
 		abort();
@@ -45,6 +74,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	memcpy(text, data, size);
 	text[size] = '\0';
+	check_removal(text);
 	if (probe_parse(text, &spec, &column, &err)) {
 		if (column == 0 || column > strlen(text) + 1 || strncmp(err.text, "column ", 7) != 0)
 			abort();

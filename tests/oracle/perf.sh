@@ -52,6 +52,19 @@ if ! command -v perf > /dev/null; then
 	exit $failed
 fi
 
+# Strings, arrays, bit fields and what cannot be read, as perf shows them.
+arguments=$build/tests/oracle/oracle-arguments
+"$utap" record -q -o arguments.data -e "p:utap/args $arguments:arguments_work s=+0(%dx):string c=%cx:char bits=+16(%di):b24@8/32 \
+array=+36(%di):s16[4] names=+88(%di):string[2] chars=+120(%di):char[8] bad=+0(+136(%di)):string comm=\$comm n=%si:s32" -- "$arguments" \
+	> out 2> err || fail "record of arguments: $(head -1 err)"
+same 'strings and arrays in perf script' \
+	's="call number 3" c='"'D'"' bits=11259375 array={-300,300,-32768,32767} names={"alpha","beta"} chars="charact" bad="(fault)" comm="oracle-args" n=-7' \
+	"$(perf script -i arguments.data 2> err | sed -n '4s/^.*) s=/s=/p')"
+silent 'perf script of strings and arrays' err
+same 'strings and arrays read again' \
+	's="call number 3" c='"'D'"' bits=11259375 array={-300,300,-32768,32767} names={"alpha","beta"} chars={'"'c','h','a','r','a','c','t','\\x00'"'} bad=(fault) comm="oracle-args" n=-7' \
+	"$("$utap" script -q -i arguments.data | sed -n '4s/^.*) s=/s=/p')"
+
 # One probe with an argument, one thread: the arguments are 0, 1, 2, ...
 "$utap" record -q --ring 64M -e "p:utap/req $worker:handle_request n=%si:s64" -o one.data -- "$worker" 1 1 > out 2> err ||
 	fail "record: $(head -1 err)"

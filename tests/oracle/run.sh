@@ -164,6 +164,9 @@ dump_redis
 # It seeds its hashes from /dev/urandom, hence -t; jemalloc gives memory back by the clock.
 compare redis /usr/bin/redis-check-rdb -t 3 -e MALLOC_CONF=dirty_decay_ms:-1,muzzy_decay_ms:-1 -- dump.rdb
 
+if [ "$only" = '  ' ] || [[ $only == *' arguments '* ]]; then
+	"$here/arguments.sh" "$build" || failed=1
+fi
 if [ "$only" = '  ' ] || [[ $only == *' perf '* ]]; then
 	"$here/perf.sh" "$build" || failed=1
 fi

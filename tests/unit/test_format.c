@@ -284,7 +284,7 @@ static void test_refuses_what_does_not_fit(void **state)
 	struct file file;
 	struct format_perf *perf;
 	struct utap_error err = { 0 };
-	static const struct trace_arg odd = { "odd", 24, TRACE_HEX };
+	static const struct trace_arg odd = { "odd", 65, TRACE_HEX };
 	_cleanup_free_ char *path = malloc(5000);
 	_cleanup_free_ struct trace_arg *args = calloc(10000, sizeof(*args));
 
