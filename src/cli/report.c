@@ -10,6 +10,7 @@
 #include <uthash.h>
 
 #include "cli/cli.h"
+#include "cli/report_calls.h"
 #include "format/format.h"
 
 /* Hashed as bytes: no padding. */
@@ -220,6 +221,14 @@ static int report_file(struct cli *cli, struct format_perf_file *file, struct re
 	return damaged ? damaged : code;
 }
 
+static int unsorted(struct cli *cli)
+{
+	struct utap_error err = { 0 };
+
+	base_error(&err, -EINVAL, UTAP_ERROR_USAGE, "--sort is for --latency and --graph");
+	return cli_fail(cli, &err);
+}
+
 int cli_report(struct cli *cli)
 {
 	struct report report = { 0 };
@@ -234,7 +243,12 @@ int cli_report(struct cli *cli)
 	}
 	if (format_perf_open(cli->options.input ? cli->options.input : "perf.data", &file, &err))
 		return cli_fail(cli, &err);
-	code = report_file(cli, file, &report);
+	if (cli->options.latency || cli->options.graph)
+		code = cli_report_calls(cli, file);
+	else if (cli->options.sort)
+		code = unsorted(cli);
+	else
+		code = report_file(cli, file, &report);
 	report_free(&report);
 	format_perf_close(file);
 	return code;
