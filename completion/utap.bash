@@ -5,13 +5,14 @@
 _utap_options()
 {
 	case $1 in
-	trace) echo "--event --file --pid --follow --output --duration --graph --all-instructions --seconds --events --json --color --ring --force-no-frame --allow-trap --debugger-safe" ;;
-	record) echo "--event --file --pid --follow --output --all-instructions --seconds --events --ring --overwrite --snapshot-on --force-no-frame --allow-trap --debugger-safe" ;;
+	trace) echo "--event --file --pid --follow --output --to --by --duration --graph --all-instructions --seconds --events --json --color --ring --force-no-frame --allow-trap --debugger-safe" ;;
+	record) echo "--event --file --pid --follow --output --to --by --duration --all-instructions --seconds --events --ring --overwrite --snapshot-on --force-no-frame --allow-trap --debugger-safe" ;;
 	script) echo "--input --output --events --json --color" ;;
-	report) echo "--input --output --json" ;;
+	report) echo "--input --output --latency --graph --sort --json" ;;
+	convert) echo "--input --output --to --by --events" ;;
 	stat) echo "--event --file --pid --follow --output --latency --all-instructions --seconds --events --ring --json --force-no-frame --allow-trap --debugger-safe" ;;
 	list) echo "--pid --output --coverage --sample --json" ;;
-	probe) echo "--explain --pid --force-no-frame --allow-trap --debugger-safe" ;;
+	probe) echo "--line --vars --funcs --definition --externs --no-inlines --exec --output --json --explain --pid --force-no-frame --allow-trap --debugger-safe" ;;
 	detach) echo "--pid --force" ;;
 	esac
 	echo "--quiet --verbose --help"
@@ -28,7 +29,7 @@ _utap_pids()
 
 _utap()
 {
-	local commands="trace record script report stat list probe detach help version"
+	local commands="trace record script report convert stat list probe detach help version"
 	local word=${COMP_WORDS[COMP_CWORD]}
 	local before=${COMP_WORDS[COMP_CWORD - 1]}
 	local command=${COMP_WORDS[1]}
@@ -45,6 +46,18 @@ _utap()
 		;;
 	-i | --input | -o | --output | -F | --file)
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return
+		;;
+	--to)
+		mapfile -t COMPREPLY < <(compgen -W "ctf perfetto chrome folded flame ftrace systrace jsonl csv" -- "$word")
+		return
+		;;
+	--by)
+		mapfile -t COMPREPLY < <(compgen -W "time calls" -- "$word")
+		return
+		;;
+	--sort)
+		mapfile -t COMPREPLY < <(compgen -W "total self calls mean p50 p99 max name" -- "$word")
 		return
 		;;
 	-e | --event | --explain | -d | --seconds | -n | --events | --ring | --snapshot-on)

@@ -4,8 +4,8 @@
 # As root (or with sudo that asks nothing) it installs with apt; otherwise it prints the one command to run.
 set -eu
 
-build='gcc libc6-dev make meson ninja-build pkg-config binutils libzydis-dev liblzma-dev libiberty-dev uthash-dev libcmocka-dev'
-test='clang libclang-rt-14-dev gdb linux-perf strace binutils xz-utils python3 sqlite3 perl openssl redis-server g++ musl-tools nodejs bc procps util-linux libpython3.11-testsuite golang-go cargo default-jdk-headless'
+build='gcc libc6-dev make meson ninja-build pkg-config binutils libzydis-dev liblzma-dev libzstd-dev libiberty-dev zlib1g-dev libdw-dev uthash-dev libncurses-dev libcmocka-dev'
+test='clang libclang-rt-14-dev gdb linux-perf strace binutils xz-utils python3 sqlite3 perl openssl redis-server g++ musl-tools nodejs bc procps util-linux libpython3.11-testsuite golang-go cargo default-jdk-headless systemtap-sdt-dev babeltrace2 protobuf-compiler libxml2-utils chromium zstd dwz'
 
 wanted=
 for group in "$@"; do
@@ -24,7 +24,7 @@ for package in $wanted; do
 	nodejs) command -v node > /dev/null && continue ;;
 	golang-go) command -v go > /dev/null && continue ;;
 	cargo) command -v cargo > /dev/null && command -v rustc > /dev/null && continue ;;
-	default-jdk-headless) command -v javac > /dev/null && command -v java > /dev/null && continue ;;
+	default-jdk-headless systemtap-sdt-dev) command -v javac > /dev/null && command -v java > /dev/null && continue ;;
 	esac
 	dpkg-query -W -f='${Status}' "$package" 2> /dev/null | grep -q 'install ok installed' || missing="$missing $package"
 done

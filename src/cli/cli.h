@@ -41,11 +41,15 @@ int cli_trace(struct cli *cli);
 int cli_record(struct cli *cli);
 int cli_script(struct cli *cli);
 int cli_report(struct cli *cli);
+int cli_convert(struct cli *cli);
 int cli_stat(struct cli *cli);
+int cli_top(struct cli *cli);
 int cli_list(struct cli *cli);
 /** cli_coverage() - the other kind of list: of a file, or of all that a process maps */
 int cli_coverage(struct cli *cli, pid_t pid, const char *path);
 int cli_probe(struct cli *cli);
+/** cli_explain() - the kind of probe that needs a process: put one in, show it */
+int cli_explain(struct cli *cli);
 int cli_detach(struct cli *cli);
 
 /* ---- options ---- */
@@ -70,8 +74,14 @@ struct cli_options {
 	const char *output;
 	const char *input;
 	const char *explain;
+	const char *exec, *lines, *vars, *definition; /* of utap probe */
+	bool functions, externs, no_inlines;
 	const char *snapshot_on;
+	const char *to;       /* a format that utap convert knows */
+	const char *by;       /* what stacks weigh by */
+	const char *sort;     /* key of a table */
 	uint64_t duration_ns; /* -d; 0: no limit */
+	uint64_t interval_ns; /* 0: the usual one */
 	uint64_t events;      /* 0: no limit */
 	uint64_t ring;        /* 0: the session's default */
 	enum cli_color color;
@@ -132,6 +142,9 @@ struct cli {
 	enum session_target_state *seen; /* of each target, as last announced */
 	size_t nseen, seen_cap;
 
+	const char *wrong; /* a probe's text that could not be parsed, shown below the error; NULL: none */
+	size_t wrong_column; /* where, 1-based */
+
 	/* While attaching: the progress line, and refused places. */
 	uint64_t attach_ns;
 	uint64_t progress_ns; /* of its last change; 0: not shown */
@@ -173,6 +186,7 @@ struct cli_consumer {
 		     struct utap_error *err); /* all targets are probed, nothing was read yet; may be NULL */
 	trace_record_fn *record;              /* arg is struct cli; NULL: count-only */
 	int (*idle)(struct cli *cli);         /* nothing to read for now; 0 or negative errno; may be NULL */
+	void (*stop)(struct cli *cli);        /* it ends; before targets are left and anything is said; may be NULL */
 	int wait_ms;                          /* the longest sleep between two of them; 0: as long as is usual */
 };
 

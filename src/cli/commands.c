@@ -14,8 +14,9 @@ static const struct cli_command commands[] = {
 	  .summary = "print a line for each hit, live",
 	  .details = "Prints a line for each hit, as ftrace does: thread, CPU, time, event, place, arguments.\n"
 		     "Ends at Ctrl-C, when all targets are gone, or as -d and -n say; then everything is taken out.\n"
-		     "With --duration or --graph a probe of a function is of its calls: they are shown when they end, and how.\n",
-	  .takes = "eFpfoDGAdnqvJCRNTBh",
+		     "With --duration or --graph a probe of a function is of its calls: they are shown when they end, and how.\n"
+		     "With --to it writes another format instead of text; see utap convert.\n",
+	  .takes = "eFpfoOYDGAdnqvJCRNTBh",
 	  .takes_program = true,
 	  .run = cli_trace },
 	{ .name = "record",
@@ -26,8 +27,10 @@ static const struct cli_command commands[] = {
 	      "there before becomes perf.data.old.\n"
 	      "With --overwrite it is a flight recorder: each CPU's ring keeps its newest hits, nothing is read while it\n"
 	      "runs, and they are written at the end (also after the target was killed), at SIGUSR2 to utap, and at hits\n"
-	      "of the event of --snapshot-on; these snapshots are FILE.TIMESTAMP.\n",
-	  .takes = "eFpfoAdnqvRWSNTBh",
+	      "of the event of --snapshot-on; these snapshots are FILE.TIMESTAMP.\n"
+	      "With --to it writes another format instead, while hits come, to standard output or the file of -o; see\n"
+	      "utap convert.\n",
+	  .takes = "eFpfoOYDAdnqvRWSNTBh",
 	  .takes_program = true,
 	  .run = cli_record },
 	{ .name = "script",
@@ -39,9 +42,28 @@ static const struct cli_command commands[] = {
 	{ .name = "report",
 	  .usage = "[-i FILE]",
 	  .summary = "sum a recorded file up: counts by event, command and thread",
-	  .details = "Reads perf.data, or the file of -i.\n",
-	  .takes = "ioqvJh",
+	  .details = "Reads perf.data, or the file of -i. Where functions were recorded with their returns (see utap help record),\n"
+		     "or by a probe of the function and one of its %return, --latency prints a table of functions, and --graph a\n"
+		     "tree of what was called from where, with calls, total and own time.\n",
+	  .takes = "ioLGZqvJh",
 	  .run = cli_report },
+	{ .name = "convert",
+	  .usage = "--to FORMAT [-i FILE] [-o FILE]",
+	  .summary = "write a recorded file in another format",
+	  .details = "Reads perf.data, or the file of -i, and writes to standard output, or the file of -o:\n"
+		     "  ctf       Common Trace Format 1.8, for babeltrace2 and Trace Compass: a directory, so -o is needed\n"
+		     "  perfetto  Perfetto's protobuf, for ui.perfetto.dev and trace_processor\n"
+		     "  chrome    JSON for chrome://tracing, Perfetto and speedscope\n"
+		     "  folded    a line for each stack of calls, with the ns spent there\n"
+		     "  flame     a flame graph: one SVG for a browser, with zoom and search\n"
+		     "  ftrace    text as in the kernel's trace file\n"
+		     "  systrace  the same columns, with marks of calls that systrace and Perfetto understand\n"
+		     "  jsonl     JSON, an object on a line for each hit\n"
+		     "  csv       comma-separated values with a header (RFC 4180)\n"
+		     "Calls need a function's entry and its returns (see utap help record), or a probe of the function and one of its\n"
+		     "%return. utap trace and utap record write all these live.\n",
+	  .takes = "iOYonqvh",
+	  .run = cli_convert },
 	{ .name = "stat",
 	  .usage = "-e PROBE... (-p PID[,PID...] | [--] PROGRAM [ARG...])",
 	  .summary = "count hits, without recording them",
@@ -54,6 +76,17 @@ static const struct cli_command commands[] = {
 	  .takes = "eFpfoLAdnqvRJNTBh",
 	  .takes_program = true,
 	  .run = cli_stat },
+	{ .name = "top",
+	  .usage = "-e PROBE... (-p PID[,PID...] | [--] PROGRAM [ARG...])",
+	  .summary = "show what is hit most, as it happens",
+	  .details =
+	      "A table of the last interval, drawn anew each time: on a terminal in place, else one table after the other.\n"
+	      "It counts; with --latency it measures calls of functions, each recorded at its entry and at its return.\n"
+	      "--sort: rate (the default), hits, lost, name; with --latency also p50, p99 and time (the default).\n"
+	      "Keys: r h l n, with --latency 5 9 t, sort by that, pressed again in reverse order; q quits.\n",
+	  .takes = "eFpfoL8ZdqRNTBh",
+	  .takes_program = true,
+	  .run = cli_top },
 	{ .name = "list",
 	  .usage = "[--coverage] (FILE | -p PID) [GLOB]",
 	  .summary = "show what can be probed, and how, or why not",
@@ -64,12 +97,14 @@ static const struct cli_command commands[] = {
 	  .takes = "poQMqvJh",
 	  .run = cli_list },
 	{ .name = "probe",
-	  .usage = "--explain PROBE -p PID",
-	  .summary = "explain how one probe is done",
-	  .details = "Puts the probe in, shows the place, its instruction, what was written over it, and the code that "
-		     "runs at\n"
-		     "a hit; then takes it out again.\n",
-	  .takes = "XpqvNTBh",
+	  .usage = "(-L PLACE | -V PLACE | -F [GLOB] | -D PLACE [ARG...]) (-x FILE | -p PID) | --explain PROBE -p PID",
+	  .summary = "show lines, variables, functions that can be probed, or explain how one probe is done",
+	  .details = "From debug information, as perf probe: source lines (-L), variables in scope (-V), functions (-F), and\n"
+		     "definitions for the kernel's uprobe_events (-D). A PLACE is FUNC[@SRC][:LINE|+OFFSET|%return|;PATTERN],\n"
+		     "SRC:LINE or SRC;PATTERN.\n"
+		     "With --explain it puts the probe in, shows the place, its instruction, what was written over it, and the\n"
+		     "code that runs at a hit; then takes it out again.\n",
+	  .takes = "7123456XpoqvJNTBh",
 	  .run = cli_probe },
 	{ .name = "detach",
 	  .usage = "-p PID[,PID...]",

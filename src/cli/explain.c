@@ -214,7 +214,7 @@ static int check(const struct cli *cli, struct utap_error *err)
 	return 0;
 }
 
-int cli_probe(struct cli *cli)
+int cli_explain(struct cli *cli)
 {
 	struct cli_text text = { .text = cli->options.explain };
 	struct utap_error err = { 0 };

@@ -18,10 +18,28 @@ static void wipe_progress(struct cli *cli)
 	cli->progress_ns = 0;
 }
 
+/* The text, and a caret below the byte at @column; each character takes one place. */
+static void show_wrong(const char *text, size_t column)
+{
+	size_t places = 0;
+
+	fputs("  ", stderr);
+	for (size_t i = 0; text[i] && text[i] != '\n'; i++) {
+		bool continues = (text[i] & 0xc0) == 0x80;
+
+		fputc((unsigned char)text[i] < 0x20 || text[i] == 0x7f ? ' ' : text[i], stderr);
+		places += i + 1 < column && !continues;
+	}
+	fprintf(stderr, "\n  %*s^\n", (int)places, "");
+}
+
 int cli_fail(struct cli *cli, const struct utap_error *err)
 {
 	wipe_progress(cli);
 	fprintf(stderr, "utap: %s\n", err->text[0] ? err->text : "it failed, and nobody said why");
+	if (cli->wrong)
+		show_wrong(cli->wrong, cli->wrong_column);
+	cli->wrong = NULL;
 	return err->kind == UTAP_ERROR_NONE ? UTAP_ERROR_SYSTEM : (int)err->kind;
 }
 

@@ -25,18 +25,47 @@ static bool is_trigger(const struct cli *cli, const struct cli_text *text, const
 	return cli->options.snapshot_on && cli_snapshot_is_trigger(cli->options.snapshot_on, text->text, spec);
 }
 
+/* The text is wrong at @column. */
+static int wrong(struct cli *cli, const struct cli_text *text, size_t column, int error, struct utap_error *err)
+{
+	cli->wrong = error == -EINVAL ? text->text : NULL;
+	cli->wrong_column = column;
+	prefix(text, err, true);
+	return error;
+}
+
+/* A place that debug information, or a file's static probes, tell. 1: it was added; 0: it is none. */
+static int add_source(struct cli *cli, const struct cli_text *text, struct utap_error *err)
+{
+	const struct cli_options *options = &cli->options;
+	const struct session_search search = { .pids = options->pids, .npids = options->npids,
+					       .program = options->nargs ? options->args[0] : NULL };
+	struct probe_source source;
+	size_t column = 1;
+	int error = probe_source_parse(text->text, &source, &column, err);
+
+	if (error <= 0)
+		return error ? wrong(cli, text, column, error, err) : 0;
+	error = session_add_source(cli->session, &source, &search, err);
+	probe_source_free(&source);
+	if (error)
+		prefix(text, err, true);
+	return error ? error : 1;
+}
+
 int cli_session_add(struct cli *cli, const struct cli_text *text, struct utap_error *err)
 {
 	_cleanup_free_ struct probe_spec *spec = calloc(1, sizeof(*spec));
-	int error;
+	size_t column = 1;
+	int error = add_source(cli, text, err);
 
+	if (error)
+		return error < 0 ? error : 0;
 	if (!spec)
 		return base_error(err, -ENOMEM, UTAP_ERROR_SYSTEM, "no memory for a probe");
-	error = probe_parse(text->text, spec, NULL, err);
-	if (error) {
-		prefix(text, err, true);
-		return error;
-	}
+	error = probe_parse(text->text, spec, &column, err);
+	if (error)
+		return wrong(cli, text, column, error, err);
 	if (cli->options.all_instructions && spec->kind == PROBE_PLACE && !spec->by_offset && !spec->offset)
 		spec->kind = PROBE_EACH;
 	if (is_trigger(cli, text, spec))
@@ -51,7 +80,7 @@ int cli_session_add(struct cli *cli, const struct cli_text *text, struct utap_er
 /* A place of a file and nothing else. */
 static bool is_bare_place(const struct probe_spec *spec)
 {
-	return spec->kind == PROBE_PLACE && spec->by_offset && !spec->nargs && !*spec->event;
+	return spec->kind == PROBE_PLACE && spec->by_offset && !spec->reference && !spec->nargs && !*spec->event;
 }
 
 /*

@@ -10,6 +10,7 @@
 
 #include "cli/cli.h"
 #include "probe/nearest.h"
+#include "probe/probe.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -20,18 +21,30 @@ struct option_row {
 	int has_arg;
 	const char *arg; /* as help shows it */
 	const char *help;
+	char letter; /* where it is not the id: another command means something else by it */
 };
 
 static const struct option_row rows[] = {
 	{ 'e', true, "event", required_argument, "PROBE", "a probe; may be given more than once (see utap-probes(5))" },
-	{ 'F', true, "file", required_argument, "FILE", "read probes from FILE, one a line; # starts a comment" },
+	{ 'F', true, "file", required_argument, "FILE", "read probes from FILE, one a line; # starts a comment, -:EVENT takes one back" },
 	{ 'p', true, "pid", required_argument, "PID[,PID...]", "running processes" },
 	{ 'f', true, "follow", no_argument, NULL, "also children, and the programs that they execute" },
 	{ 'X', false, "explain", required_argument, "PROBE", "the probe to explain" },
+	{ '7', true, "exec", required_argument, "FILE", "an executable or library", 'x' },
+	{ '1', true, "line", required_argument, "PLACE", "source lines of FUNC[@SRC][:FIRST[-LAST]] or SRC[:FIRST[-LAST]]; numbered ones can be probed", 'L' },
+	{ '2', true, "vars", required_argument, "PLACE", "variables that can be named at a place; -v: how they are fetched", 'V' },
+	{ '3', true, "funcs", no_argument, NULL, "functions, those that match GLOB", 'F' },
+	{ '4', true, "definition", required_argument, "PLACE", "lines for the kernel's uprobe_events; arguments may follow", 'D' },
+	{ '5', false, "externs", no_argument, NULL, "with --vars: also variables of the file" },
+	{ '6', false, "no-inlines", no_argument, NULL, "with --vars: not in copies that were inlined" },
 	{ 'i', true, "input", required_argument, "FILE", "read FILE instead of perf.data" },
 	{ 'o', true, "output", required_argument, "FILE", "write to FILE" },
+	{ 'O', false, "to", required_argument, "FORMAT", "write FORMAT: ctf, perfetto, chrome, folded, flame, ftrace, systrace, jsonl, csv" },
+	{ 'Y', false, "by", required_argument, "WEIGHT", "with --to folded or flame: weigh stacks by time (the default) or calls" },
+	{ 'Z', false, "sort", required_argument, "KEY", "order of the table: see the command's text" },
+	{ '8', false, "interval", required_argument, "SECONDS", "a new table so often; 1 is the default" },
 	{ 'd', true, "seconds", required_argument, "SECONDS", "stop after SECONDS" },
-	{ 'D', false, "duration", no_argument, NULL, "a line for each call of a function, with how long it took" },
+	{ 'D', false, "duration", no_argument, NULL, "calls, not hits: functions are probed at their entry and all returns" },
 	{ 'G', false, "graph", no_argument, NULL, "a tree of the calls of functions, with how long they took" },
 	{ 'L', false, "latency", no_argument, NULL, "how long calls of functions take: least, mean, quantiles, most; -v: histograms" },
 	{ 'A', false, "all-instructions", no_argument, NULL, "probe each instruction of the functions that probes name" },
@@ -72,7 +85,7 @@ static void make_tables(const struct cli_command *command, struct option_tables 
 		if (!strchr(command->takes, rows[i].id))
 			continue;
 		if (rows[i].has_short) {
-			t->letters[used++] = rows[i].id;
+			t->letters[used++] = rows[i].letter ? rows[i].letter : rows[i].id;
 			if (rows[i].has_arg == required_argument)
 				t->letters[used++] = ':';
 		}
@@ -93,7 +106,7 @@ void cli_options_help(FILE *out, const char *takes)
 		if (!strchr(takes, row->id))
 			continue;
 		if (row->has_short)
-			snprintf(letter, sizeof(letter), "-%c, ", row->id);
+			snprintf(letter, sizeof(letter), "-%c, ", row->letter ? row->letter : row->id);
 		snprintf(text, sizeof(text), "%s--%s%s%s%s", letter, row->name,
 			 optional   ? "[="
 			 : row->arg ? " "
@@ -223,6 +236,40 @@ static int add_pids(struct cli_options *options, const char *list, struct utap_e
 	}
 }
 
+/* Is that probe the one, or one of those, that "-:[GROUP/][EVENT]" names? A group that was not given is the kernel's, too. */
+static bool is_named(const struct cli_text *text, struct probe_spec *spec, const char *group, const char *event)
+{
+	if (probe_parse(text->text, spec, NULL, NULL)) /* what is wrong with it is said later */
+		return false;
+	if (*event && strcmp(spec->event, event) != 0)
+		return false;
+	return !*group || !strcmp(spec->group, group) || (!strcmp(group, "uprobes") && !strcmp(spec->group, "utap"));
+}
+
+/* A line that takes earlier ones back: 1; 0 it is none; or what is wrong with it. */
+static int remove_probes(struct cli_options *options, const struct cli_text *line, struct utap_error *err)
+{
+	char group[PROBE_NAME], event[PROBE_NAME];
+	struct utap_error why = { 0 };
+	_cleanup_free_ struct probe_spec *spec = NULL;
+	size_t kept = 0;
+	int result = probe_parse_removal(line->text, group, event, NULL, &why);
+
+	if (result < 0)
+		return base_error(err, result, UTAP_ERROR_USAGE, "%.200s:%u: %.290s", line->file, line->line, why.text);
+	spec = result ? malloc(sizeof(*spec)) : NULL;
+	if (!result || !spec)
+		return result ? no_memory(err) : 0;
+	for (size_t i = 0; i < options->nprobes; i++)
+		if (!is_named(&options->probes[i], spec, group, event))
+			options->probes[kept++] = options->probes[i];
+	if (kept == options->nprobes)
+		return base_error(err, -EINVAL, UTAP_ERROR_USAGE, "%.200s:%u: there is no such event above to be removed",
+				  line->file, line->line);
+	options->nprobes = kept;
+	return 1;
+}
+
 /* Cuts @content, which options own, into lines. */
 static int add_lines(struct cli_options *options, const char *path, char *content, struct utap_error *err)
 {
@@ -237,9 +284,11 @@ static int add_lines(struct cli_options *options, const char *path, char *conten
 		start = line + strspn(line, " \t\r");
 		if (*start && *start != '#') {
 			struct cli_text text = { .text = start, .file = path, .line = number };
-			int error = add_probe(options, &text, err);
+			int error = remove_probes(options, &text, err);
 
-			if (error)
+			if (!error)
+				error = add_probe(options, &text, err);
+			if (error < 0)
 				return error;
 		}
 		line = next;
@@ -296,6 +345,9 @@ static void set_flag(struct cli_options *options, int id)
 	options->debugger_safe |= id == 'B';
 	options->force |= id == 'K';
 	options->follow |= id == 'f';
+	options->functions |= id == '3';
+	options->externs |= id == '5';
+	options->no_inlines |= id == '6';
 	options->overwrite |= id == 'W';
 	options->quiet |= id == 'q';
 	options->help |= id == 'h';
@@ -317,11 +369,36 @@ static int apply(struct cli_options *options, int id, const char *value, struct 
 	case 'S':
 		options->snapshot_on = value;
 		return 0;
+	case '1':
+		options->lines = value;
+		return 0;
+	case '2':
+		options->vars = value;
+		return 0;
+	case '4':
+		options->definition = value;
+		return 0;
+	case '7':
+		options->exec = value;
+		return 0;
 	case 'i':
 		options->input = value;
 		return 0;
 	case 'o':
 		options->output = value;
+		return 0;
+	case 'O':
+		options->to = value;
+		return 0;
+	case 'Y':
+		options->by = value;
+		return 0;
+	case 'Z':
+		options->sort = value;
+		return 0;
+	case '8':
+		if (cli_parse_seconds(value, &options->interval_ns))
+			return bad_value(err, "--interval", value, "a number of seconds above 0, as 10 or 0.5");
 		return 0;
 	case 'd':
 		if (cli_parse_seconds(value, &options->duration_ns))
@@ -370,6 +447,15 @@ static int refuse(const struct cli_command *command, const struct option_tables 
 			  nearest ? "'?" : ";", command->name);
 }
 
+/* What getopt_long() hands out is the letter of a short form, or an id. */
+static int id_of_letter(const struct cli_command *command, int id)
+{
+	for (size_t i = 0; i < COUNT(rows); i++)
+		if (rows[i].letter && rows[i].letter == id && strchr(command->takes, rows[i].id))
+			return rows[i].id;
+	return id;
+}
+
 int cli_options_parse(const struct cli_command *command, int argc, char **argv, struct cli_options *ret,
 		      struct utap_error *err)
 {
@@ -385,6 +471,7 @@ int cli_options_parse(const struct cli_command *command, int argc, char **argv, 
 
 		if (id == -1)
 			break;
+		id = id_of_letter(command, id);
 		if (id == '?' || id == ':')
 			error = refuse(command, &tables, id, argv[optind - 1], err);
 		else

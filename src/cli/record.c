@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "cli/convert.h"
 #include "cli/recording.h"
 #include "cli/snapshot.h"
 
@@ -115,5 +116,7 @@ static int record(struct cli *cli)
 
 int cli_record(struct cli *cli)
 {
+	if (cli->options.to)
+		return cli_convert_live(cli);
 	return cli->options.overwrite || cli->options.snapshot_on ? cli_snapshot_record(cli) : record(cli);
 }

@@ -154,6 +154,8 @@ static int run_attached(struct cli *cli, const struct cli_consumer *consumer)
 	} else {
 		loop(cli, consumer);
 	}
+	if (consumer->stop)
+		consumer->stop(cli);
 	detached = cli_session_detach(cli);
 	if (!code && cli->stop != CLI_STOP_EVENTS && cli->stop != CLI_STOP_OUTPUT && cli->stop != CLI_STOP_FAILED)
 		drain(cli, consumer, true);

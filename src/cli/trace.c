@@ -6,6 +6,7 @@
 
 #include "cli/calls.h"
 #include "cli/cli.h"
+#include "cli/convert.h"
 #include "cli/tree.h"
 #include "format/format.h"
 
@@ -21,6 +22,11 @@ static int check_written(struct cli *cli)
 	return cli_output_failed(cli, errno ? -errno : -EIO);
 }
 
+static const char *find_symbol(void *arg, uint32_t source, uint64_t addr, uint64_t *offset)
+{
+	return session_where(arg, source, addr, offset);
+}
+
 /* One event as a line. */
 static int print(struct cli *cli, const struct trace_probe *probe, const struct trace_record *record,
 		 struct format_call *call)
@@ -28,6 +34,8 @@ static int print(struct cli *cli, const struct trace_probe *probe, const struct 
 	const char *comm = cli_comms_get(cli->comms, record->tid, record->time_ns, NULL);
 	int error;
 
+	call->symbol = find_symbol;
+	call->symbol_arg = cli->session;
 	if (record->caller)
 		call->caller = session_where(cli->session, record->source, record->caller, &call->caller_offset);
 	if (cli->options.json)
@@ -156,6 +164,8 @@ int cli_trace(struct cli *cli)
 	struct utap_error err = { 0 };
 	int code;
 
+	if (cli->options.to)
+		return cli_convert_live(cli);
 	cli->consumer = &tracing;
 	if (check_options(cli, &err) || cli_open_output(cli, &err))
 		return cli_fail(cli, &err);

@@ -137,26 +137,27 @@ static const char *name_of(const struct trace_probe *probe)
 	return probe->symbol && *probe->symbol ? probe->symbol : probe->event;
 }
 
-static size_t put_args(char *text, size_t size, const struct trace_probe *probe, const uint64_t *args, uint32_t nargs)
+static size_t put_args(char *text, size_t size, const struct trace_probe *probe, const struct trace_record *record)
 {
+	const struct format_where where = { .bytes = record->bytes, .size = record->size, .source = record->source };
 	size_t used = 0;
 
-	for (uint32_t i = 0; i < nargs && i < probe->nargs && used < size - 1; i++) {
-		char value[32];
+	for (uint32_t i = 0; i < record->nargs && i < probe->nargs && used < size - 1; i++) {
+		char value[TEXT_MAX / 2];
 
-		format_value(&probe->args[i], args[i], value, sizeof(value));
+		format_arg_text(&probe->args[i], record->args[i], &where, value, sizeof(value));
 		used += (size_t)snprintf(text + used, size - used, "%s%s=%s", i ? ", " : "", probe->args[i].name, value);
 	}
 	return used < size ? used : size - 1;
 }
 
 /* "name(a=1, b=2)"; a demangled name has its own brackets, of types. */
-static void put_call(char *text, size_t size, const struct trace_probe *entry, const uint64_t *args, uint32_t nargs)
+static void put_call(char *text, size_t size, const struct trace_probe *entry, const struct trace_record *record)
 {
 	char inner[TEXT_MAX / 2] = "";
 	const char *name = name_of(entry);
 
-	put_args(inner, sizeof(inner), entry, args, nargs);
+	put_args(inner, sizeof(inner), entry, record);
 	if (strchr(name, '(') && !*inner)
 		snprintf(text, size, "%.*s", (int)size / 2, name);
 	else
@@ -174,9 +175,11 @@ static void put_result(char *text, size_t size, const struct trace_probe *probe,
 		return;
 	used = (size_t)snprintf(text, size, " = ");
 	if (exit->nargs == 1 && probe->nargs == 1 && probe->args[0].is_result)
-		format_value(&probe->args[0], exit->args[0], text + used, size - used);
+		format_arg_text(&probe->args[0], exit->args[0],
+				&(struct format_where) { .bytes = exit->bytes, .size = exit->size, .source = exit->source }, text + used,
+				size - used);
 	else
-		put_args(text + used, size - used, probe, exit->args, exit->nargs);
+		put_args(text + used, size - used, probe, exit);
 }
 
 static const char *ending(const struct trace_call *call)
@@ -220,7 +223,7 @@ int cli_tree_enter(struct cli_tree *tree, const struct trace_probe *entry, const
 	drop_below(tree, thread, record->frame);
 	if (base_grow(&thread->calls, &thread->cap, thread->count + 1, sizeof(*thread->calls)))
 		return -ENOMEM;
-	put_call(text, sizeof(text), entry, record->args, record->nargs);
+	put_call(text, sizeof(text), entry, record);
 	thread->waiting = strdup(text);
 	if (!thread->waiting)
 		return -ENOMEM;
@@ -309,7 +312,7 @@ int cli_tree_place(struct cli_tree *tree, const struct trace_probe *probe, const
 	if (!thread)
 		return -ENOMEM;
 	show_waiting(tree, thread);
-	put_args(args, sizeof(args), probe, record->args, record->nargs);
+	put_args(args, sizeof(args), probe, record);
 	snprintf(text, sizeof(text), "%s%s%s", probe->event, *args ? " " : "", args);
 	begin_line(tree, record->tid, thread->count, NULL);
 	end_line(tree, "/* %s */", text);

@@ -71,6 +71,7 @@ static void back_out(struct session_attaching *a)
 	struct patch_report report = { 0 };
 
 	session_traps_stop(a->process, NULL);
+	session_semaphores_lower(a->process);
 	if (patch_target_memory_fd(a->target) >= 0 && !patch_target_undo(a->target, &report, NULL) &&
 	    patch_target_release(a->target, &report, NULL))
 		base_log(BASE_LOG_WARN, "memory of ours stays in process %d", a->process->pid);
@@ -105,6 +106,9 @@ long session_attach_sites(struct session_attaching *a, struct utap_error *err)
 		error = session_traps_start(a->process, err);
 	if (error)
 		return error;
+	error = session_semaphores_raise(a->process);
+	if (error)
+		return base_error_system(err, error, "cannot raise a reference counter of process %d", a->process->pid);
 	if (keep_sites(a))
 		return base_error_system(err, -ENOMEM, "cannot keep the list of places");
 	return (long)count_applied(a);
@@ -181,6 +185,7 @@ void session_process_free(struct session_process *process)
 	patch_target_close(process->target);
 	free(process->sites);
 	free(process->copies);
+	free(process->semaphores);
 	free(process->found);
 	free(process);
 }

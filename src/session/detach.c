@@ -169,6 +169,7 @@ static int detach_one(struct session *session, size_t i, struct session_report *
 	int error;
 
 	session_resume(process);
+	session_semaphores_lower(process);
 	error = patch_target_undo(process->target, &part, err);
 	if (!error) {
 		struct utap_error reason = { 0 };

@@ -68,10 +68,10 @@ static int merge_exit(struct session_attaching *a, const struct session_match *m
 
 	if (exit->when != PATCH_WHEN_REACHED)
 		return refuse(why, "its first instruction only sometimes leaves it");
-	entry->program = a->session->programs[match->spec].body[part_of(a, match, part)];
-	if (session_runs_early(match))
-		entry->program += (uint32_t)a->session->nbodies;
-	return 0;
+	const struct probe_place place = { .base = match->map->start - match->map->offset,
+					   .ip = entry->vaddr + entry->module->bias };
+
+	return session_program_of(a->session, match, part_of(a, match, part), &place, &entry->program);
 }
 
 static int plan_exit(struct session_attaching *a, const struct session_function *f, const struct patch_exit *exit,

@@ -79,6 +79,8 @@ struct session_process {
 	uint32_t resumed;        /* as in struct wire_control */
 	struct engine_traps *traps; /* NULL: no traps are in */
 	size_t ntraps;
+	utap_addr *semaphores;   /* reference counters of what is probed, each once */
+	size_t nsemaphores, semaphores_cap, nraised;
 	const struct session_process *owner; /* whose memory it shares, as a child forked from it; NULL: it has its own */
 };
 
@@ -96,6 +98,8 @@ struct session {
 	size_t nspecs, specs_cap, programs_cap;
 	struct session_body *bodies;
 	size_t nbodies, bodies_cap;
+	struct session_body *placed;      /* programs that depend on their place (placed.c) */
+	size_t nplaced, placed_cap;
 	struct session_file **files;
 	size_t nfiles, files_cap;
 	struct session_place *places;     /* hash */
@@ -154,6 +158,8 @@ int session_resolve(struct session *session, struct patch_target *target, uint32
 /* Copies of files (later.c). */
 /** session_is_candidate() - is it a file's code that probes may name? */
 bool session_is_candidate(const struct process_map *map);
+/** session_map_is_named() - does a person who writes @wanted ("" is any, a path, "libc") mean the file of that mapping? */
+bool session_map_is_named(const struct process_map *map, const char *wanted);
 bool session_is_same_copy(const struct process_map *a, const struct process_map *b);
 /** session_is_seen() - was @map's file looked at in the process? */
 bool session_is_seen(const struct session_process *process, const struct process_map *map);
@@ -178,7 +184,7 @@ enum session_what {
 };
 enum session_what session_what_of(const struct session *session, const struct session_match *match);
 
-/** session_id_of() - the id of a place, a new one when it has none; -EEXIST when an earlier spec, or an earlier match, probes it already */
+/** session_id_of() - the id of a place, a new one when it has none; -EEXIST when an earlier match, -EADDRINUSE when an earlier spec probes it already */
 int session_id_of(struct session_attaching *a, const struct session_match *match, const struct patch_module *module,
 		  uint32_t *ret) BASE_MUST_CHECK;
 
@@ -254,6 +260,18 @@ void session_refuse_site(const struct session_attaching *a, size_t index);
 void session_settle_functions(struct session_attaching *a);
 /** session_count_too() - make a program that records count, too: @insns is replaced; 0 or -ENOMEM (trigger.c) */
 int session_count_too(struct bpf_insn **insns, size_t *count) BASE_MUST_CHECK;
+/**
+ * session_program_of() - the number of the program for a part of a place; it is made if the place is part of it (placed.c)
+ * Return: 0; -E2BIG there are too many of these; -ENOMEM.
+ */
+int session_program_of(struct session *session, const struct session_match *match, enum probe_part part,
+		       const struct probe_place *place, uint32_t *ret) BASE_MUST_CHECK;
+/** session_body_of() - the inverse; @early: for session_runs_early() */
+const struct session_body *session_body_of(const struct session *session, uint32_t program, bool *early);
+/** session_placed_max() - how many there can be, whatever is attached later */
+uint32_t session_placed_max(const struct session *session);
+void session_placed_free(struct session *session);
+
 /** session_programs() - how many programs patch_target_apply() may ask session_emit_body() for */
 uint32_t session_programs(const struct session *session);
 /** session_code_of() - what is known of a file's code, looked at when it is first asked for */
@@ -287,5 +305,13 @@ int session_traps_stop(struct session_process *process, struct utap_error *err);
 void session_traps_look(struct session *session);
 /** session_traps_renew() - what the process unloaded takes its traps along */
 int session_traps_renew(struct session_process *process, struct utap_error *err) BASE_MUST_CHECK;
+
+/* semaphore.c */
+
+/** session_semaphore_want() - the counter at file offset @reference of the matched file; 0, -ENOENT it is not in memory, -ENOMEM */
+int session_semaphore_want(struct session_process *process, const struct session_match *match, uint64_t reference) BASE_MUST_CHECK;
+/** session_semaphores_raise() - those that are not yet; 0 or negative errno */
+int session_semaphores_raise(struct session_process *process) BASE_MUST_CHECK;
+void session_semaphores_lower(struct session_process *process);
 
 #endif

@@ -57,10 +57,18 @@ int session_plan_site(struct session_attaching *a, const struct session_match *m
 		error = base_grow(&a->groups, &a->groups_cap, a->nsites + 1, sizeof(*a->groups));
 	if (error)
 		return error;
-	site.program = a->session->programs[match->spec].body[part];
-	if (session_runs_early(match))
-		site.program += (uint32_t)a->session->nbodies;
-	patch_target_plan(a->target, &site);
+	const struct probe_place place = { .base = match->map->start - match->map->offset,
+					   .ip = site.vaddr + site.module->bias };
+
+	error = session_program_of(a->session, match, part, &place, &site.program);
+	if (error == -E2BIG) {
+		site.layer = PATCH_REFUSED;
+		site.why = "@+OFFSET and %ip need a program of their own in each file or place, and there are too many";
+	} else if (error) {
+		return error;
+	} else {
+		patch_target_plan(a->target, &site);
+	}
 	a->groups[a->nsites] = group;
 	a->sites[a->nsites++] = site;
 	return 0;
@@ -94,11 +102,25 @@ static bool is_fragment(const struct session_match *match)
 	return cold && (!cold[5] || cold[5] == '.');
 }
 
-/* What the arguments need of the file. */
-static const char *arguments_forbid(const struct probe_spec *spec, struct object *object)
+static bool is_entry(const struct session_match *match)
 {
+	const struct object_range *range;
+
+	if (match->symbol)
+		return !match->symbol_offset;
+	range = object_range_at(match->file->object, match->vaddr);
+	return range && range->start == match->vaddr;
+}
+
+/* What the arguments need of the file. */
+static const char *arguments_forbid(const struct probe_spec *spec, const struct session_match *match)
+{
+	struct object *object = match->file->object;
 	uint64_t offset;
 
+	for (size_t i = 0; i < spec->nargs; i++)
+		if (spec->args[i].at_entry && !is_entry(match))
+			return "$argN is known only where a function is entered";
 	for (size_t i = 0; i < spec->nargs; i++)
 		if (spec->args[i].source == PROBE_ARG_GOID && object_go_goid_offset(object, &offset))
 			return object_is_go(object) ? "$goid: where this version of Go keeps a goroutine's number is not known" :
@@ -120,7 +142,7 @@ static int plan_match(struct session_attaching *a, const struct session_match *m
 	if (what != SESSION_PLACE && is_fragment(match))
 		forbidden = "it is a part of a function, which is probed by its own name";
 	if (!forbidden)
-		forbidden = arguments_forbid(&a->session->specs[match->spec], match->file->object);
+		forbidden = arguments_forbid(&a->session->specs[match->spec], match);
 	if (forbidden) {
 		session_refuse_match(a, match, NULL, forbidden);
 		return 0;
@@ -132,12 +154,22 @@ static int plan_match(struct session_attaching *a, const struct session_match *m
 	if (error)
 		return base_error_system(err, error, "the mapping of %s does not fit the file", match->map->path);
 	error = session_id_of(a, match, module, &id);
-	if (error == -EEXIST)
+	if (error == -EADDRINUSE && *a->session->specs[match->spec].event && !a->session->specs[match->spec].glob) {
+		session_refuse_match(a, match, NULL, "an earlier probe is there, and a place has one event");
+		return 0;
+	}
+	if (error == -EEXIST || error == -EADDRINUSE)
 		return 0; /* an earlier probe is there: one is enough */
 	if (!error && what == SESSION_PLACE)
 		error = plan_place(a, match, module, id, why);
 	else if (!error)
 		error = session_plan_function(a, match, module, id, why);
+	if (!error && !*why && a->session->specs[match->spec].reference) {
+		error = session_semaphore_want(a->process, match, a->session->specs[match->spec].reference);
+		if (error == -ENOENT)
+			return base_error(err, -EINVAL, UTAP_ERROR_NOT_FOUND, "the reference counter at offset 0x%llx of %s is not in its memory",
+					  (unsigned long long)a->session->specs[match->spec].reference, match->map->path);
+	}
 	if (error)
 		return base_error_system(err, error, "cannot add a probe");
 	if (*why)

@@ -6,6 +6,7 @@
 
 #define RING_DEFAULT (1ULL << 20)
 #define CELLS 4096
+#define LONG_IN_RING 4 /* of the largest records there is room for so many */
 #define COUNT_ROOM 256 /* bytes of the code that counts, tables included */
 
 /* ---- geometry ---- */
@@ -38,6 +39,19 @@ static uint64_t largest_record(const struct session *session)
 	return largest + (session->options.overwrite ? WIRE_TRAILER_SIZE : 0);
 }
 
+/* Bytes of the largest LONG record, 0: there are none. */
+static uint64_t long_most(const struct session *session)
+{
+	int most = 0;
+
+	for (size_t i = 0; i < session->nbodies; i++) {
+		int r = bpf_long_most(session->bodies[i].insns, session->bodies[i].count); /* not negative: it was checked */
+
+		most = r > most ? r : most;
+	}
+	return (uint64_t)most;
+}
+
 /*
  * Generously: the code of a program is emitted twice (rseq and cells), an instruction takes 20 bytes or so, and there may be
  * a version for session_runs_early().
@@ -48,6 +62,8 @@ static uint64_t body_room(const struct session *session)
 
 	for (size_t i = 0; i < session->nbodies; i++)
 		room += 2048 + 96 * session->bodies[i].count;
+	for (size_t i = 0; i < session->nplaced; i++)
+		room += 2048 + 96 * session->placed[i].count;
 	return room;
 }
 
@@ -61,12 +77,19 @@ static uint64_t site_room(const struct session *session)
 }
 
 /* Each twice (session_runs_early()), and behind them the one of session_plan_pause(). */
-uint32_t session_programs(const struct session *session) { return 2 * (uint32_t)session->nbodies + 1; }
+uint32_t session_programs(const struct session *session)
+{
+	return 2 * ((uint32_t)session->nbodies + session_placed_max(session)) + 1;
+}
 
 struct patch_options session_geometry(const struct session *session)
 {
 	bool record = session->options.action == PROBE_RECORD;
 	uint64_t ring = session->options.ring_size ? session->options.ring_size : RING_DEFAULT;
+	uint64_t most = long_most(session);
+
+	if (ring < LONG_IN_RING * most)
+		ring = LONG_IN_RING * most;
 
 	return (struct patch_options){
 		.cpus = possible_cpus(),
@@ -74,6 +97,7 @@ struct patch_options session_geometry(const struct session *session)
 		.ring_size = record ? power_of_two(ring, 4096) : 4096,
 		.cell_size = power_of_two(largest_record(session) + sizeof(struct wire_cell), 64),
 		.cells = record ? power_of_two(ring / 64 < CELLS ? CELLS : ring / 64, CELLS) : 64,
+		.long_most = most,
 		.body_room = body_room(session),
 		.site_room = site_room(session),
 	};
@@ -98,15 +122,15 @@ int session_emit_body(void *arg, uint32_t program, const struct patch_tail *tail
 		     struct utap_error *err)
 {
 	struct session_attaching *a = arg;
-	uint32_t bodies = (uint32_t)a->session->nbodies;
-	bool early = program >= bodies;
-	const struct session_body *source = &a->session->bodies[program % bodies];
+	const struct session_body *source;
+	bool early;
 	const struct wire_control *geometry = patch_target_geometry(a->target);
 	struct patch_facts facts;
 	struct bpf_target target;
 
-	if (program == 2 * bodies)
+	if (program == session_programs(a->session) - 1)
 		return session_emit_pause(a, tail, e);
+	source = session_body_of(a->session, program, &early);
 	patch_target_facts(a->target, &facts);
 	target = (struct bpf_target){
 		.rseq_offset = early ? 0 : facts.rseq_offset,
@@ -122,6 +146,9 @@ int session_emit_body(void *arg, uint32_t program, const struct patch_tail *tail
 		.cells_at = geometry->cells_at,
 		.cells = geometry->cells,
 		.cell_size = geometry->cell_size,
+		.long_cells_at = geometry->long_cells_at,
+		.long_cells = geometry->long_cells,
+		.long_cell_size = geometry->long_cell_size,
 		.goid_offset = goid_offset(a),
 		.overwrite = a->session->options.overwrite,
 		.id_known = tail != NULL,

@@ -35,7 +35,7 @@ static bool is_short_name_of(const char *name, const char *path)
 	return !strncmp(base, name, length) && (!base[length] || base[length] == '.' || base[length] == '-');
 }
 
-static bool map_matches(const struct process_map *map, const char *wanted)
+bool session_map_is_named(const struct process_map *map, const char *wanted)
 {
 	struct stat status;
 	char real[PATH_MAX];
@@ -78,7 +78,7 @@ static size_t list_maps(const struct session_process *process, const struct proc
 		for (size_t i = 0; i < maps->count && n < max; i++) {
 			const struct process_map *map = &maps->map[i];
 
-			if (session_is_candidate(map) && is_loader(map) == (loader == 1) && map_matches(map, wanted) &&
+			if (session_is_candidate(map) && is_loader(map) == (loader == 1) && session_map_is_named(map, wanted) &&
 			    is_first_of_copy(maps, i) && !session_is_seen(process, map))
 				list[n++] = map;
 		}

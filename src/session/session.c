@@ -54,6 +54,7 @@ static void free_tables(struct session *session)
 	}
 	for (size_t i = 0; i < session->nbodies; i++)
 		free(session->bodies[i].insns);
+	session_placed_free(session);
 }
 
 void session_destroy(struct session *session)
@@ -114,25 +115,38 @@ void session_flush_refusal(struct session *session)
 
 /* ---- probes ---- */
 
+static enum trace_arg_format trace_format(enum probe_arg_format format)
+{
+	switch (format) {
+	case PROBE_FORMAT_UNSIGNED:
+		return TRACE_UNSIGNED;
+	case PROBE_FORMAT_SIGNED:
+		return TRACE_SIGNED;
+	case PROBE_FORMAT_HEX:
+		break;
+	case PROBE_FORMAT_CHAR:
+		return TRACE_CHAR;
+	case PROBE_FORMAT_SYMBOL:
+		return TRACE_SYMBOL;
+	case PROBE_FORMAT_FLOAT:
+		return TRACE_FLOAT;
+	}
+	return TRACE_HEX;
+}
+
 static struct trace_arg *trace_args(const struct probe_spec *spec)
 {
 	struct trace_arg *args = calloc(spec->nargs + 1, sizeof(*args));
 
 	for (size_t i = 0; args && i < spec->nargs; i++) {
-		snprintf(args[i].name, sizeof(args[i].name), "%s", spec->args[i].name);
-		args[i].bits = spec->args[i].bits;
-		args[i].is_result = spec->args[i].source == PROBE_ARG_RETVAL;
-		switch (spec->args[i].format) {
-		case PROBE_FORMAT_UNSIGNED:
-			args[i].format = TRACE_UNSIGNED;
-			break;
-		case PROBE_FORMAT_SIGNED:
-			args[i].format = TRACE_SIGNED;
-			break;
-		case PROBE_FORMAT_HEX:
-			args[i].format = TRACE_HEX;
-			break;
-		}
+		const struct probe_arg *from = &spec->args[i];
+
+		snprintf(args[i].name, sizeof(args[i].name), "%s", from->name);
+		args[i].bits = from->field_bits && !from->count ? from->field_bits : from->bits;
+		args[i].is_result = from->source == PROBE_ARG_RETVAL;
+		args[i].format = from->is_string ? TRACE_TEXT : trace_format(from->format);
+		args[i].kind = from->count ? TRACE_ARRAY : from->is_string ? TRACE_STRING : TRACE_WORD;
+		args[i].count = from->count;
 	}
 	return args;
 }
@@ -182,7 +196,7 @@ static int add_part(struct session *session, const struct probe_spec *spec, enum
 {
 	struct bpf_insn *insns;
 	size_t count;
-	int error = probe_program(spec, session->options.action, part, &insns, &count);
+	int error = probe_program(spec, session->options.action, part, NULL, &insns, &count);
 
 	if (error)
 		return base_error_system(err, error, "cannot add probe %s", spec->symbol);

@@ -12,6 +12,7 @@
 
 #include "patch/layer.h"
 #include "probe/probe.h"
+#include "probe/source.h"
 #include "trace/trace.h"
 
 struct session;
@@ -48,6 +49,25 @@ void session_destroy(struct session *session);
 
 /** session_add() - one more probe, before any attach; resolved when a target is attached */
 int session_add(struct session *session, const struct probe_spec *spec, struct utap_error *err) BASE_MUST_CHECK;
+
+/** Whose files are looked in for a place of which only the file's contents say where it is. */
+struct session_search {
+	const pid_t *pids;
+	size_t npids;
+	const char *program; /* to be started, NULL: none */
+};
+
+/**
+ * session_add_source() - all places that a source line, a function's variables or a static probe stand for, each as session_add()
+ *
+ * Debug information of the first file that has such a place is used; static probes are all that there are. Arguments that one of several places
+ * lacks are said to options.note, and left out there.
+ *
+ * Return: 0; -ENOENT no such function, line, static probe, variable; -ENOTSUP an argument that cannot be recorded at any of them; as session_add(),
+ * object_open().
+ */
+int session_add_source(struct session *session, const struct probe_source *source, const struct session_search *search,
+		       struct utap_error *err) BASE_MUST_CHECK;
 
 /**
  * session_add_places() - one probe at many places of one file: one program serves them all

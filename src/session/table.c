@@ -96,6 +96,7 @@ static int add_probe(struct session *session, const struct session_match *match,
 		.symbol_offset = match->symbol_offset,
 		.addr = addr,
 		.record_size = session->options.action == PROBE_RECORD ? probe_record_size(spec, part_of(kind)) : 0,
+		.record_most = session->options.action == PROBE_RECORD ? probe_record_most(spec, part_of(kind)) : 0,
 		.nargs = (uint32_t)probe_part_args(spec, part_of(kind)),
 		.args = session->programs[match->spec].args,
 	};
@@ -162,7 +163,9 @@ enum session_what session_what_of(const struct session *session, const struct se
 static int known_id(const struct session_attaching *a, struct session_place *place, uint32_t spec,
 		    const struct patch_module *module, uint32_t *ret)
 {
-	if (place->spec != spec || (place->attach == a->number && place->module == module))
+	if (place->spec != spec)
+		return -EADDRINUSE;
+	if (place->attach == a->number && place->module == module)
 		return -EEXIST;
 	place->attach = a->number;
 	place->module = module;

@@ -32,8 +32,10 @@ all()
 	"$2/integration/recorder.sh" "$1"
 	"$2/integration/returns.sh" "$1"
 	"$2/integration/badinput.sh" "$1"
+	"$2/integration/formats.sh" "$1"
 	"$2/integration/classes.sh" "$1"
 	"$2/integration/beside.sh" "$1"
+	"$2/integration/sources.sh" "$1"
 	"$2/stress/stress.sh" "$1"
 	"$2/stress/storm.sh" "$1"
 }
@@ -43,6 +45,7 @@ run()
 	command_line "$build"
 	all "$build" "$here/.."
 	"$here/languages.sh" "$build"
+	"$here/dwarf.sh" "$build"
 	[ "$(id -u)" = 0 ] || return
 	if ! command -v setpriv > /dev/null; then
 		echo "SKIP everything as an ordinary user: setpriv is not installed"

@@ -1,0 +1,126 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Places and values by their names in the source, and static probes (USDT): what is recorded is what the program had there.
+#
+#   sources.sh BUILD
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/lib.sh"
+source=$here/../programs/sources/order.c
+
+# build FLAGS...: ./order, from a copy of the source beside it
+build_order()
+{
+	cp "$source" .
+	gcc -g "$@" -o order order.c 2> gcc.err || skip "it cannot be compiled: $(head -1 gcc.err)"
+	[ -z "$skipped_why" ]
+}
+
+# printed FIELD: its values, in the order of the records
+printed() { sed -n "s/.* $1=\([^ ]*\).*/\1/p" lines; }
+
+expect_values() # FIELD VALUE...
+{
+	local field=$1
+	shift
+
+	[ "$(printed "$field" | tr '\n' ' ')" = "$* " ] || problem "$field is '$(printed "$field" | head -12 | tr '\n' ' ')', not '$*'; $(head -2 stderr)"
+}
+
+traced() # ARGS...: of a whole run of ./order 10
+{
+	timeout -k 5 60 "$utap" trace -q -o lines "$@" -- ./order 10 > stdout 2> stderr < /dev/null
+	code=$?
+	[ "$code" = 0 ] || problem "exit code $code: $(head -2 stderr)"
+}
+
+for level in -O0 -O1 -O2; do
+	begin "variables by name, gcc $level"
+	if build_order $level; then
+		traced -e './order:take number item->price.whole item->amounts[1] name=item->name:string weight=item->weight kind=item->kind'
+		expect_values number 0 1 2 3 4 5 6 7 8 9
+		expect_values whole 0 1 2 3 4 5 6 7 8 9
+		expect_values amounts 2 2 2 2 2 2 2 2 2 2
+		expect_values name '"apple"' '"brick"' '"cello"' '"apple"' '"brick"' '"cello"' '"apple"' '"brick"' '"cello"' '"apple"'
+		expect_values kind 0 1 2 3 4 5 6 7 0 1
+		[ "$(printed weight | awk '{ sum += $1 } END { print sum }')" = 22.5 ] || problem "weight is $(printed weight | tr '\n' ' ')"
+	fi
+	end
+done
+
+begin 'a source line'
+if build_order -O0; then
+	line=$(grep -n 'the end of take' order.c | cut -d: -f1)
+	traced -e "p:last ./order:order.c:$line sum"
+	expect_values sum 0 4 10 18 28 40 54 70 88 108
+	[ "$(grep -c ': last: ' lines)" = 10 ] || problem "the event is not called last: $(head -1 lines)"
+	run trace -e "./order:order.c:99999" -- ./order 1
+	expect_error 3 'order.c'
+	run trace -e './order:take nothing_of_that_name' -- ./order 1
+	expect_error '[35]' 'nothing_of_that_name'
+fi
+end
+
+begin 'all parameters, returns'
+if build_order -O0; then
+	traced -e './order:take $params'
+	expect_values number 0 1 2 3 4 5 6 7 8 9
+	traced -e 'r:back ./order:take sum=$retval'
+	[ "$(grep -c ': back: ' lines)" = 10 ] || problem "$(grep -c ': back: ' lines) returns: $(head -2 stderr)"
+fi
+end
+
+begin 'static probes, and their semaphores'
+if build_order -O2; then
+	traced -e 'sdt:shop:taken'
+	expect_values arg1 0 1 2 3 4 5 6 7 8 9
+	traced -e './order:sdt:shop:taken n=arg1 name=arg2:string sum=arg3:s64'
+	expect_values name '"apple"' '"brick"' '"cello"' '"apple"' '"brick"' '"cello"' '"apple"' '"brick"' '"cello"' '"apple"'
+	expect_values sum 0 4 10 18 28 40 54 70 88 108
+	traced -e 'sdt:shop:total'
+	expect_values arg1 0 1 3 6 10 15 21 28 36 45
+	grep -q '^[0-9]* 0$' stdout || problem "somebody wanted the other probe: $(cat stdout)"
+	traced -e 'sdt:shop:wanted'
+	expect_values arg1 1 2 3 4 5 6 7 8 9 10
+	expect_values arg2 8 8 8 7 7 7 7 7 7 7
+	grep -q ' 10$' stdout || problem "nobody wanted it: $(cat stdout)"
+	run trace -e 'sdt:shop:nothing' -- ./order 1
+	expect_error 3 'shop:nothing'
+fi
+end
+
+# The semaphore of a running process goes up, and down again.
+begin 'a semaphore while it runs'
+if build_order -O2; then
+	mkfifo input
+	./order 20 wait < input > out &
+	pid=$!
+	started_pids="$started_pids $pid"
+	exec 5> input
+	for ((i = 0; i < 300; i++)); do grep -q ready out 2> /dev/null && break; sleep 0.01; done
+	"$utap" trace -q -o lines -e 'sdt:shop:wanted' -p $pid > stdout 2> stderr < /dev/null &
+	tracer=$!
+	started_pids="$started_pids $tracer"
+	for ((i = 0; i < 300; i++)); do grep -q memfd:utap /proc/$pid/maps && break; sleep 0.01; done
+	sleep 0.2
+	kill -INT $tracer
+	wait $tracer
+	echo go >&5
+	exec 5>&-
+	wait $pid
+	grep -q ' 0$' out || problem "the semaphore stays up when utap has gone: $(cat out)"
+	started_pids=
+fi
+end
+
+begin 'static probes of libstdc++'
+if [ -e "$programs/throws" ]; then
+	run stat --json -e 'sdt:libstdcxx:throw' -e 'sdt:libstdcxx:rethrow' -e 'sdt:libstdcxx:catch' -- "$programs/throws" one counts
+	expect_code 0
+	expect_hits throw
+	[ $(($(hits throw) + $(hits rethrow))) = "$(hits catch)" ] || problem "$(hits throw) thrown, $(hits rethrow) again, $(hits catch) caught"
+else
+	skip 'the program that throws was not built'
+fi
+end
+
+summary
