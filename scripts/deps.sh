@@ -24,7 +24,7 @@ for package in $wanted; do
 	nodejs) command -v node > /dev/null && continue ;;
 	golang-go) command -v go > /dev/null && continue ;;
 	cargo) command -v cargo > /dev/null && command -v rustc > /dev/null && continue ;;
-	default-jdk-headless systemtap-sdt-dev) command -v javac > /dev/null && command -v java > /dev/null && continue ;;
+	default-jdk-headless) command -v javac > /dev/null && command -v java > /dev/null && continue ;;
 	esac
 	dpkg-query -W -f='${Status}' "$package" 2> /dev/null | grep -q 'install ok installed' || missing="$missing $package"
 done
