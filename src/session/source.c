@@ -107,16 +107,15 @@ static int add_mapped(struct lookup *lookup, pid_t pid, struct utap_error *err)
 /* As the shell finds it. */
 static bool find_program(const char *name, char path[static PATH_MAX])
 {
-	const char *dirs = getenv("PATH");
+	const char *path_variable = getenv("PATH");
+	_cleanup_free_ char *dirs = strdup(path_variable ? path_variable : "/usr/bin:/bin");
+	char *rest;
 
 	if (strchr(name, '/'))
 		return snprintf(path, PATH_MAX, "%s", name) < PATH_MAX;
-	for (const char *at = dirs ? dirs : "/usr/bin:/bin"; *at; at += strcspn(at, ":"), at += *at == ':') {
-		int size = (int)strcspn(at, ":");
-
-		if (snprintf(path, PATH_MAX, "%.*s/%s", size, at, name) < PATH_MAX && access(path, X_OK) == 0)
+	for (char *dir = dirs ? strtok_r(dirs, ":", &rest) : NULL; dir; dir = strtok_r(NULL, ":", &rest))
+		if (snprintf(path, PATH_MAX, "%s/%s", dir, name) < PATH_MAX && access(path, X_OK) == 0)
 			return true;
-	}
 	return false;
 }
 
