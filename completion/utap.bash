@@ -11,6 +11,7 @@ _utap_options()
 	report) echo "--input --output --latency --graph --sort --json" ;;
 	convert) echo "--input --output --to --by --events" ;;
 	stat) echo "--event --file --pid --follow --output --latency --all-instructions --seconds --events --ring --json --force-no-frame --allow-trap --debugger-safe" ;;
+	top) echo "--event --file --pid --follow --output --latency --interval --sort --seconds --ring --force-no-frame --allow-trap --debugger-safe" ;;
 	list) echo "--pid --output --coverage --sample --json" ;;
 	probe) echo "--line --vars --funcs --definition --externs --no-inlines --exec --output --json --explain --pid --force-no-frame --allow-trap --debugger-safe" ;;
 	detach) echo "--pid --force" ;;
