@@ -292,13 +292,24 @@ static bool take_key(struct top *top, int c)
 	return c == KEY_RESIZE;
 }
 
+static int end_interval(struct top *top, uint64_t now)
+{
+	int error;
+
+	top->elapsed = now > top->drawn_ns ? (double)(now - top->drawn_ns) / 1e9 : 1e-9;
+	error = read_counts(top);
+	if (!error)
+		error = draw(top);
+	begin_interval(top, now);
+	return error;
+}
+
 static int on_idle(struct cli *cli)
 {
 	struct top *top = cli->consumer;
 	uint64_t now = base_now_ns();
 	uint64_t interval = cli->options.interval_ns ? cli->options.interval_ns : INTERVAL_NS;
 	bool due = now - top->drawn_ns >= interval;
-	int error = 0;
 	int c;
 
 	while (top->on_screen && !due && (c = getch()) != ERR)
@@ -306,14 +317,7 @@ static int on_idle(struct cli *cli)
 			qsort_r(top->order, top->norder, sizeof(*top->order), compare, top);
 			draw_screen(top);
 		}
-	if (!due)
-		return 0;
-	top->elapsed = (double)(now - top->drawn_ns) / 1e9;
-	error = read_counts(top);
-	if (!error)
-		error = draw(top);
-	begin_interval(top, now);
-	return error;
+	return due ? end_interval(top, now) : 0;
 }
 
 /* ---- the command ---- */
@@ -374,6 +378,8 @@ int cli_top(struct cli *cli)
 		return cli_fail(cli, &err);
 	}
 	code = cli_run(cli, calls ? PROBE_RECORD : PROBE_COUNT, &consumer);
+	if (!code && !top.on_screen && cli->stop != CLI_STOP_OUTPUT && end_interval(&top, cli->ended_ns)) /* the rest of the last one */
+		cli->stop = CLI_STOP_OUTPUT;
 	if (cli->stop == CLI_STOP_OUTPUT && !code)
 		code = cli_explain_output(cli, "the table");
 	top_free(&top);
