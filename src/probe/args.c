@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "probe/filter.h"
 #include "probe/input.h"
 #include "wire/wire.h"
 
@@ -196,6 +197,8 @@ int probe_parse_args(struct probe_input *input, const char *at)
 		const char *end = probe_word_end(at);
 		int error;
 
+		if (*at == '/')
+			return probe_parse_filter(input, at);
 		if (input->spec->nargs == PROBE_ARGS)
 			return probe_input_fail(input, at, "a probe records at most %d arguments", PROBE_ARGS);
 		error = parse_arg(input, at, end);

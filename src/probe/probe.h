@@ -66,6 +66,32 @@ struct probe_arg {
 	uint32_t count;               /* of an array, 0: none */
 };
 
+#define PROBE_TESTS 16     /* comparisons of a condition */
+#define PROBE_TEST_PASS 254 /* in place of a test: the condition holds .. */
+#define PROBE_TEST_FAIL 255 /* .. or does not */
+
+enum probe_test_value { PROBE_TEST_ARG, PROBE_TEST_PID, PROBE_TEST_TID, PROBE_TEST_CPU, PROBE_TEST_COMM };
+enum probe_comparison {
+	PROBE_NONZERO,
+	PROBE_EQUAL,
+	PROBE_UNEQUAL,
+	PROBE_LESS, /* signed where the argument is */
+	PROBE_LESS_EQUAL,
+	PROBE_GREATER,
+	PROBE_GREATER_EQUAL,
+	PROBE_SET, /* any of the constant's bits */
+};
+
+/** One comparison of a condition. */
+struct probe_test {
+	enum probe_test_value value;
+	uint8_t arg; /* ARG: which one */
+	enum probe_comparison comparison;
+	uint64_t constant;
+	char text[16]; /* COMM, and arguments that are strings */
+	uint8_t next_true, next_false; /* a later test, or PASS, FAIL */
+};
+
 /** One probe as written. Plain data, no pointers: copy it freely. */
 struct probe_spec {
 	char group[PROBE_NAME];  /* "utap" unless given */
@@ -81,6 +107,8 @@ struct probe_spec {
 	uint32_t strings_used;
 	size_t nargs;
 	struct probe_arg args[PROBE_ARGS];
+	uint32_t ntests; /* of a condition; 0: none */
+	struct probe_test tests[PROBE_TESTS];
 };
 
 /**
@@ -91,6 +119,8 @@ struct probe_spec {
  *   p:[[GROUP/]EVENT] FILE:SYMBOL[+OFFSET] [ARG...]   also "p FILE:.."; FILE:OFFSET[%return][(COUNTER)] as the kernel takes it
  *   r[N]:[[GROUP/]EVENT] FILE:SYMBOL [ARG...]   the function's returns, as [FILE:]SYMBOL%return; N is read and means nothing
  *   FILE:SYMBOL:* [ARG...]                   each instruction of the function (SYMBOL:* too, where no file has that name)
+ *   All with a condition behind: /NAME > 4096 && (comm == "worker" || !NAME)/ of its arguments, pid, tid, cpu and comm; where it does not hold nothing is
+ *   counted nor recorded. What cannot be read compares as false (text as another text).
  *   ARG = [NAME=]FETCH[:TYPE]
  *   FETCH = %REG | $stack | $stackN | $retval | $argN | $comm | $goid | @ADDR | @+FILEOFFSET | +|-[u]OFFSET(FETCH) | \IMM | \"TEXT"
  *   TYPE = (u8..u64 s8..s64 x8..x64 char f32 f64 symbol bWIDTH@OFFSET/SIZE string ustring)[[N]]

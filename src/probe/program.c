@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "probe/filter.h"
 #include "probe/writer.h"
 
 /* Values that can be held while a plain record is written: the program's own stack, r8 and r9. */
@@ -371,19 +372,23 @@ int probe_program(const struct probe_spec *spec, enum probe_action action, enum 
 	struct probe_shape shapes[2];
 	size_t nshapes = shapes_of(spec, part, shapes);
 	struct probe_writer w = { .spec = spec };
+	struct probe_filter_exits exits;
 
 	if (place)
 		w.place = *place;
+	if (action == PROBE_RECORD || spec->ntests)
+		probe_put(&w, OP_MOVE, 7, 1, 0, 0);
+	probe_put_filter(&w, &shapes[0], &exits);
 	switch (action) {
 	case PROBE_COUNT:
 		probe_put_call(&w, BPF_HELPER_COUNT);
 		break;
 	case PROBE_RECORD:
-		probe_put(&w, OP_MOVE, 7, 1, 0, 0);
 		for (size_t i = 0; i < nshapes; i++)
 			put_record(&w, &shapes[i]);
 		break;
 	}
+	probe_put_filter_land(&w, &exits);
 	probe_put(&w, OP_MOVE_IMM, 0, 0, 0, 0);
 	probe_put(&w, OP_EXIT, 0, 0, 0, 0);
 	if (w.error) {

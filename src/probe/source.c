@@ -118,7 +118,7 @@ static bool is_variable(struct piece arg)
 
 static bool has_variables(const char *args)
 {
-	for (const char *at = probe_skip_blanks(args); *at; at = probe_skip_blanks(word_end(at)))
+	for (const char *at = probe_skip_blanks(args); *at && *at != '/'; at = probe_skip_blanks(word_end(at)))
 		if (is_variable((struct piece){ at, (size_t)(word_end(at) - at) }))
 			return true;
 	return false;
@@ -219,7 +219,7 @@ static int take_args(const char *text, const char *at, struct probe_source *sour
 {
 	size_t cap = 0;
 
-	for (at = probe_skip_blanks(at); *at; at = probe_skip_blanks(word_end(at))) {
+	for (at = probe_skip_blanks(at); *at && *at != '/'; at = probe_skip_blanks(word_end(at))) {
 		if (source->nargs == PROBE_ARGS)
 			return fail(text, at, "too many arguments", column, err);
 		if (base_grow(&source->args, &cap, source->nargs + 1, sizeof(*source->args)))
@@ -229,7 +229,8 @@ static int take_args(const char *text, const char *at, struct probe_source *sour
 			return -ENOMEM;
 		source->nargs++;
 	}
-	return 0;
+	source->filter = strdup(at);
+	return source->filter ? 0 : -ENOMEM;
 }
 
 static int take_place(const char *text, const struct parts *parts, struct probe_source *source, size_t *column, struct utap_error *err)
@@ -298,6 +299,7 @@ void probe_source_free(struct probe_source *source)
 	free(source->args);
 	free(source->file);
 	free(source->place);
+	free(source->filter);
 	free(source->text);
 	*source = (struct probe_source){ 0 };
 }

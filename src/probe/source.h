@@ -17,6 +17,7 @@ struct probe_source {
 	char *place;            /* FUNC[@SRC][:RLN|+OFFS|%return|;PATTERN], SRC:LINE, SRC;PATTERN; without "%return" when .is_return says so */
 	char **args;            /* as written, [NAME=]WHAT[:TYPE] */
 	size_t nargs;
+	char *filter;           /* "/CONDITION/" or "" */
 	char *text;             /* all of it, for messages */
 };
 

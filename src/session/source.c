@@ -232,14 +232,18 @@ static int add_place(struct lookup *lookup, const struct candidate *file, uint64
 	const struct probe_source *source = lookup->source;
 	_cleanup_free_ struct probe_spec *spec = calloc(1, sizeof(*spec));
 	_cleanup_free_ char *text = malloc(PLACE_TEXT);
+	struct utap_error why = { 0 };
 	int error;
 
 	if (!spec || !text)
 		return base_error_system(err, -ENOMEM, "cannot add probe %s", source->text);
-	snprintf(text, PLACE_TEXT, "/file:0x%llx%s %s", (unsigned long long)offset, source->is_return ? "%return" : "", args);
-	error = probe_parse(text, spec, NULL, err);
-	if (error)
-		return error;
+	snprintf(text, PLACE_TEXT, "/file:0x%llx%s %s %s", (unsigned long long)offset, source->is_return ? "%return" : "", args, source->filter);
+	error = probe_parse(text, spec, NULL, &why);
+	if (error) { /* columns are of our text, not of the user's */
+		const char *colon = !strncmp(why.text, "column ", 7) ? strstr(why.text, ": ") : NULL;
+
+		return base_error(err, error, why.kind, "%s", colon ? colon + 2 : why.text);
+	}
 	snprintf(spec->path, sizeof(spec->path), "%s", file->path);
 	if (*source->group)
 		snprintf(spec->group, sizeof(spec->group), "%s", source->group);

@@ -47,6 +47,37 @@ for level in -O0 -O1 -O2; do
 	end
 done
 
+begin 'conditions'
+if build_order -O0; then
+	while read -r want condition; do
+		traced -e "./order:take number nm=item->name $condition"
+		[ "$(printed number | tr '\n' ,)" = "${want#-}" ] || problem "$condition: '$(printed number | tr '\n' ,)', not '${want#-}': $(head -1 stderr)"
+	done <<- 'END'
+		8,9, /number > 7/
+		3,5, /number == 3 || number == 5/
+		8,9, /!(number < 8)/
+		2,3,4, /number >= 2 && number <= 4 && pid != 1/
+		1,4,7, /nm == "brick"/
+		0,2,3, /nm != "brick" && number < 5/
+		4,5,6,7, /number & 4/
+		1,2,3,4,5,6,7,8,9, /number/
+		0,1,2,3,4,5,6,7,8,9, /number > -1 && comm == "order" && cpu < 8192 && tid > 1/
+		2, /(number == 1 || number == 2) && (nm == "cello" || number == 9)/
+		- /comm == "orde"/
+		- /number == 3 && !(number == 3)/
+		0,1,2,4,5,6,7,8,9, /!(number == 3 && !(nm == "brick"))/
+	END
+	traced -e './order:take+0 /cpu < 8192/' -e 'libc:printf format=+0($arg1):string /format == "%ld %ld\n"/'
+	run stat --json -e './order:take number=%si:s32 /number >= 4/' -- ./order 10
+	expect_code 0
+	[ "$(hits take)" = 6 ] || problem "$(hits take) of 6 counted"
+	run trace -e './order:take n=%si /n ==/' -- ./order 1
+	expect_error 2 'column 25: a number is expected here' 3
+	run trace --duration -e './order:take n=%si /n/' -- ./order 1
+	expect_error 2 'take no conditions yet'
+fi
+end
+
 begin 'a source line'
 if build_order -O0; then
 	line=$(grep -n 'the end of take' order.c | cut -d: -f1)

@@ -16,7 +16,7 @@ piece=240
 if [ "$seconds" -gt $piece ]; then
 	left=$seconds failed=0
 	while [ "$left" -gt 0 ] && [ "$failed" = 0 ]; do
-		UTAP_STRESS_SECONDS=$((left < piece ? left : piece)) UTAP_SEED=$seed "$0" "$build" || failed=1
+		UTAP_STRESS_SECONDS=$((left < piece ? left : piece)) UTAP_SEED=$seed "$here/storm.sh" "$build" || failed=1
 		left=$((left - piece)) seed=$((seed % 30000 + 1))
 	done
 	exit $failed
