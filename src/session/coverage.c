@@ -64,8 +64,10 @@ static void count_instruction(struct covering *c, uint64_t vaddr)
 static void count_range(struct covering *c, const struct object_range *range)
 {
 	const struct patch_code *code = c->module->code;
+	const struct object_symbol *symbol = object_symbol_at(c->module->object, range->start);
+	bool is_fragment = symbol && symbol->vaddr == range->start && session_is_fragment(symbol);
 
-	if (patch_code_is_start(code, range->start) && patch_code_is_entry(code, range->start))
+	if (!is_fragment && patch_code_is_start(code, range->start) && patch_code_is_entry(code, range->start))
 		count_entry(c, range->start);
 	for (uint64_t at = range->start; at && at < range->end; at = patch_code_start_after(code, at))
 		if (patch_code_is_start(code, at) && c->seen++ % c->coverage.sample == 0)

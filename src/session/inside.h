@@ -306,6 +306,12 @@ void session_traps_look(struct session *session);
 /** session_traps_renew() - what the process unloaded takes its traps along */
 int session_traps_renew(struct session_process *process, struct utap_error *err) BASE_MUST_CHECK;
 
+/**
+ * session_is_fragment() - what compilers move away from a function has a symbol of its own, but is not called: NAME.cold, NAME.cold.1
+ * @symbol: may be NULL
+ */
+bool session_is_fragment(const struct object_symbol *symbol);
+
 /* semaphore.c */
 
 /** session_semaphore_want() - the counter at file offset @reference of the matched file; 0, -ENOENT it is not in memory, -ENOMEM */

@@ -94,10 +94,9 @@ static const char *mapping_forbids(const struct process_map *map)
 	return NULL;
 }
 
-/* What compilers move away from a function has a symbol of its own, but is not called: NAME.cold, NAME.cold.1. */
-static bool is_fragment(const struct session_match *match)
+bool session_is_fragment(const struct object_symbol *symbol)
 {
-	const char *cold = match->symbol ? strstr(match->symbol->name, ".cold") : NULL;
+	const char *cold = symbol ? strstr(symbol->name, ".cold") : NULL;
 
 	return cold && (!cold[5] || cold[5] == '.');
 }
@@ -137,9 +136,9 @@ static int plan_match(struct session_attaching *a, const struct session_match *m
 	uint32_t id;
 	int error;
 
-	if (what != SESSION_PLACE && is_fragment(match) && a->session->specs[match->spec].glob)
+	if (what != SESSION_PLACE && session_is_fragment(match->symbol) && a->session->specs[match->spec].glob)
 		return 0; /* the function's own symbol matches, too */
-	if (what != SESSION_PLACE && is_fragment(match))
+	if (what != SESSION_PLACE && session_is_fragment(match->symbol))
 		forbidden = "it is a part of a function, which is probed by its own name";
 	if (!forbidden)
 		forbidden = arguments_forbid(&a->session->specs[match->spec], match);
