@@ -249,6 +249,8 @@ if wanted go; then
 				skip "go cannot build the tests of $package: $(head -1 go.log)"
 				break
 			fi
+			rm -rf testdata
+			cp -r "$(go list -f '{{.Dir}}' "$package")/testdata" . 2> /dev/null # which tests read from where they run
 			files=$work/test.bin
 			name="suite go $package$who"
 			# Tests of how much is allocated count what the collector does at random.
