@@ -59,20 +59,35 @@ static bool is_staged(const struct patch_target *target, const struct process_ma
 	return false;
 }
 
-/* The program may have mapped something there itself: only a second copy of some other text is ours. */
+static bool is_whole_stage(const struct patch_target *target, const struct process_map *map)
+{
+	for (uint32_t i = 0; i < target->geometry.stages_used; i++)
+		if (map->start == target->geometry.stages[i].addr && map->end - map->start == target->geometry.stages[i].size)
+			return true;
+	return false;
+}
+
+/*
+ * The program may have mapped something there itself: only a second copy of some other text is ours; or, where the program unloaded that
+ * meanwhile, the lone text of a file of which nothing else is mapped (what is loaded comes with its data).
+ */
 static bool is_forgotten_stage(const struct patch_target *target, const struct process_maps *maps,
 			       const struct process_map *map)
 {
+	bool is_lone = is_whole_stage(target, map);
+
 	if (!map->inode || !map->execute || map->write || map->shared || !is_staged(target, map))
 		return false;
 	for (size_t i = 0; i < maps->count; i++) {
 		const struct process_map *other = &maps->map[i];
 
-		if (other->execute && other->inode == map->inode && other->major == map->major &&
-		    other->minor == map->minor && !is_staged(target, other))
+		if (other->inode != map->inode || other->major != map->major || other->minor != map->minor || is_staged(target, other))
+			continue;
+		if (other->execute)
 			return true;
+		is_lone = false;
 	}
-	return false;
+	return is_lone;
 }
 
 /* ---- descriptors ---- */
