@@ -105,6 +105,14 @@ int bpf_check(const struct bpf_insn *program, size_t count, enum bpf_kind kind, 
  */
 int bpf_long_most(const struct bpf_insn *program, size_t count) BASE_MUST_CHECK;
 
+/**
+ * bpf_stack_most() - bytes below the probed place's stack pointer that a BPF_PROBE program's code may write, in whatever target: those that it
+ * skips, its own, and the runtime's
+ *
+ * Return: more than 0; -EINVAL for a program bpf_check() would refuse; -ENOMEM.
+ */
+int bpf_stack_most(const struct bpf_insn *program, size_t count) BASE_MUST_CHECK;
+
 /** What the code generator has to know about the target process. Addresses are the target's. */
 struct bpf_target {
 	int32_t rseq_offset; /* of struct rseq from the %fs base; 0: threads have none, use cells only */

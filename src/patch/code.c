@@ -554,8 +554,7 @@ static bool is_looked_up(const struct patch_code *code, uint64_t vaddr)
 	       isa_may_fault(&insn, 1U << 14);
 }
 
-/* Does a probe's program reach below a goroutine's stack? */
-static const char *why_no_stack(const struct patch_code *code, uint64_t vaddr)
+const char *patch_code_lacks_stack(const struct patch_code *code, uint64_t vaddr, unsigned needed)
 {
 	if (!code->is_go)
 		return NULL;
@@ -565,7 +564,7 @@ static const char *why_no_stack(const struct patch_code *code, uint64_t vaddr)
 		if (error)
 			return error == -ENOENT ? NULL : "out of memory";
 	}
-	return gostack_why_not(code->lazy->stack, vaddr);
+	return gostack_why_not(code->lazy->stack, vaddr, needed);
 }
 
 const char *patch_code_forbidden(const struct patch_code *code, uint64_t vaddr, unsigned length)
@@ -590,5 +589,5 @@ const char *patch_code_forbidden(const struct patch_code *code, uint64_t vaddr, 
 	}
 	if (is_looked_up(code, vaddr))
 		return "it may fault, and Go's runtime must then know where it is";
-	return why_no_stack(code, vaddr);
+	return NULL;
 }

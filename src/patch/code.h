@@ -58,4 +58,7 @@ uint64_t patch_code_padding(const struct patch_code *code, uint64_t near, uint64
 /** Must this place not be touched for what it is (rseq section, signal restorer ..)? NULL, or the reason */
 const char *patch_code_forbidden(const struct patch_code *code, uint64_t vaddr, unsigned length);
 
+/** patch_code_lacks_stack() - may a program that takes @needed bytes of the stack write below a goroutine's there? NULL, or the reason */
+const char *patch_code_lacks_stack(const struct patch_code *code, uint64_t vaddr, unsigned needed);
+
 #endif

@@ -25,6 +25,7 @@
 
 #define ROUNDS 1000
 #define STEP 64 /* of what is told to people, rounded down */
+#define LEFT_MOST 1024 /* more is told as this */
 
 #define NEVER UINT64_MAX
 
@@ -52,7 +53,7 @@ struct gostack {
 	size_t edge_count, edge_cap;
 	int32_t guard;
 	bool has_names, is_known;
-	char *sentences[GOSTACK_NEEDED / STEP]; /* by what is left; made when first wanted */
+	char *sentences[LEFT_MOST / STEP]; /* by what is left; made when first wanted */
 };
 
 #define TO_ANY UINT32_MAX /* through a pointer */
@@ -466,18 +467,19 @@ bool gostack_left(const struct gostack *stack, uint64_t vaddr, unsigned *left)
 	return true;
 }
 
-const char *gostack_why_not(struct gostack *stack, uint64_t vaddr)
+const char *gostack_why_not(struct gostack *stack, uint64_t vaddr, unsigned needed)
 {
 	unsigned left;
 
-	if (!gostack_left(stack, vaddr, &left) || left >= GOSTACK_NEEDED)
+	if (!gostack_left(stack, vaddr, &left) || left >= needed + GOSTACK_CALL)
 		return NULL;
 	if (left < STEP)
 		return "it may run on the last bytes of a goroutine's stack (nosplit): next to none is sure there";
+	left = left < LEFT_MOST ? left : LEFT_MOST - 1;
 	char **sentence = &stack->sentences[left / STEP];
 
-	if (!*sentence && asprintf(sentence, "it may run on the last bytes of a goroutine's stack (nosplit): a probe needs %u bytes, only %u are sure",
-				   GOSTACK_NEEDED, left / STEP * STEP) < 0)
+	if (!*sentence && asprintf(sentence, "it may run on the last bytes of a goroutine's stack (nosplit): only %u are sure, which is less than the probe takes",
+				   left / STEP * STEP) < 0)
 		*sentence = NULL;
 	return *sentence ? *sentence : "it may run on the last bytes of a goroutine's stack (nosplit)";
 }

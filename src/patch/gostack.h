@@ -10,11 +10,8 @@
 
 struct gostack;
 
-/*
- * What a probe may take of the stack: 128 bytes that are skipped, and what its program pushes and keeps: 160 in all to count, 184 for a
- * record, 440 measured for the largest (eight arguments of all kinds, a full ring); and the return address where a call was replaced by a call.
- */
-#define GOSTACK_NEEDED 448
+/* Where a call was replaced, its return address stands below the place's stack pointer before the program runs. */
+#define GOSTACK_CALL 8
 
 /**
  * gostack_create() - look at the functions of a Go program
@@ -33,8 +30,11 @@ void gostack_destroy(struct gostack *stack); /* NULL is fine */
  */
 bool gostack_left(const struct gostack *stack, uint64_t vaddr, unsigned *left);
 
-/** gostack_why_not() - why a probe at @vaddr might write below the stack; NULL: it does not. The sentence lives as long as @stack. */
-const char *gostack_why_not(struct gostack *stack, uint64_t vaddr);
+/**
+ * gostack_why_not() - why a probe at @vaddr whose program takes @needed bytes might write below the stack; NULL: it does not. The sentence lives
+ * as long as @stack.
+ */
+const char *gostack_why_not(struct gostack *stack, uint64_t vaddr, unsigned needed);
 
 /* ---- one function (goprologue.c) ---- */
 

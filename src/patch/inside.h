@@ -82,6 +82,7 @@ struct patch_target {
 	size_t ntraps, traps_cap;
 	bool allow_trap;
 	bool keep_others;          /* see patch_target_keep_others() */
+	unsigned stack;            /* that programs take; 0: PATCH_STACK_USUAL */
 	unsigned without;          /* layers that are not used, a bit each: what the others do can be looked at */
 	uint64_t since;            /* clock ticks since boot: nothing older can map the memory */
 	bool adopted;

@@ -144,6 +144,8 @@ static const char *why_not_here(const struct planning *p, const struct patch_sit
 	if (patch_code_has_inner_target(p->module->code, place->vaddr, length))
 		return "a branch or pointer leads into the middle of the instruction";
 	why = patch_code_forbidden(p->module->code, place->vaddr, length);
+	if (!why)
+		why = patch_code_lacks_stack(p->module->code, place->vaddr, p->target->stack ? p->target->stack : PATCH_STACK_USUAL);
 	if (why)
 		return why;
 	if (!plan_is_as_in_file(p, place->vaddr, length))
@@ -243,6 +245,8 @@ void patch_target_judge(struct patch_target *target, struct patch_site *site)
 }
 
 void patch_target_allow_trap(struct patch_target *target, bool allow) { target->allow_trap = allow; }
+
+void patch_target_stack(struct patch_target *target, unsigned bytes) { target->stack = bytes; }
 
 void patch_target_keep_others(struct patch_target *target) { target->keep_others = true; }
 

@@ -127,6 +127,10 @@ void patch_target_judge(struct patch_target *target, struct patch_site *site);
 /** patch_target_allow_trap() - may places that no layer takes become PATCH_L0? Who says so has to handle patch_target_traps(). */
 void patch_target_allow_trap(struct patch_target *target, bool allow);
 
+#define PATCH_STACK_USUAL 368 /* of a record of a few words, the runtime included; where nothing was said */
+/** patch_target_stack() - the most bytes of a thread's stack that a program may write, below the probed place's stack pointer; for places still to be planned */
+void patch_target_stack(struct patch_target *target, unsigned bytes);
+
 /**
  * patch_target_keep_others() - change, run elsewhere and depend on no instruction but those asked for: then breakpoints that a debugger puts
  * on others work, and harm nothing. For places still to be planned.

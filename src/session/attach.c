@@ -226,6 +226,14 @@ static void free_attaching(struct session_attaching *a)
 	free(a->groups);
 }
 
+/* What plans must keep to. */
+static void set_limits(const struct session *session, struct patch_target *target)
+{
+	patch_target_stack(target, session->stack);
+	if (session->options.debugger_safe)
+		patch_target_keep_others(target);
+}
+
 static long attach(struct session *session, pid_t pid, struct utap_error *err)
 {
 	struct session_attaching a = { .session = session };
@@ -238,8 +246,7 @@ static long attach(struct session *session, pid_t pid, struct utap_error *err)
 	a.target = a.process->target;
 	if (!result) {
 		patch_target_allow_trap(a.target, session->options.allow_trap);
-		if (session->options.debugger_safe)
-			patch_target_keep_others(a.target);
+		set_limits(session, a.target);
 		result = attach_target(&a, err);
 		if (result < 0 && process_has_ended(pid)) /* whatever was said: that is the reason */
 			result = base_error(err, -ECHILD, UTAP_ERROR_GONE, "process %d exited during the attach", pid);
@@ -294,8 +301,10 @@ long session_attach_executed(struct session *session, pid_t pid, struct utap_err
 		return base_error_system(err, (int)result, "cannot attach to process %d", pid);
 	result = patch_target_open(pid, &a.process->target, err);
 	a.target = a.process->target;
-	if (!result)
+	if (!result) {
+		set_limits(session, a.target);
 		result = attach_start(&a, err);
+	}
 	if (result < 0 && a.target)
 		back_out(&a);
 	free_attaching(&a);

@@ -98,6 +98,7 @@ struct session {
 	size_t nspecs, specs_cap, programs_cap;
 	struct session_body *bodies;
 	size_t nbodies, bodies_cap;
+	unsigned stack; /* bytes of a thread's stack that the greediest of them takes */
 	struct session_body *placed;      /* programs that depend on their place (placed.c) */
 	size_t nplaced, placed_cap;
 	struct session_file **files;

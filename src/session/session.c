@@ -154,16 +154,20 @@ static struct trace_arg *trace_args(const struct probe_spec *spec)
 /* Takes @insns over, also on failure. */
 static int add_body(struct session *session, struct bpf_insn *insns, size_t count, uint32_t *ret)
 {
+	int stack;
+
 	for (uint32_t i = 0; i < session->nbodies; i++)
 		if (session->bodies[i].count == count && !memcmp(session->bodies[i].insns, insns, count * sizeof(*insns))) {
 			free(insns);
 			*ret = i;
 			return 0;
 		}
-	if (base_grow(&session->bodies, &session->bodies_cap, session->nbodies + 1, sizeof(*session->bodies))) {
+	stack = bpf_stack_most(insns, count);
+	if (stack < 0 || base_grow(&session->bodies, &session->bodies_cap, session->nbodies + 1, sizeof(*session->bodies))) {
 		free(insns);
-		return -ENOMEM;
+		return stack < 0 ? stack : -ENOMEM;
 	}
+	session->stack = (unsigned)stack > session->stack ? (unsigned)stack : session->stack;
 	*ret = (uint32_t)session->nbodies;
 	session->bodies[session->nbodies++] = (struct session_body){ .insns = insns, .count = count };
 	return 0;

@@ -258,7 +258,7 @@ struct wire_local {
  * that the controller fills with the target address of the data part.
  *
  * Calling convention of all but RT_BATCH, from generated code: arguments in %rax and %rdx, result in %rax, every other
- * register preserved, flags not; needs 160 bytes of stack.
+ * register preserved, flags not; needs WIRE_RUNTIME_STACK bytes of stack.
  *   RT_RING_SLOW  rax = struct wire_ring *, rdx = probe id << 32 | record size -> 1: try again, 0: full, loss counted
  *   RT_CELL_SLOW  rax = struct wire_cells *, rdx = probe id << 32 | 1 of the long cells -> likewise
  *   RT_PID        rax = struct wire_local *                                    -> pid of this process, cached there
@@ -273,8 +273,10 @@ struct wire_local {
  *                                                                                 slot is no longer ours, loss counted
  *   RT_LONG_FREE    rax = struct wire_long *                                   -> 0; the slot is free
  *   RT_COMM         rax = where 16 bytes go                                    -> 0 or negative errno: the name of this thread
- * Those of LONG records need 288 bytes of stack.
+ * Those of LONG records need WIRE_RUNTIME_LONG_STACK bytes of stack.
  */
+#define WIRE_RUNTIME_STACK 160
+#define WIRE_RUNTIME_LONG_STACK 288
 enum wire_runtime_entry {
 	RT_RING_SLOW,
 	RT_CELL_SLOW,

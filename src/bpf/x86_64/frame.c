@@ -4,6 +4,8 @@
 
 #include "bpf/x86_64/probe.h"
 
+#define CALL_BYTES 16 /* of a call of the runtime: flags, return address */
+#define COPY_BYTES 24 /* while a LONG record is copied */
 #define READ_BYTES 32 /* struct wire_read and 8 bytes for a word */
 static_assert(sizeof(struct wire_read) + 8 == READ_BYTES, "wire_read");
 
@@ -144,6 +146,7 @@ static void call_runtime(struct probe_gen *g, enum wire_runtime_entry entry)
 	utap_addr to = g->target->runtime[entry];
 	int64_t distance = (int64_t)(to - (isa_emit_here(g->e) + 5));
 
+	g->called |= 1U << entry;
 	if (distance == (int32_t)distance) {
 		isa_emit_call(g->e, to);
 		return;
@@ -160,6 +163,19 @@ void probe_runtime(struct probe_gen *g, enum wire_runtime_entry entry)
 	x86_cld(g->e);
 	call_runtime(g, entry);
 	x86_popf(g->e);
+}
+
+uint32_t probe_stack_most(const struct probe_gen *g)
+{
+	const uint32_t deep = 1U << RT_LONG_RESERVE | 1U << RT_LONG_STRING | 1U << RT_LONG_BYTES | 1U << RT_LONG_SEAL | 1U << RT_LONG_FREE;
+	uint32_t own = PROBE_ENTRY_TO_RSP + (g->plan.id ? 8 : 0) + (uint32_t)saved_end(g);
+	uint32_t below = g->plan.has_long ? COPY_BYTES : 0;
+
+	if (g->called & deep)
+		below = CALL_BYTES + WIRE_RUNTIME_LONG_STACK;
+	else if (g->called)
+		below = CALL_BYTES + WIRE_RUNTIME_STACK;
+	return own + below;
 }
 
 size_t probe_label(struct probe_gen *g)

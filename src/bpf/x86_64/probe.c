@@ -9,6 +9,8 @@
 
 #include "bpf/x86_64/probe.h"
 
+#define SCRAP (64U << 10)
+#define SCRAP_MAX (64U << 20)
 #define PASSES 32 /* each pass but the last adds a register or a stack slot to the plan */
 
 static size_t label_of(const struct probe_gen *g, size_t at)
@@ -352,6 +354,7 @@ static void reset(struct probe_gen *g, size_t used)
 	for (size_t i = 0; i < RT_ENTRIES; i++)
 		g->literal[i] = SIZE_MAX;
 	g->regions_used = g->stubs_used = g->descriptors_used = 0;
+	g->called = 0;
 	g->found = g->plan;
 	g->found.saved = 0;
 	g->mode = PROBE_OUTSIDE;
@@ -478,8 +481,8 @@ static bool only_counts(const struct bpf_insn *program, size_t count)
 	return true;
 }
 
-int bpf_compile_probe(const struct bpf_insn *program, size_t count, const struct bpf_target *target,
-		      struct isa_emitter *e, struct utap_error *err)
+static int compile_checked(const struct bpf_insn *program, size_t count, const struct bpf_target *target, struct isa_emitter *e,
+			   uint32_t *stack, struct utap_error *err)
 {
 	_cleanup_free_ bool *starts = calloc(count + 1, sizeof(*starts));
 	_cleanup_free_ struct bpf_state *states = calloc(count + 1, sizeof(*states));
@@ -504,6 +507,32 @@ int bpf_compile_probe(const struct bpf_insn *program, size_t count, const struct
 	if (target->id_known && !only_counts(program, count))
 		g.plan.saved = 1U << X86_AX; /* any code may scratch it */
 	r = e->error ? e->error : generate(&g, err);
+	*stack = probe_stack_most(&g);
 	probe_gen_deinit(&g);
 	return r;
+}
+
+int bpf_compile_probe(const struct bpf_insn *program, size_t count, const struct bpf_target *target,
+		      struct isa_emitter *e, struct utap_error *err)
+{
+	uint32_t stack;
+
+	return compile_checked(program, count, target, e, &stack, err);
+}
+
+/* A target whose threads keep no tid, some without rseq: nothing takes more. */
+int bpf_stack_most(const struct bpf_insn *program, size_t count)
+{
+	const struct bpf_target target = { .rseq_offset = -8, .cpus = 1, .ring_size = WIRE_PAGE, .cells = 1, .cell_size = WIRE_RECORD_MAX,
+					   .long_cells = 1, .long_cell_size = 2 * (WIRE_LONG_MAX + 8) };
+	uint32_t stack = 0;
+	int error = -ENOSPC;
+
+	for (size_t size = SCRAP; error == -ENOSPC && size <= SCRAP_MAX; size *= 4) {
+		_cleanup_free_ uint8_t *scrap = malloc(size);
+		struct isa_emitter e = { .buffer = scrap, .size = size, .addr = WIRE_PAGE };
+
+		error = scrap ? compile_checked(program, count, &target, &e, &stack, NULL) : -ENOMEM;
+	}
+	return error ? error : (int)stack;
 }

@@ -20,7 +20,7 @@
  *     struct wire_long    32, if the program makes LONG records
  *     tid                 8, only where the target's threads keep no tid
  *     struct wire_read    32 with its result, if memory is read
- * Calls of the runtime take 16 + 160 more, those for LONG records 16 + 288; while one of these is copied, 24.
+ * Calls of the runtime take 16 more and what it needs (wire.h); while a LONG record is copied, 24.
  */
 #ifndef BPF_X86_64_PROBE_H
 #define BPF_X86_64_PROBE_H
@@ -122,6 +122,7 @@ struct probe_gen {
 	struct probe_plan plan, found;
 	size_t region; /* the open one */
 	size_t epilogue, literal[RT_ENTRIES];
+	uint32_t called; /* entries of the runtime, bit mask */
 
 	struct probe_region *regions;
 	size_t regions_used, regions_cap;
@@ -134,6 +135,7 @@ struct probe_gen {
 /* frame.c: the stack, the runtime, the parts after the code */
 void probe_prologue(struct probe_gen *g);
 void probe_epilogue(struct probe_gen *g);
+uint32_t probe_stack_most(const struct probe_gen *g); /* of what was emitted, the runtime included */
 struct x86_mem probe_frame_mem(struct probe_gen *g, int64_t offset); /* r10 + offset */
 struct x86_mem probe_read_mem(struct probe_gen *g, int32_t offset);  /* struct wire_read, and 8 bytes more */
 struct x86_mem probe_tid_mem(struct probe_gen *g);
