@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "format/format.h"
 #include "object/dwarf.h"
 
 #define ARGS_MAX 128 /* of a probe */
@@ -118,20 +119,10 @@ static int lines_show(struct cli *cli, struct object_dwarf *dwarf, struct utap_e
 static void json_text(FILE *out, const char *key, const char *text)
 {
 	fprintf(out, "\"%s\":", key);
-	if (!text) {
+	if (text)
+		format_json_string(out, text);
+	else
 		fputs("null", out);
-		return;
-	}
-	fputc('"', out);
-	for (; *text; text++) {
-		if (*text == '"' || *text == '\\')
-			fputc('\\', out);
-		if ((unsigned char)*text < ' ')
-			fprintf(out, "\\u%04x", (unsigned)*text);
-		else
-			fputc(*text, out);
-	}
-	fputc('"', out);
 }
 
 static void json_place(FILE *out, const struct object_dwarf_place *place)
@@ -212,29 +203,14 @@ static int variables_show(struct cli *cli, struct object_dwarf *dwarf, struct ut
 
 /* ---- -D ---- */
 
-/* What uprobe_events accepts as a name: what is not a letter, a digit or _ becomes _. */
-static void plain_name(char *to, size_t size, const char *from)
-{
-	size_t used = 0;
-
-	if (*from >= '0' && *from <= '9')
-		to[used++] = '_';
-	for (; *from && used < size - 1; from++) {
-		bool word = (*from >= 'a' && *from <= 'z') || (*from >= 'A' && *from <= 'Z') || (*from >= '0' && *from <= '9');
-
-		to[used++] = word ? *from : '_';
-	}
-	to[used] = '\0';
-}
-
 static void definition_print(struct cli *cli, const char *path, const struct object_dwarf_place *place, size_t number)
 {
 	const char *slash = strrchr(path, '/');
 	char group[EVENT_MAX];
 	char event[EVENT_MAX - 8];
 
-	plain_name(group, sizeof(group) - 6, slash ? slash + 1 : path);
-	plain_name(event, sizeof(event), *place->function ? place->function : "place");
+	probe_event_name(slash ? slash + 1 : path, 0, group, sizeof(group) - 6);
+	probe_event_name(*place->function ? place->function : "place", 0, event, sizeof(event));
 	fprintf(cli->out, "%c:probe_%s/%s%s", place->is_return ? 'r' : 'p', group, event, place->is_return ? "__return" : "");
 	if (number)
 		fprintf(cli->out, "_%zu", number);
@@ -244,7 +220,7 @@ static void definition_print(struct cli *cli, const char *path, const struct obj
 
 		if (!place->args[i].fetch)
 			continue;
-		plain_name(name, sizeof(name), place->args[i].name);
+		probe_event_name(place->args[i].name, 0, name, sizeof(name));
 		fprintf(cli->out, " %s=%s", name, place->args[i].fetch);
 	}
 	fputc('\n', cli->out);

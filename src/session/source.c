@@ -17,8 +17,6 @@
 #include "object/usdt.h"
 #include "session/inside.h"
 
-#define PLACE_TEXT 32768 /* bytes of the text of one place with its arguments */
-
 struct candidate {
 	struct object *object;
 	char *path;
@@ -207,37 +205,19 @@ static int list_files(struct lookup *lookup, const struct session_search *search
 
 /* ---- one place ---- */
 
-/* As much of @from as may stand in a name: "conn->addr.port" is conn_addr_port. */
-static void make_name(const char *from, char name[static PROBE_NAME])
-{
-	size_t used = 0;
-
-	for (; *from && used + 1 < PROBE_NAME; from++) {
-		bool fits = *from == '_' || (*from >= '0' && *from <= '9') || ((*from | 32) >= 'a' && (*from | 32) <= 'z');
-
-		if (fits && !(used == 0 && *from >= '0' && *from <= '9'))
-			name[used++] = *from;
-		else if (used && name[used - 1] != '_')
-			name[used++] = '_';
-	}
-	while (used && name[used - 1] == '_')
-		used--;
-	name[used] = '\0';
-}
-
 /* @args: fetch arguments, as text */
 static int add_place(struct lookup *lookup, const struct candidate *file, uint64_t offset, uint64_t reference, const char *event,
 		     const char *args, struct utap_error *err)
 {
 	const struct probe_source *source = lookup->source;
 	_cleanup_free_ struct probe_spec *spec = calloc(1, sizeof(*spec));
-	_cleanup_free_ char *text = malloc(PLACE_TEXT);
+	_cleanup_free_ char *text = NULL;
 	struct utap_error why = { 0 };
 	int error;
 
-	if (!spec || !text)
+	if (!spec || asprintf(&text, "/file:0x%llx%s %s %s", (unsigned long long)offset, source->is_return ? "%return" : "", args,
+			      source->filter) < 0)
 		return base_error_system(err, -ENOMEM, "cannot add probe %s", source->text);
-	snprintf(text, PLACE_TEXT, "/file:0x%llx%s %s %s", (unsigned long long)offset, source->is_return ? "%return" : "", args, source->filter);
 	error = probe_parse(text, spec, NULL, &why);
 	if (error) { /* columns are of our text, not of the user's */
 		const char *colon = !strncmp(why.text, "column ", 7) ? strstr(why.text, ": ") : NULL;
@@ -272,62 +252,69 @@ static const char *static_arg(const char *all, const char *name, size_t *size)
 }
 
 /* [NAME=]argN[:TYPE] is the N-th argument; what else there is stays as it is written. */
-static int choose_static_arg(const char *arg, const char *all, char *text, size_t size, struct utap_error *err)
+static int put_static_arg(const char *arg, const char *all, FILE *out, struct utap_error *err)
 {
 	const char *equals = strchr(arg, '=');
 	const char *what = equals ? equals + 1 : arg;
 	const char *type = strchr(what, ':');
 	_cleanup_free_ char *name = strndup(what, type ? (size_t)(type - what) : strlen(what));
+	bool is_string = type && (!strcmp(type, ":string") || !strcmp(type, ":ustring"));
 	const char *fetch;
-	size_t fetch_size;
+	size_t size;
 
 	if (!name)
 		return -ENOMEM;
 	if (strncmp(name, "arg", 3)) {
-		snprintf(text, size, "%s", arg);
+		fprintf(out, "%s ", arg);
 		return 0;
 	}
-	fetch = static_arg(all, name, &fetch_size);
+	fetch = static_arg(all, name, &size);
 	if (!fetch)
 		return base_error(err, -ENOENT, UTAP_ERROR_NOT_FOUND, "it has no argument %s; it has %s", name, *all ? all : "none");
 	if (type) /* instead of the one it was described with */
-		while (fetch_size && fetch[fetch_size - 1] != ':')
-			fetch_size--;
-	snprintf(text, size, "%.*s=%.*s%s", equals ? (int)(equals - arg) : (int)strlen(name), equals ? arg : name, (int)fetch_size, fetch,
-		 type ? type + 1 : "");
-	/* A string is what the argument points to. */
-	if (type && (!strcmp(type, ":string") || !strcmp(type, ":ustring")))
-		snprintf(text, size, "%.*s=+0(%.*s)%s", equals ? (int)(equals - arg) : (int)strlen(name), equals ? arg : name,
-			 (int)fetch_size - 1, fetch, type);
+		while (size && fetch[size - 1] != ':')
+			size--;
+	fprintf(out, "%.*s=", equals ? (int)(equals - arg) : (int)strlen(name), equals ? arg : name);
+	if (is_string) /* it is what the argument points to */
+		fprintf(out, "+0(%.*s)%s ", (int)size - 1, fetch, type);
+	else
+		fprintf(out, "%.*s%s ", (int)size, fetch, type ? type + 1 : "");
 	return 0;
+}
+
+/* The arguments that were asked for, or @all; heap. */
+static int choose_static_args(const struct probe_source *source, const char *all, char **ret, struct utap_error *err)
+{
+	size_t size;
+	FILE *out = open_memstream(ret, &size);
+	int error = out ? 0 : -ENOMEM;
+
+	if (!error && !source->nargs)
+		fputs(all, out);
+	for (size_t i = 0; !error && i < source->nargs; i++)
+		error = put_static_arg(source->args[i], all, out, err);
+	if (out && fclose(out) && !error)
+		error = -ENOMEM;
+	return error;
 }
 
 static int add_static(struct lookup *lookup, const struct candidate *file, const struct object_usdt *probe, struct utap_error *err)
 {
-	const struct probe_source *source = lookup->source;
 	_cleanup_free_ char *all = NULL;
-	_cleanup_free_ char *args = calloc(1, PLACE_TEXT);
+	_cleanup_free_ char *args = NULL;
 	char event[PROBE_NAME];
-	size_t used = 0;
-	int error = args ? object_usdt_args(file->object, probe, &all, err) : -ENOMEM;
+	int error = object_usdt_args(file->object, probe, &all, err);
 
-	if (error == -ENOTSUP && !source->nargs) { /* hits are worth something without them */
+	if (error == -ENOTSUP && !lookup->source->nargs) { /* hits are worth something without them */
 		session_note(lookup->session, "%s:%s at 0x%llx of %s is recorded without its arguments: %s", probe->provider, probe->name,
 			     (unsigned long long)probe->offset, file->path, err->text);
 		error = 0;
 	}
-	if (error)
-		return error;
-	if (!source->nargs && all)
-		snprintf(args, PLACE_TEXT, "%s", all);
-	for (size_t i = 0; !error && i < source->nargs; i++) {
-		char one[512];
-
-		error = choose_static_arg(source->args[i], all ? all : "", one, sizeof(one), err);
-		if (!error)
-			used += (size_t)snprintf(args + used, PLACE_TEXT - used, "%s ", one);
-	}
-	make_name(probe->name, event);
+	if (!error)
+		error = choose_static_args(lookup->source, all ? all : "", &args, err);
+	if (error == -ENOMEM)
+		return base_error_system(err, error, "cannot add probe %s", lookup->source->text);
+	probe_event_name(probe->name, 0, event, sizeof(event));
 	return error ? error : add_place(lookup, file, probe->offset, probe->semaphore, event, args, err);
 }
 
@@ -354,16 +341,18 @@ static int expand_static(struct lookup *lookup, const struct candidate *file, st
 
 /* ---- debug information ---- */
 
-/* FLOAT and CHAR have types of their own in our language. */
-static void put_arg(const struct object_dwarf_arg *arg, char *text, size_t size)
+/* Floating point has types of its own in our language. */
+static void put_arg(const struct object_dwarf_arg *arg, FILE *out)
 {
 	const char *colon = strrchr(arg->fetch, ':');
-	int length = (int)(colon && arg->show == OBJECT_DWARF_FLOAT ? colon - arg->fetch : (long)strlen(arg->fetch));
+	bool is_float = colon && arg->show == OBJECT_DWARF_FLOAT;
 	char name[PROBE_NAME];
 
-	make_name(arg->name, name);
-	snprintf(text, size, "%s%s%.*s%s", name, *name ? "=" : "", length, arg->fetch,
-		 arg->show != OBJECT_DWARF_FLOAT ? "" : arg->bits == 32 ? ":f32" : ":f64");
+	probe_event_name(arg->name, 0, name, sizeof(name));
+	fprintf(out, "%s=%.*s%s ", name, is_float ? (int)(colon - arg->fetch) : (int)strlen(arg->fetch), arg->fetch,
+		!is_float	  ? "" :
+		arg->bits == 32 ? ":f32" :
+				  ":f64");
 }
 
 static void note_refused(const struct lookup *lookup, const struct object_dwarf_place *place, const struct object_dwarf_arg *arg)
@@ -372,32 +361,33 @@ static void note_refused(const struct lookup *lookup, const struct object_dwarf_
 		     place->source, place->line, arg->name, arg->why);
 }
 
+/* Those that are there; heap. */
+static int put_args(const struct lookup *lookup, const struct object_dwarf_place *place, char **ret)
+{
+	size_t size;
+	FILE *out = open_memstream(ret, &size);
+
+	if (!out)
+		return -ENOMEM;
+	for (size_t i = 0; i < place->nargs; i++)
+		if (place->args[i].fetch)
+			put_arg(&place->args[i], out);
+		else
+			note_refused(lookup, place, &place->args[i]);
+	return fclose(out) ? -ENOMEM : 0;
+}
+
 static int add_dwarf_place(struct lookup *lookup, const struct candidate *file, const struct object_dwarf_place *place, struct utap_error *err)
 {
 	bool is_line = strpbrk(lookup->source->place, ";") || strrchr(lookup->source->place, ':');
-	_cleanup_free_ char *args = calloc(1, PLACE_TEXT);
-	char event[PROBE_NAME] = "";
-	size_t used = 0;
+	_cleanup_free_ char *args = NULL;
+	char full[2 * PROBE_NAME], event[PROBE_NAME] = "";
 
-	if (!args)
+	if (put_args(lookup, place, &args))
 		return base_error_system(err, -ENOMEM, "cannot add probe %s", lookup->source->text);
-	for (size_t i = 0; i < place->nargs; i++) {
-		char one[512];
-
-		if (!place->args[i].fetch) {
-			note_refused(lookup, place, &place->args[i]);
-			continue;
-		}
-		put_arg(&place->args[i], one, sizeof(one));
-		if (used + strlen(one) + 2 < PLACE_TEXT)
-			used += (size_t)snprintf(args + used, PLACE_TEXT - used, "%s ", one);
-	}
-	if (*place->function) {
-		char full[2 * PROBE_NAME];
-
-		snprintf(full, sizeof(full), is_line && place->line ? "%.60s_L%u" : "%.60s", place->function, place->line);
-		make_name(full, event);
-	}
+	snprintf(full, sizeof(full), *place->function && is_line && place->line ? "%.50s_L%u" : "%.60s", place->function, place->line);
+	if (*place->function)
+		probe_event_name(full, 0, event, sizeof(event));
 	return add_place(lookup, file, place->offset, 0, event, args, err);
 }
 
