@@ -56,6 +56,13 @@ struct session_program {
 	size_t noffsets;
 };
 
+/** A reference counter in the data of a file that a process maps. */
+struct session_semaphore {
+	utap_addr addr;
+	uint64_t inode; /* of the file: somebody else's memory may be there once it is unloaded */
+	uint32_t major, minor;
+};
+
 struct session_process {
 	pid_t pid;
 	pid_t inner_pid; /* what its records say: its number in its own pid namespace */
@@ -79,7 +86,7 @@ struct session_process {
 	uint32_t resumed;        /* as in struct wire_control */
 	struct engine_traps *traps; /* NULL: no traps are in */
 	size_t ntraps;
-	utap_addr *semaphores;   /* reference counters of what is probed, each once */
+	struct session_semaphore *semaphores; /* of what is probed, each once */
 	size_t nsemaphores, semaphores_cap, nraised;
 	const struct session_process *owner; /* whose memory it shares, as a child forked from it; NULL: it has its own */
 };
