@@ -371,7 +371,7 @@ const char *dwarf_register_name(unsigned number); /* "di", or NULL */
 
 /* ---- types (dwarf_type.c) ---- */
 
-/** dwarf_type_of() - the type of a variable, member, pointer ..; unit NULL: void */
+/** dwarf_type_of() - the type of a variable, member, pointer ..; unit NULL: void, or nothing's */
 struct dwarf_die dwarf_type_of(const struct dwarf_die *die);
 /** dwarf_type_strip() - without typedefs and qualifiers */
 struct dwarf_die dwarf_type_strip(struct dwarf_die type);

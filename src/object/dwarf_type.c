@@ -15,7 +15,7 @@ struct dwarf_die dwarf_type_of(const struct dwarf_die *die)
 	struct dwarf_die type;
 	struct dwarf_die origin;
 
-	for (unsigned i = 0; i < DWARF_REFERENCES; i++) {
+	for (unsigned i = 0; at.unit && i < DWARF_REFERENCES; i++) {
 		if (dwarf_die_reference(&at, DW_AT_type, &type)) {
 			struct dwarf_die full;
 

@@ -19,7 +19,9 @@ for target in "$build"/tests/fuzz/fuzz_*; do
 		echo "PASS fuzz $name: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") runs in $seconds s"
 	else
 		echo "FAIL fuzz $name"
-		tail -40 "$log"
+		grep -vE '^#[0-9]' "$log" | tail -40
+		crash=$(sed -n 's/.*Test unit written to //p' "$log" | tail -1)
+		[ ! -f "$crash" ] || { echo "the input, gzip and base64:"; gzip -9c "$crash" | base64 | head -400; }
 		bad=1
 	fi
 done
