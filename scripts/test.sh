@@ -67,7 +67,7 @@ if command -v clang > /dev/null; then
 	unset CC
 	"$root/tests/fuzz/run.sh" "$build-clang" "${UTAP_FUZZ_SECONDS:-10}" > "$build/fuzz.results" 2>&1
 	grep -E '^(PASS|FAIL|SKIP)' "$build/fuzz.results"
-	grep -q '^FAIL' "$build/fuzz.results" && tail -60 "$build/fuzz.results"
+	grep -q '^FAIL' "$build/fuzz.results" && grep -v '^PASS' "$build/fuzz.results" | tail -200
 	count "$build/fuzz.results"
 else
 	echo 'SKIP clang and fuzzing: clang is not installed'
