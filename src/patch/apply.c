@@ -160,7 +160,7 @@ static int note(struct applying *a, utap_addr addr, enum wire_site_kind kind, si
 	return patch_journal_add(a->target, &site);
 }
 
-/* The jump in padding that an L3 jump leads to. */
+/* The jump in padding that a short jump leads to. */
 static int record_island(struct applying *a, const struct patch_stub *stub, uint32_t offset)
 {
 	uint8_t bytes[5];
@@ -175,7 +175,7 @@ static int record_island(struct applying *a, const struct patch_stub *stub, uint
 static int record_jump(struct applying *a, const struct patch_stub *stub, uint32_t offset)
 {
 	const struct patch_jump *jump = stub->jump;
-	int error = jump->layer == PATCH_L3 ? record_island(a, stub, offset) : 0;
+	int error = jump->in_padding ? record_island(a, stub, offset) : 0;
 
 	if (!error && jump->layer == PATCH_L0)
 		error = add_trap(a, stub);
@@ -257,7 +257,7 @@ static int make_stub(struct applying *a, struct patch_stub *stub, struct utap_er
 		stub->members[i].site->stub_offset = offset;
 	}
 	pool->used += e.used;
-	if (stub->jump->layer == PATCH_L4 || stub->jump->layer == PATCH_L2)
+	if (stub->jump->island && !stub->jump->in_padding)
 		emit_islands(a->target, stub);
 	error = record_jump(a, stub, offset);
 	return error == -ENOSPC ? base_error_system(err, error, "the journal is full") : error;

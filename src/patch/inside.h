@@ -37,6 +37,7 @@ struct patch_jump {
 	uint8_t changed;       /* bytes written at start */
 	uint8_t prefixes;      /* L4 */
 	bool by_call;          /* L1 on a call: it becomes a call */
+	bool in_padding;       /* a short jump, to an island in padding: L3, short groups */
 	bool applied;          /* its trampoline is written */
 	uint32_t boundaries;   /* L2, bit i: an instruction started at start + i */
 	utap_addr island;      /* as in struct patch_site */

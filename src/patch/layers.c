@@ -76,6 +76,7 @@ bool plan_l3(const struct planning *p, const struct plan_insn *at, struct patch_
 		return false;
 	*jump = start_jump(p, at, PATCH_L3, changed);
 	jump->island = island + p->module->bias;
+	jump->in_padding = true;
 	take(p, vaddr, changed);
 	take(p, island, JUMP);
 	return true;

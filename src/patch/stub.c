@@ -269,11 +269,13 @@ static int encode_jump(struct patch_stub *stub)
 			return -EIO;
 		return isa_pun_encode(&insn, text + insn.length, jump->prefixes, jump->island, stub->bytes);
 	case PATCH_L3:
+	case PATCH_L2:
+		if (!jump->in_padding) {
+			isa_emit_jump(&e, jump->island);
+			break;
+		}
 		isa_emit_u8(&e, 0xeb);
 		isa_emit_u8(&e, (uint8_t)(int8_t)(int64_t)(jump->island - (jump->start + 2)));
-		break;
-	case PATCH_L2:
-		isa_emit_jump(&e, jump->island);
 		break;
 	case PATCH_L1:
 		for (unsigned i = 5; jump->by_call && i < jump->length; i++) /* in front: the return address is that of the original */

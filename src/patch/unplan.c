@@ -52,7 +52,7 @@ static void drop_jump(struct patch_target *target, struct patch_module *module, 
 	clear_bits(module->carried, first, jump->reach);
 	clear_bits(module->depended, first + jump->length, tail_of(jump));
 	keep_neighbours(target, module, jump->start);
-	if (jump->layer == PATCH_L3)
+	if (jump->in_padding)
 		clear_bits(module->patched, jump->island - module->bias - module->low, 5);
 	else
 		patch_release_islands(target, jump);
