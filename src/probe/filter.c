@@ -1,39 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Conditions: text -> tests -> bpf instructions.
+ * Conditions: text -> tests. filter_program.c makes instructions of them.
  *
  *     /EXPRESSION/   EXPRESSION = AND || AND ..   AND = TERM && TERM ..   TERM = ! TERM | ( EXPRESSION ) | VALUE [COMPARISON CONSTANT]
- *     VALUE = the name of an argument | pid | tid | cpu | comm     COMPARISON = == != < <= > >= & =~ (not: !~ .. is refused)
+ *     VALUE = the name of an argument | pid | tid | cpu | comm     COMPARISON = == != < <= > >= &
  *
  * Tests stand in the order of the text. Each says which test comes next if it holds and if it does not, always a later one, or that all is
- * decided: so the program only jumps forward. Until an operand's place is known its jumps form a list through the tests themselves.
+ * decided: so the program only jumps forward. Where a piece of the expression leads is known only behind it; until then it is bits of tests.
  */
 #include "probe/filter.h"
 
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define DEPTH_MAX 16 /* of brackets and negations */
-#define SLOT (-16)   /* 16 bytes of the stack */
-
-enum {
-	OP_JUMP = 0x05,
-	OP_AND_REGISTER = 0x5f,
-	OP_JUMP_EQUAL = 0x1d,
-	OP_JUMP_GREATER = 0x2d,
-	OP_JUMP_GREATER_EQUAL = 0x3d,
-	OP_JUMP_SET = 0x4d,
-	OP_JUMP_UNEQUAL = 0x5d,
-	OP_JUMP_SIGNED_GREATER = 0x6d,
-	OP_JUMP_SIGNED_GREATER_EQUAL = 0x7d,
-	OP_JUMP_LESS = 0xad,
-	OP_JUMP_LESS_EQUAL = 0xbd,
-	OP_JUMP_SIGNED_LESS = 0xcd,
-	OP_JUMP_SIGNED_LESS_EQUAL = 0xdd,
-};
-
-/* ---- text ---- */
 
 struct parsing {
 	struct probe_input *input;
@@ -100,18 +79,36 @@ static bool is_text_value(const struct probe_spec *spec, const struct probe_test
 	return test->value == PROBE_TEST_COMM || (test->value == PROBE_TEST_ARG && spec->args[test->arg].is_string);
 }
 
+/* The byte that a backslash and @c stand for; -1: none. */
+static int escaped(char c)
+{
+	static const char pairs[] = "n\nt\t\"\"\\\\";
+
+	for (size_t i = 0; pairs[i]; i += 2)
+		if (pairs[i] == c)
+			return pairs[i + 1];
+	return -1;
+}
+
 static int take_string(struct parsing *p, struct probe_test *test)
 {
 	const char *start = p->at++;
-	const char *close = memchr(p->at, '"', (size_t)(p->end - p->at));
-	size_t length = close ? (size_t)(close - p->at) : 0;
+	size_t length = 0;
 
-	if (!close)
+	for (; p->at < p->end && *p->at != '"'; p->at++) {
+		int byte = (unsigned char)*p->at;
+
+		if (byte == '\\')
+			byte = ++p->at < p->end ? escaped(*p->at) : -1;
+		if (byte < 0)
+			return probe_input_fail(p->input, p->at - 1, "\\ is followed by n, t, \" or \\");
+		if (length + 1 == sizeof(test->text))
+			return probe_input_fail(p->input, start, "a string is compared up to %zu bytes", sizeof(test->text) - 1);
+		test->text[length++] = (char)byte;
+	}
+	if (p->at >= p->end)
 		return probe_input_fail(p->input, start, "this string is not closed");
-	if (length >= sizeof(test->text))
-		return probe_input_fail(p->input, start, "a string is compared up to %zu bytes", sizeof(test->text) - 1);
-	memcpy(test->text, p->at, length);
-	p->at = close + 1;
+	p->at++;
 	return 0;
 }
 
@@ -294,206 +291,4 @@ int probe_parse_filter(struct probe_input *input, const char *at)
 	lead(spec, whole.true_of_true, whole.true_of_false, PROBE_TEST_PASS);
 	lead(spec, whole.false_of_true, whole.false_of_false, PROBE_TEST_FAIL);
 	return 0;
-}
-
-/* ---- instructions ---- */
-
-/* What the jumps of a test wait for. */
-struct writing {
-	struct probe_writer *w;
-	const struct probe_shape *shape;
-	struct probe_filter_exits *exits;
-	size_t to_true[PROBE_TESTS];        /* the jump that is taken if the test holds */
-	size_t to_false[PROBE_TESTS];       /* .. if it does not: always a jump */
-	struct probe_faults faults[PROBE_TESTS];
-};
-
-static uint8_t jump_opcode(const struct probe_test *test, bool is_signed)
-{
-	switch (test->comparison) {
-	case PROBE_EQUAL:
-		return OP_JUMP_EQUAL;
-	case PROBE_UNEQUAL:
-	case PROBE_NONZERO:
-		return OP_JUMP_UNEQUAL;
-	case PROBE_LESS:
-		return is_signed ? OP_JUMP_SIGNED_LESS : OP_JUMP_LESS;
-	case PROBE_LESS_EQUAL:
-		return is_signed ? OP_JUMP_SIGNED_LESS_EQUAL : OP_JUMP_LESS_EQUAL;
-	case PROBE_GREATER:
-		return is_signed ? OP_JUMP_SIGNED_GREATER : OP_JUMP_GREATER;
-	case PROBE_GREATER_EQUAL:
-		return is_signed ? OP_JUMP_SIGNED_GREATER_EQUAL : OP_JUMP_GREATER_EQUAL;
-	case PROBE_SET:
-		return OP_JUMP_SET;
-	}
-	return OP_JUMP_EQUAL;
-}
-
-/* r1 = the value of an argument */
-static void put_arg(struct probe_writer *w, const struct probe_shape *shape, const struct probe_arg *arg, struct probe_faults *faults)
-{
-	if (probe_is_direct(shape, arg)) {
-		probe_put_direct(w, shape, arg);
-		return;
-	}
-	probe_put_chain(w, shape, arg, SLOT, arg->nreads, arg->bits / 8U, faults);
-	if (arg->nreads) {
-		probe_put(w, probe_load_opcode(arg), 1, 10, SLOT, 0);
-		probe_put_field(w, arg);
-	} else {
-		probe_put(w, OP_MOVE, 1, 3, 0, 0);
-		probe_put_cut(w, arg);
-	}
-}
-
-/* r1 = a number */
-static void put_number(struct writing *f, const struct probe_test *test, size_t i)
-{
-	struct probe_writer *w = f->w;
-
-	switch (test->value) {
-	case PROBE_TEST_ARG:
-		put_arg(w, f->shape, &w->spec->args[test->arg], &f->faults[i]);
-		return;
-	case PROBE_TEST_PID:
-	case PROBE_TEST_TID:
-		probe_put_call(w, BPF_HELPER_PID_TGID);
-		probe_put(w, OP_MOVE, 1, 0, 0, 0);
-		if (test->value == PROBE_TEST_TID)
-			probe_put(w, OP_SHIFT_LEFT_IMM, 1, 0, 0, 32);
-		probe_put(w, OP_SHIFT_RIGHT_IMM, 1, 0, 0, 32);
-		return;
-	case PROBE_TEST_CPU:
-		probe_put_call(w, BPF_HELPER_CPU);
-		probe_put(w, OP_MOVE, 1, 0, 0, 0);
-		return;
-	case PROBE_TEST_COMM:
-		break; /* is text */
-	}
-}
-
-/* 16 bytes at SLOT: the first of the text, zeros where it was not read. A fault says it is another text. */
-static void put_text_read(struct writing *f, const struct probe_test *test, size_t i, unsigned size)
-{
-	struct probe_writer *w = f->w;
-	const struct probe_arg *arg = &w->spec->args[test->arg];
-
-	probe_put(w, OP_STORE_IMM_64, 10, 0, SLOT, 0);
-	probe_put(w, OP_STORE_IMM_64, 10, 0, SLOT + 8, 0);
-	if (test->value == PROBE_TEST_COMM) {
-		probe_put(w, OP_MOVE, 1, 10, 0, 0);
-		probe_put(w, OP_ADD_IMM, 1, 0, 0, SLOT);
-		probe_put(w, OP_MOVE_IMM, 2, 0, 0, 16);
-		probe_put_call(w, BPF_HELPER_COMM);
-		return;
-	}
-	probe_put_chain(w, f->shape, arg, SLOT, arg->nreads - (arg->nreads > 0), 8, &f->faults[i]);
-	if (arg->nreads)
-		probe_put_read(w, SLOT, arg->offset[arg->nreads - 1], size, &f->faults[i]);
-}
-
-/* Both words, up to the NUL; the first that differs decides. */
-static void put_text(struct writing *f, const struct probe_test *test, size_t i)
-{
-	struct probe_writer *w = f->w;
-	bool equal = test->comparison == PROBE_EQUAL;
-	unsigned size = (unsigned)strlen(test->text) + 1;
-	size_t differs[2];
-	size_t ndiffers = 0;
-
-	put_text_read(f, test, i, size);
-	for (unsigned at = 0; at < size; at += 8) {
-		unsigned bytes = size - at < 8 ? size - at : 8;
-		uint64_t word = 0;
-
-		memcpy(&word, test->text + at, bytes);
-		probe_put(w, OP_LOAD_64, 1, 10, (int16_t)(SLOT + (int)at), 0);
-		if (bytes < 8) {
-			probe_put_constant(w, 2, (1ULL << 8 * bytes) - 1);
-			probe_put(w, OP_AND_REGISTER, 1, 2, 0, 0);
-		}
-		probe_put_constant(w, 2, word);
-		differs[ndiffers++] = w->count;
-		probe_put(w, OP_JUMP_UNEQUAL, 1, 2, 0, 0);
-	}
-	/* Here they are equal. */
-	if (equal) {
-		f->to_true[i] = w->count;
-		probe_put(w, OP_JUMP, 0, 0, 0, 0);
-	} else {
-		f->to_false[i] = w->count;
-		probe_put(w, OP_JUMP, 0, 0, 0, 0);
-	}
-	for (size_t k = 0; k < ndiffers; k++)
-		probe_put_land(w, differs[k]);
-	if (!equal)
-		probe_put_faults_land(w, &f->faults[i]);
-	else
-		f->to_false[i] = w->count;
-	if (!equal) {
-		f->to_true[i] = w->count;
-		f->faults[i].count = 0;
-	}
-	probe_put(w, OP_JUMP, 0, 0, 0, 0);
-}
-
-static void put_test(struct writing *f, const struct probe_test *test, size_t i)
-{
-	struct probe_writer *w = f->w;
-	const struct probe_arg *arg = test->value == PROBE_TEST_ARG ? &w->spec->args[test->arg] : NULL;
-
-	if (test->value == PROBE_TEST_COMM || (arg && arg->is_string)) {
-		put_text(f, test, i);
-		return;
-	}
-	put_number(f, test, i);
-	probe_put_constant(w, 2, test->constant);
-	f->to_true[i] = w->count;
-	probe_put(w, jump_opcode(test, arg && arg->format == PROBE_FORMAT_SIGNED), 1, 2, 0, 0);
-	f->to_false[i] = w->count;
-	probe_put(w, OP_JUMP, 0, 0, 0, 0);
-}
-
-/* Where the test does not hold, or cannot be made. */
-static void land_false(struct writing *f, size_t i)
-{
-	probe_put_land(f->w, f->to_false[i]);
-	probe_put_faults_land(f->w, &f->faults[i]);
-}
-
-/* What tests before @i lead to it land here. */
-static void land_all(struct writing *f, size_t i, uint8_t number)
-{
-	for (size_t k = 0; k < i; k++) {
-		if (f->w->spec->tests[k].next_true == number)
-			probe_put_land(f->w, f->to_true[k]);
-		if (f->w->spec->tests[k].next_false == number)
-			land_false(f, k);
-	}
-}
-
-void probe_put_filter(struct probe_writer *w, const struct probe_shape *shape, struct probe_filter_exits *exits)
-{
-	struct writing f = { .w = w, .shape = shape, .exits = exits };
-	size_t count = w->spec->ntests;
-
-	exits->count = 0;
-	for (size_t i = 0; i < count && !w->error; i++) {
-		land_all(&f, i, (uint8_t)i);
-		put_test(&f, &w->spec->tests[i], i);
-	}
-	if (!count || w->error)
-		return;
-	/* What fails leaves from here; what passes goes on behind. */
-	land_all(&f, count, PROBE_TEST_FAIL);
-	exits->at[exits->count++] = w->count;
-	probe_put(w, OP_JUMP, 0, 0, 0, 0);
-	land_all(&f, count, PROBE_TEST_PASS);
-}
-
-void probe_put_filter_land(struct probe_writer *w, const struct probe_filter_exits *exits)
-{
-	for (size_t i = 0; i < exits->count && !w->error; i++)
-		probe_put_land(w, exits->at[i]);
 }

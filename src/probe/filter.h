@@ -8,15 +8,16 @@
 /** probe_parse_filter() - from the '/' at @at to the end of the text; arguments were read before */
 int probe_parse_filter(struct probe_input *input, const char *at) BASE_MUST_CHECK;
 
-/** Jumps that leave the program because the condition is false. */
-struct probe_filter_exits {
-	size_t at[PROBE_TESTS + 1];
+/** Jumps of a condition that wait for what they lead to: a test's number, PROBE_TEST_PASS, PROBE_TEST_FAIL. */
+struct probe_jumps {
+	size_t at[PROBE_TESTS * (PROBE_READS + 3)];
+	uint8_t to[PROBE_TESTS * (PROBE_READS + 3)];
 	size_t count;
 };
 
-/** probe_put_filter() - go on only where the condition holds; r7 is the context, all others are clobbered */
-void probe_put_filter(struct probe_writer *w, const struct probe_shape *shape, struct probe_filter_exits *exits);
-/** probe_put_filter_land() - the exits lead here */
-void probe_put_filter_land(struct probe_writer *w, const struct probe_filter_exits *exits);
+/** probe_put_filter() - go on only where the condition holds; else to @fail. r7 is the context, all others are clobbered */
+void probe_put_filter(struct probe_writer *w, const struct probe_shape *shape, struct probe_jumps *fail);
+/** probe_put_filter_land() - where the condition does not hold the program goes on here */
+void probe_put_filter_land(struct probe_writer *w, struct probe_jumps *fail);
 
 #endif

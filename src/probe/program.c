@@ -372,13 +372,13 @@ int probe_program(const struct probe_spec *spec, enum probe_action action, enum 
 	struct probe_shape shapes[2];
 	size_t nshapes = shapes_of(spec, part, shapes);
 	struct probe_writer w = { .spec = spec };
-	struct probe_filter_exits exits;
+	struct probe_jumps fail;
 
 	if (place)
 		w.place = *place;
 	if (action == PROBE_RECORD || spec->ntests)
 		probe_put(&w, OP_MOVE, 7, 1, 0, 0);
-	probe_put_filter(&w, &shapes[0], &exits);
+	probe_put_filter(&w, &shapes[0], &fail);
 	switch (action) {
 	case PROBE_COUNT:
 		probe_put_call(&w, BPF_HELPER_COUNT);
@@ -388,7 +388,7 @@ int probe_program(const struct probe_spec *spec, enum probe_action action, enum 
 			put_record(&w, &shapes[i]);
 		break;
 	}
-	probe_put_filter_land(&w, &exits);
+	probe_put_filter_land(&w, &fail);
 	probe_put(&w, OP_MOVE_IMM, 0, 0, 0, 0);
 	probe_put(&w, OP_EXIT, 0, 0, 0, 0);
 	if (w.error) {

@@ -68,6 +68,8 @@ if build_order -O0; then
 		0,1,2,4,5,6,7,8,9, /!(number == 3 && !(nm == "brick"))/
 	END
 	traced -e './order:take+0 /cpu < 8192/' -e 'libc:printf format=+0($arg1):string /format == "%ld %ld\n"/'
+	[ "$(grep -c ': take: ' lines)" = 10 ] && [ "$(grep -c 'printf: .* format="%ld %ld?"$' lines)" = 1 ] ||
+		problem "not ten calls of take and one of printf: $(cat lines)"
 	run stat --json -e './order:take number=%si:s32 /number >= 4/' -- ./order 10
 	expect_code 0
 	[ "$(hits take)" = 6 ] || problem "$(hits take) of 6 counted"
