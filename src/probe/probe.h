@@ -148,6 +148,7 @@ int probe_parse_removal(const char *text, char group[static PROBE_NAME], char ev
 enum probe_action {
 	PROBE_COUNT,  /* count hits only */
 	PROBE_RECORD, /* write a struct wire_record and the arguments, one u64 each, in order */
+	PROBE_TRIGGER, /* the same, then count the hit: whoever sees the count finds the record */
 };
 
 /**

@@ -376,18 +376,13 @@ int probe_program(const struct probe_spec *spec, enum probe_action action, enum 
 
 	if (place)
 		w.place = *place;
-	if (action == PROBE_RECORD || spec->ntests)
+	if (action != PROBE_COUNT || spec->ntests)
 		probe_put(&w, OP_MOVE, 7, 1, 0, 0);
 	probe_put_filter(&w, &shapes[0], &fail);
-	switch (action) {
-	case PROBE_COUNT:
+	for (size_t i = 0; i < nshapes && action != PROBE_COUNT; i++)
+		put_record(&w, &shapes[i]);
+	if (action != PROBE_RECORD)
 		probe_put_call(&w, BPF_HELPER_COUNT);
-		break;
-	case PROBE_RECORD:
-		for (size_t i = 0; i < nshapes; i++)
-			put_record(&w, &shapes[i]);
-		break;
-	}
 	probe_put_filter_land(&w, &fail);
 	probe_put(&w, OP_MOVE_IMM, 0, 0, 0, 0);
 	probe_put(&w, OP_EXIT, 0, 0, 0, 0);

@@ -266,8 +266,6 @@ void session_note(const struct session *session, const char *format, ...) BASE_P
 void session_refuse_site(const struct session_attaching *a, size_t index);
 /** session_settle_functions() - after patch_target_setup(): where one site of a function fell out, the others do too */
 void session_settle_functions(struct session_attaching *a);
-/** session_count_too() - make a program that records count, too: @insns is replaced; 0 or -ENOMEM (trigger.c) */
-int session_count_too(struct bpf_insn **insns, size_t *count) BASE_MUST_CHECK;
 /**
  * session_program_of() - the number of the program for a part of a place; it is made if the place is part of it (placed.c)
  * Return: 0; -E2BIG there are too many of these; -ENOMEM.

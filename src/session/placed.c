@@ -61,14 +61,9 @@ int session_program_of(struct session *session, const struct session_match *matc
 		*ret = program->body[part] + (early ? (uint32_t)session->nbodies : 0);
 		return 0;
 	}
-	error = probe_program(&session->specs[match->spec], PROBE_RECORD, part, place, &insns, &count);
+	error = probe_program(&session->specs[match->spec], program->triggers ? PROBE_TRIGGER : PROBE_RECORD, part, place, &insns, &count);
 	if (error)
 		return error;
-	error = program->triggers ? session_count_too(&insns, &count) : 0;
-	if (error) {
-		free(insns);
-		return error;
-	}
 	error = add_placed(session, insns, count, ret);
 	if (!error)
 		*ret = 2 * (uint32_t)session->nbodies + 2 * *ret + early;

@@ -200,14 +200,12 @@ static int add_part(struct session *session, const struct probe_spec *spec, enum
 {
 	struct bpf_insn *insns;
 	size_t count;
-	int error = probe_program(spec, session->options.action, part, NULL, &insns, &count);
+	enum probe_action action = session->adding_trigger ? PROBE_TRIGGER : session->options.action;
+	int error = probe_program(spec, action, part, NULL, &insns, &count);
 
 	if (error)
 		return base_error_system(err, error, "cannot add probe %s", spec->symbol);
-	if (session->adding_trigger)
-		error = session_count_too(&insns, &count);
-	error = error ? base_error_system(err, error, "cannot add probe %s", spec->symbol)
-		      : bpf_check(insns, count, BPF_PROBE, err);
+	error = bpf_check(insns, count, BPF_PROBE, err);
 	if (error) {
 		free(insns);
 		return error;

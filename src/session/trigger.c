@@ -1,32 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Probes whose hits somebody waits for where nobody reads records: their programs count, too, and counters can be
- * looked at while the target runs. The record is written first: whoever sees the count finds it.
+ * Probes whose hits somebody waits for where nobody reads records: their programs count, too (PROBE_TRIGGER), and counters can be
+ * looked at while the target runs.
  */
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "session/inside.h"
-
-#define LAST_INSNS 2 /* r0 = 0, exit: every way through a program of ours leads there */
-#define OP_CALL 0x85
-
-int session_count_too(struct bpf_insn **insns, size_t *count)
-{
-	size_t at = *count - LAST_INSNS;
-	struct bpf_insn *longer = calloc(*count + 1, sizeof(*longer));
-
-	if (!longer)
-		return -ENOMEM;
-	memcpy(longer, *insns, at * sizeof(*longer));
-	longer[at] = (struct bpf_insn){ .opcode = OP_CALL, .imm = BPF_HELPER_COUNT };
-	memcpy(&longer[at + 1], *insns + at, LAST_INSNS * sizeof(*longer));
-	free(*insns);
-	*insns = longer;
-	++*count;
-	return 0;
-}
 
 int session_add_trigger(struct session *session, const struct probe_spec *spec, struct utap_error *err)
 {

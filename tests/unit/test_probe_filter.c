@@ -224,18 +224,20 @@ static void test_expressions(void **state)
 	assert_in_range(held, ROUNDS / 5, ROUNDS * 4 / 5);
 }
 
-/* Records, and nothing else is done where the condition does not hold. */
+/* Nothing is done where the condition does not hold; also nobody is triggered. */
 static void test_records(void **state)
 {
-	for (uint32_t value = 0; value < 10; value++) {
-		struct machine m = { .context = { [ISA_DI] = value } };
+	for (uint32_t value = 0; value < 20; value++) {
+		struct machine m = { .context = { [ISA_DI] = value / 2 } };
+		bool holds = value / 2 > 3 && value / 2 != 7, is_trigger = value % 2;
 		struct bpf_insn *program;
 		size_t count;
 
-		compile("f n=%di:u32 s=$stack2 /n > 3 && n != 7/", PROBE_RECORD, PROBE_PART_PLACE, &program, &count);
+		compile("f n=%di:u32 s=$stack2 /n > 3 && n != 7/", is_trigger ? PROBE_TRIGGER : PROBE_RECORD, PROBE_PART_PLACE, &program, &count);
 		run(&m, program, count);
-		assert_int_equal(m.submits, value > 3 && value != 7);
-		assert_int_equal(m.words, m.submits);
+		assert_int_equal(m.submits, holds);
+		assert_int_equal(m.words, holds);
+		assert_int_equal(m.counts, holds && is_trigger);
 		free(program);
 	}
 }
