@@ -53,6 +53,11 @@ enum bpf_helper {
 	BPF_HELPER_LONG_BYTES = 65542,     /* (scratch, bytes, from) -> a locator: memory appended */
 	BPF_HELPER_LONG_SUBMIT = 65543,    /* (scratch, 0) -> 0; what was appended is in the ring, or lost and counted */
 	BPF_HELPER_LONG_DISCARD = 65544,   /* (scratch, 0) -> 0 */
+	/*
+	 * (scratch, constant WIRE_STACK(), sp, bp) -> a locator: the user stack appended. Of RAW only what follows the registers: the probed place (of
+	 * a return where it returns to), then the bytes from sp. Room for 8 bytes, an address each, or the bytes, must be counted in.
+	 */
+	BPF_HELPER_LONG_STACK = 65545,
 };
 #define BPF_MAP_RING 0 /* imm of a pseudo map load (LD_IMM64 with src 1) that names the ring */
 

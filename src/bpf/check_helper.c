@@ -168,6 +168,24 @@ static int check_append(struct probe_check *c, size_t at, const struct bpf_state
 	return r < 0 ? r : bpf_check_arg(c, at, s, 3, BPF_SCALAR);
 }
 
+static int check_long_stack(struct probe_check *c, size_t at, const struct bpf_state *s)
+{
+	const struct bpf_reg *what = &s->reg[2];
+	uint32_t most = (uint32_t)what->value >> 8;
+	uint32_t kind = (uint32_t)what->value & WIRE_STACK_KINDS;
+	int r = check_scratch(c, at, s);
+
+	if (r == 0 && (what->type != BPF_SCALAR || !what->known || what->value >> 32))
+		r = bpf_refuse(c->err, at, "the kind of stack must be a constant of 32 bits");
+	if (r == 0 && kind != WIRE_STACK_FP && kind != WIRE_STACK_CFI && kind != WIRE_STACK_RAW)
+		r = bpf_refuse(c->err, at, "there is no kind of stack %u", kind);
+	if (r == 0 && (!most || most > (kind == WIRE_STACK_RAW ? WIRE_STACK_BYTES : WIRE_STACK_FRAMES)))
+		r = bpf_refuse(c->err, at, "a stack of at most %u %s", most, kind == WIRE_STACK_RAW ? "bytes" : "addresses");
+	if (r == 0)
+		r = bpf_check_arg(c, at, s, 3, BPF_SCALAR);
+	return r < 0 ? r : bpf_check_arg(c, at, s, 4, BPF_SCALAR);
+}
+
 static int check_long_close(struct probe_check *c, size_t at, struct bpf_state *s)
 {
 	int r = check_scratch(c, at, s);
@@ -225,6 +243,8 @@ int bpf_check_helper(struct probe_check *c, size_t at, struct bpf_state *s)
 	case BPF_HELPER_LONG_STRING:
 	case BPF_HELPER_LONG_BYTES:
 		return check_append(c, at, s);
+	case BPF_HELPER_LONG_STACK:
+		return check_long_stack(c, at, s);
 	case BPF_HELPER_LONG_SUBMIT:
 	case BPF_HELPER_LONG_DISCARD:
 		return check_long_close(c, at, s);

@@ -141,6 +141,7 @@ int bpf_helper_args(int32_t helper)
 		{ BPF_HELPER_COUNT, 0 },        { BPF_HELPER_STACK_WORD, 1 },   { BPF_HELPER_GOID_OFFSET, 0 },
 		{ BPF_HELPER_LONG_RESERVE, 3 }, { BPF_HELPER_LONG_STRING, 3 }, { BPF_HELPER_LONG_BYTES, 3 },
 		{ BPF_HELPER_LONG_SUBMIT, 2 },  { BPF_HELPER_LONG_DISCARD, 2 }, { BPF_HELPER_COMM, 2 },
+		{ BPF_HELPER_LONG_STACK, 4 },
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)

@@ -51,6 +51,8 @@ static void get_word(const struct trace_arg *arg, uint64_t word, struct format_f
 	case TRACE_UNSIGNED:
 	case TRACE_CHAR:
 	case TRACE_TEXT:
+	case TRACE_CALLERS:
+	case TRACE_RAW_STACK:
 		break;
 	}
 	ret->kind = FORMAT_UNSIGNED;

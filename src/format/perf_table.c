@@ -141,7 +141,7 @@ static bool table_take_args(struct cursor *cursor, struct trace_arg *args, uint3
 		struct table_arg row;
 		struct table_kind kind = { .kind = TRACE_WORD };
 
-		if (!cursor_take(cursor, &row, sizeof(row)) || row.format > TRACE_TEXT)
+		if (!cursor_take(cursor, &row, sizeof(row)) || row.format > TRACE_RAW_STACK)
 			return false;
 		if (cursor->version > 2 && (!cursor_take(cursor, &kind, sizeof(kind)) || kind.kind > TRACE_BYTES))
 			return false;

@@ -75,6 +75,8 @@ static const char *tracing_conversion(const struct trace_arg *arg)
 		return wide ? "%Ld" : arg->bits > 16 ? "%d" : arg->bits > 8 ? "%hd" : "%hhd";
 	case TRACE_CHAR: /* libtraceevent has no %c: a field of one character is a string to it */
 		return arg->kind == TRACE_ARRAY ? "\\\"%s\\\"" : "'%s'";
+	case TRACE_CALLERS:
+	case TRACE_RAW_STACK:
 	case TRACE_TEXT:
 		return "\\\"%s\\\"";
 	case TRACE_UNSIGNED:

@@ -74,6 +74,8 @@ void format_value(const struct trace_arg *arg, uint64_t value, char *text, size_
 	case TRACE_HEX:
 	case TRACE_SYMBOL:
 	case TRACE_TEXT:
+	case TRACE_CALLERS:
+	case TRACE_RAW_STACK:
 		snprintf(text, size, "0x%" PRIx64, value >> spare);
 		return;
 	case TRACE_CHAR:

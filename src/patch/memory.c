@@ -59,8 +59,9 @@ static uint64_t power_of_two(uint64_t at_least, uint64_t value)
 }
 
 /* Slots for as many threads as may be in the middle of a record at once. */
-static void size_long(struct wire_control *control, uint64_t most, bool locks)
+static void size_long(struct wire_control *control, const struct patch_options *options, bool locks)
 {
+	uint64_t most = options->long_most;
 	uint64_t budget = locks ? control->ring_size : LONG_CELLS_RINGS * control->ring_size;
 	uint64_t cells = LONG_CELLS_LEAST;
 
@@ -71,7 +72,7 @@ static void size_long(struct wire_control *control, uint64_t most, bool locks)
 		cells *= 2;
 	control->long_cells = cells;
 	control->slots = locks ? SLOTS_LOCKED : SLOTS;
-	control->slot_size = base_align_up(most + sizeof(struct wire_slot), BASE_PAGE);
+	control->slot_size = base_align_up(most + sizeof(struct wire_slot), BASE_PAGE) + (options->stacks ? WIRE_STACK_WINDOW : 0);
 }
 
 /* What lies before the data part: slots, and the local page. */
@@ -105,10 +106,11 @@ static void lay_out(struct wire_control *control, const struct patch_options *op
 		.controller = (uint32_t)getpid(),
 		.controller_start = own_start_time(),
 	};
-	size_long(control, options->long_most, locks);
+	size_long(control, options, locks);
 	place(&at, sizeof(*control));
 	control->table_at = place(&at, (2 + WIRE_CPUS_MAX) * 8ULL); /* entries beyond our CPUs are 0: "no CPU" */
 	control->lost_at = place(&at, counters);
+	control->places_at = options->stacks ? place(&at, counters) : 0;
 	control->journal_at = place(&at, control->max_sites * sizeof(struct wire_site));
 	control->lend_at = place(&at, sizeof(struct wire_lend));
 	control->blocks_at = at;

@@ -70,6 +70,7 @@ struct patch_options {
 	uint64_t cell_size;      /* power of two, at least the largest record + 8 */
 	uint64_t cells;          /* power of two */
 	uint64_t long_most;      /* bytes of the largest LONG record, 0: there are none */
+	bool stacks;             /* LONG records have user stacks: room for patch_target_say_place() */
 	uint64_t body_room;      /* bytes that the bodies of all programs may take */
 	uint64_t site_room;      /* bytes a site may take besides for a body of its own, which is quicker; 0: only where there are few sites */
 	bool more;               /* more sites may come later (libraries loaded then): leave room */

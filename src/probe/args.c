@@ -13,6 +13,8 @@
 
 #define KERNEL_NAME_MAX 32
 #define KERNEL_FETCH_MAX 63
+#define DIGITS(number) #number
+#define NUMBER(number) DIGITS(number)
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* Fields every event has; an argument of that name could not be told from them. */
@@ -139,6 +141,8 @@ uint32_t probe_arg_inline(const struct probe_spec *spec, const struct probe_arg 
 {
 	if (arg->source == PROBE_ARG_COMM)
 		return 16;
+	if (arg->source == PROBE_ARG_CALLERS)
+		return arg->word == WIRE_STACK_RAW ? PROBE_STACK_REGISTERS : 0;
 	if (arg->source == PROBE_ARG_TEXT)
 		return (uint32_t)base_align_up(strlen(spec->strings + arg->value) + 1, 8);
 	if (arg->count && arg->is_string)
@@ -150,15 +154,16 @@ uint32_t probe_arg_inline(const struct probe_spec *spec, const struct probe_arg 
 
 uint32_t probe_arg_most(const struct probe_arg *arg)
 {
+	if (arg->source == PROBE_ARG_CALLERS)
+		return arg->word == WIRE_STACK_RAW ? 8 + (uint32_t)base_align_up(arg->count, 8) : 8 * arg->count;
 	if (arg->is_string)
 		return arg->source == PROBE_ARG_COMM || arg->source == PROBE_ARG_TEXT ? 0 : WIRE_LONG_MAX;
 	return arg->count && !arg->field_bits ? (uint32_t)base_align_up(arg->count * (arg->bits / 8U), 8) : 0;
 }
 
-/* A return's record is the larger one: the frame and the address returned to are in it. */
-static int check_size(struct probe_input *input, const char *at)
+/* A return's record is the larger one: the frame and the address returned to are in it. NULL when it fits. */
+static const char *sizes_forbid(const struct probe_spec *spec)
 {
-	const struct probe_spec *spec = input->spec;
 	uint64_t fixed = sizeof(struct wire_record) + 16;
 	uint64_t arrays = 0;
 
@@ -168,10 +173,46 @@ static int check_size(struct probe_input *input, const char *at)
 			arrays += probe_arg_most(&spec->args[i]);
 	}
 	if (fixed > WIRE_RECORD_MAX)
-		return probe_input_fail(input, at, "bit fields, strings and their arrays do not fit in a record with this one");
-	if (fixed + arrays > WIRE_LONG_MAX)
-		return probe_input_fail(input, at, "with this array a record would have more than %d bytes", WIRE_LONG_MAX);
-	return 0;
+		return "bit fields, strings and their arrays do not fit in a record with this one";
+	return fixed + arrays > WIRE_LONG_MAX ? "with this a record would have more than " NUMBER(WIRE_LONG_MAX) " bytes" : NULL;
+}
+
+static int check_size(struct probe_input *input, const char *at)
+{
+	const char *why = sizes_forbid(input->spec);
+
+	return why ? probe_input_fail(input, at, "%s", why) : 0;
+}
+
+/* Names that are taken get a '_' more. */
+static void name_stack(const struct probe_spec *spec, struct probe_arg *arg)
+{
+	strcpy(arg->name, "stack");
+	for (size_t i = 0; i < spec->nargs;)
+		if (strcmp(spec->args[i++].name, arg->name) == 0 && strlen(arg->name) + 1 < sizeof(arg->name)) {
+			strcat(arg->name, "_");
+			i = 0;
+		}
+}
+
+int probe_add_stack(struct probe_spec *spec, enum wire_stack_kind kind, uint32_t most, struct utap_error *err)
+{
+	bool is_raw = kind == WIRE_STACK_RAW;
+	uint32_t limit = is_raw ? WIRE_STACK_BYTES : WIRE_STACK_FRAMES;
+	const char *why;
+
+	if ((!is_raw && kind != WIRE_STACK_FP && kind != WIRE_STACK_CFI) || !most || most > limit)
+		return base_error(err, -EINVAL, UTAP_ERROR_USAGE, "a stack can have 1 to %u %s", limit, is_raw ? "bytes" : "addresses");
+	if (spec->nargs == PROBE_ARGS)
+		return base_error(err, -E2BIG, UTAP_ERROR_USAGE, "a probe records at most %d arguments, and the stack is one", PROBE_ARGS);
+	spec->args[spec->nargs] = (struct probe_arg) { .source = PROBE_ARG_CALLERS, .word = kind, .count = most, .bits = 8 };
+	name_stack(spec, &spec->args[spec->nargs]);
+	spec->nargs++;
+	why = sizes_forbid(spec);
+	if (!why)
+		return 0;
+	spec->nargs--;
+	return base_error(err, -E2BIG, UTAP_ERROR_USAGE, "the stack: %s", why);
 }
 
 /* ---- all of it ---- */

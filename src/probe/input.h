@@ -44,6 +44,8 @@ void probe_hint(char *text, size_t size, const char *prefix, const char *nearest
 
 /* ---- arguments and records ---- */
 
+#define PROBE_STACK_REGISTERS (16 * 8) /* of struct wire_stack_raw, in the fixed part; the rest is appended right behind */
+
 /** probe_arg_is_long() - is its word in the record a locator? */
 static inline bool probe_arg_is_long(const struct probe_arg *arg)
 {

@@ -168,6 +168,47 @@ static void put_fields(struct probe_writer *w, const struct probe_shape *shape, 
 	probe_put_faults_land(w, &faults);
 }
 
+/* All registers, as they are after a return, where it is one; by DWARF's numbers. */
+static void put_registers(struct probe_writer *w, const struct probe_shape *shape, uint32_t inline_at)
+{
+	static const uint8_t by_number[16] = { ISA_AX, ISA_DX, ISA_CX, ISA_BX, ISA_SI, ISA_DI, ISA_BP, ISA_SP,
+					       ISA_R8, ISA_R9, ISA_R10, ISA_R11, ISA_R12, ISA_R13, ISA_R14, ISA_R15 };
+
+	for (uint32_t i = 0; i < 16; i++) {
+		probe_put(w, OP_LOAD_64, 1, 7, (int16_t)(8 * by_number[i]), 0);
+		if (by_number[i] == ISA_SP && probe_shape_is_return(shape))
+			probe_put(w, OP_ADD_IMM, 1, 0, 0, 8);
+		probe_put(w, OP_STORE_64, 6, 1, (int16_t)(inline_at + 8 * i), 0);
+	}
+}
+
+/* The first of all that is appended: so registers, which end the fixed part, and the copy of a stack are one piece. */
+static void put_stack(struct probe_writer *w, const struct probe_shape *shape, const struct probe_arg *arg, uint32_t inline_at,
+		      uint32_t at)
+{
+	bool is_raw = arg->word == WIRE_STACK_RAW;
+	bool is_return = probe_shape_is_return(shape);
+	size_t jump;
+
+	if (is_raw)
+		put_registers(w, shape, inline_at);
+	probe_put(w, OP_MOVE, 1, 6, 0, 0);
+	probe_put(w, OP_MOVE_IMM, 2, 0, 0, (int32_t)WIRE_STACK(arg->word | (is_return ? WIRE_STACK_RETURN : 0), arg->count));
+	probe_put(w, OP_LOAD_64, 3, 7, 8 * ISA_SP, 0);
+	if (is_return)
+		probe_put(w, OP_ADD_IMM, 3, 0, 0, 8);
+	probe_put(w, OP_LOAD_64, 4, 7, 8 * ISA_BP, 0);
+	probe_put_call(w, BPF_HELPER_LONG_STACK);
+	if (is_raw) {
+		jump = w->count;
+		probe_put(w, OP_JUMP_NEGATIVE_IMM, 0, 0, 0, 0); /* WIRE_LOCATOR_FAILED */
+		probe_put_constant(w, 1, WIRE_LOCATOR(-(uint64_t)PROBE_STACK_REGISTERS, PROBE_STACK_REGISTERS));
+		probe_put(w, OP_ADD, 0, 1, 0, 0);
+		probe_put_land(w, jump);
+	}
+	probe_put(w, OP_STORE_64, 6, 0, (int16_t)at, 0);
+}
+
 static void put_arg(struct probe_writer *w, const struct probe_shape *shape, size_t i)
 {
 	const struct probe_arg *arg = &w->spec->args[i];
@@ -179,6 +220,8 @@ static void put_arg(struct probe_writer *w, const struct probe_shape *shape, siz
 		probe_put(w, OP_STORE_64, 6, 1, (int16_t)at, 0);
 	} else if (probe_shape_is_unknown(shape, arg)) {
 		put_store(w, at, probe_arg_is_long(arg) ? FAULT : 0);
+	} else if (arg->source == PROBE_ARG_CALLERS) {
+		put_stack(w, shape, arg, inline_at, at);
 	} else if (arg->source == PROBE_ARG_COMM) {
 		put_comm(w, inline_at, at);
 	} else if (arg->source == PROBE_ARG_TEXT) {
@@ -211,6 +254,11 @@ static void put_frame(struct probe_writer *w, const struct probe_shape *shape)
 	}
 }
 
+static bool has_stack(const struct probe_spec *spec, const struct probe_shape *shape)
+{
+	return shape->nargs && spec->args[shape->nargs - 1].source == PROBE_ARG_CALLERS;
+}
+
 uint32_t probe_shape_most(const struct probe_spec *spec, const struct probe_shape *shape)
 {
 	uint64_t most = probe_shape_inline_at(spec, shape, shape->nargs);
@@ -235,7 +283,9 @@ void probe_put_long(struct probe_writer *w, const struct probe_shape *shape)
 	probe_put(w, OP_JUMP_EQUAL_IMM, 6, 0, 0, 0);
 	probe_put_header(w, shape, fixed, probe_shape_flags(shape) | WIRE_RECORD_LONG);
 	put_frame(w, shape);
-	for (size_t i = 0; i < shape->nargs; i++)
+	if (has_stack(w->spec, shape))
+		put_arg(w, shape, shape->nargs - 1);
+	for (size_t i = 0; i < shape->nargs - has_stack(w->spec, shape); i++)
 		put_arg(w, shape, i);
 	probe_put(w, OP_MOVE, 1, 6, 0, 0);
 	probe_put(w, OP_MOVE_IMM, 2, 0, 0, 0);

@@ -9,6 +9,7 @@
 
 #include "base/base.h"
 #include "bpf/bpf.h"
+#include "wire/wire.h"
 
 #define PROBE_ARGS 128
 #define PROBE_NAME 64
@@ -33,6 +34,7 @@ enum probe_arg_source {
 	PROBE_ARG_IP,        /* the probed place; of a return probe where it returns to */
 	PROBE_ARG_COMM,      /* the thread's name: a string */
 	PROBE_ARG_TEXT,      /* a string given in the probe's text, at probe_spec.strings + .value */
+	PROBE_ARG_CALLERS,   /* the user stack: .word is the enum wire_stack_kind, .count the most; only by probe_add_stack(), and the last */
 };
 enum probe_arg_format {
 	PROBE_FORMAT_UNSIGNED,
@@ -144,6 +146,15 @@ int probe_parse(const char *text, struct probe_spec *ret, size_t *column, struct
  */
 int probe_parse_removal(const char *text, char group[static PROBE_NAME], char event[static PROBE_NAME], size_t *column,
 			struct utap_error *err) BASE_MUST_CHECK;
+
+/**
+ * probe_add_stack() - one argument more: the user stack, named "stack" (where another has the name, "stack_", ..)
+ * @kind: FP, CFI or RAW
+ * @most: addresses, at most WIRE_STACK_FRAMES; of RAW bytes, at most WIRE_STACK_BYTES; not 0
+ *
+ * Return: 0; -EINVAL no such kind or number; -E2BIG the probe has PROBE_ARGS, or its record would get too large.
+ */
+int probe_add_stack(struct probe_spec *spec, enum wire_stack_kind kind, uint32_t most, struct utap_error *err) BASE_MUST_CHECK;
 
 enum probe_action {
 	PROBE_COUNT,  /* count hits only */

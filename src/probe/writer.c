@@ -111,6 +111,7 @@ bool probe_is_direct(const struct probe_shape *shape, const struct probe_arg *ar
 	case PROBE_ARG_FILE:
 	case PROBE_ARG_COMM:
 	case PROBE_ARG_TEXT:
+	case PROBE_ARG_CALLERS:
 		break;
 	}
 	return false;
@@ -210,6 +211,7 @@ static void put_source(struct probe_writer *w, const struct probe_shape *shape, 
 	case PROBE_ARG_GOID:
 	case PROBE_ARG_COMM:
 	case PROBE_ARG_TEXT:
+	case PROBE_ARG_CALLERS:
 		break; /* no addresses: the parser refuses it */
 	}
 }

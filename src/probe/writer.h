@@ -38,6 +38,7 @@ enum {
 	OP_SHIFT_ARITHMETIC_IMM = 0xc7,
 	OP_JUMP_EQUAL_IMM = 0x15,
 	OP_JUMP_UNEQUAL_IMM = 0x55,
+	OP_JUMP_NEGATIVE_IMM = 0xc5, /* signed less than: 0 */
 	OP_CALL = 0x85,
 	OP_EXIT = 0x95,
 };

@@ -19,6 +19,7 @@ runtime_base:
 	.long	long_seal_entry - runtime_base
 	.long	long_free_entry - runtime_base
 	.long	comm_entry - runtime_base
+	.long	long_stack_entry - runtime_base
 	.long	runtime_data_slot - runtime_base
 	.long	runtime_end - runtime_base
 
@@ -65,6 +66,7 @@ runtime_data_slot:
 	ENTRY long_seal_entry, runtime_long_seal
 	ENTRY long_free_entry, runtime_long_free
 	ENTRY comm_entry, runtime_comm
+	ENTRY long_stack_entry, runtime_long_stack
 
 /* A lent thread arrives with rsp = its signal frame's address - 8 .. on the lend stack: rdi = struct wire_lend *, rbx = frame. */
 	.balign	16

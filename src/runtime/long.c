@@ -7,32 +7,16 @@
  */
 #include <sys/syscall.h>
 
-#include "runtime/runtime.h"
+#include "runtime/slot.h"
 
 #define FIRST_BYTES 256 /* of a string are read at once: most are shorter */
 #define STACK_SHIFT 16  /* hits of one thread are mostly in one such piece of its stack, and take the same slot .. */
 #define SPREAD 0x9e3779b97f4a7c15ULL /* .. and those of others another one: the bits that differ, mixed */
 #define LOOKS 8         /* slots whose owners are looked at when none is free: each costs a system call or two */
 
-/* errno values as the kernel gives them */
-#define NOT_PERMITTED 1
-#define BAD_ADDRESS 14
-#define OUT_OF_ROOM 28
-#define STALE 116
-
 static struct wire_slot *slot_at(const struct wire_control *shared, uint64_t index)
 {
 	return (struct wire_slot *)(shared->slots_at + (index & (shared->slots - 1)) * shared->slot_size);
-}
-
-static struct wire_slot *slot_of(const struct wire_long *frame)
-{
-	return (struct wire_slot *)(frame->record - sizeof(struct wire_slot));
-}
-
-static bool is_ours(const struct wire_long *frame)
-{
-	return frame->record && __atomic_load_n(&slot_of(frame)->owner, __ATOMIC_RELAXED) == (uint64_t)frame;
 }
 
 /*
@@ -99,7 +83,7 @@ static void clear(uint8_t *at, uint64_t bytes)
 uint64_t runtime_long_reserve(struct wire_long *frame, uint64_t most)
 {
 	struct wire_control *shared = control();
-	uint64_t room = shared->slot_size - sizeof(struct wire_slot);
+	uint64_t room = shared->slot_size - sizeof(struct wire_slot) - (shared->places_at ? WIRE_STACK_WINDOW : 0);
 	struct wire_slot *slot;
 
 	if (most > room || !find_slot(shared, frame)) {
@@ -112,20 +96,6 @@ uint64_t runtime_long_reserve(struct wire_long *frame, uint64_t most)
 	slot->most = (uint32_t)most;
 	clear(slot->record, slot->used);
 	return frame->record;
-}
-
-/* Where the next bytes go, and how many fit. */
-static uint64_t room_of(const struct wire_slot *slot)
-{
-	return slot->most > slot->used && slot->most <= WIRE_LONG_MAX ? slot->most - slot->used : 0;
-}
-
-static uint64_t finish(struct wire_slot *slot, uint64_t got, bool is_short)
-{
-	uint64_t locator = WIRE_LOCATOR(slot->used, got) | (is_short ? WIRE_LOCATOR_SHORT : 0);
-
-	slot->used += (uint32_t)got;
-	return locator;
 }
 
 /* Bytes of @text up to its NUL, the NUL included; 0: there is none among the first @size. */
@@ -149,11 +119,6 @@ static uint64_t length_with_nul(const uint8_t *text, uint64_t size)
 static uint64_t to_page_end(uint64_t address)
 {
 	return WIRE_PAGE - (address & (WIRE_PAGE - 1));
-}
-
-static uint64_t least(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
 }
 
 /* Page by page: one behind the NUL is not touched, it may be slow, or not there. */

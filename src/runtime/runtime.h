@@ -27,6 +27,7 @@ uint64_t runtime_pause(uint64_t unused, uint64_t unused2);
 uint64_t runtime_long_reserve(struct wire_long *frame, uint64_t most);
 uint64_t runtime_long_string(struct wire_long *frame, uint64_t unused);
 uint64_t runtime_long_bytes(struct wire_long *frame, uint64_t unused);
+uint64_t runtime_long_stack(struct wire_long *frame, uint64_t sp);
 uint64_t runtime_long_seal(struct wire_long *frame, uint64_t unused);
 uint64_t runtime_long_free(struct wire_long *frame, uint64_t unused);
 void runtime_batch(struct wire_lend *lend);

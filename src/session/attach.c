@@ -101,6 +101,8 @@ long session_attach_sites(struct session_attaching *a, struct utap_error *err)
 		error = a->process->has_memory ? 0 : map_memory(a, err);
 	}
 	if (!error)
+		session_say_places(a);
+	if (!error)
 		error = patch_target_apply(a->target, a->sites, a->nsites, session_programs(a->session), session_emit_body, a, err);
 	if (!error)
 		error = session_traps_start(a->process, err);

@@ -318,6 +318,13 @@ int session_traps_renew(struct session_process *process, struct utap_error *err)
  */
 bool session_is_fragment(const struct object_symbol *symbol);
 
+/* stacks.c */
+
+/** session_stack_is_elsewhere() - is the probe at another address of the process already (a second copy of the file)? */
+bool session_stack_is_elsewhere(const struct session_attaching *a, uint32_t id, utap_addr addr);
+/** session_say_places() - tell the target what stacks start with at the places planned; before they are applied */
+void session_say_places(const struct session_attaching *a);
+
 /* semaphore.c */
 
 /** session_semaphore_want() - the counter at file offset @reference of the matched file; 0, -ENOENT it is not in memory, -ENOMEM */

@@ -133,6 +133,7 @@ static int plan_match(struct session_attaching *a, const struct session_match *m
 	enum session_what what = session_what_of(a->session, match);
 	struct patch_module *module;
 	char why[400] = "";
+	uint32_t known = a->session->nprobes;
 	uint32_t id;
 	int error;
 
@@ -159,7 +160,10 @@ static int plan_match(struct session_attaching *a, const struct session_match *m
 	}
 	if (error == -EEXIST || error == -EADDRINUSE)
 		return 0; /* an earlier probe is there: one is enough */
-	if (!error && what == SESSION_PLACE)
+	if (!error && what == SESSION_PLACE && a->session->options.stack && id < known &&
+	    session_stack_is_elsewhere(a, id, match->vaddr + module->bias))
+		snprintf(why, sizeof(why), "another copy of the file is probed in the process, and with --stack a probe has one address there");
+	else if (!error && what == SESSION_PLACE)
 		error = plan_place(a, match, module, id, why);
 	else if (!error)
 		error = session_plan_function(a, match, module, id, why);

@@ -98,6 +98,7 @@ struct patch_options session_geometry(const struct session *session)
 		.cell_size = power_of_two(largest_record(session) + sizeof(struct wire_cell), 64),
 		.cells = record ? power_of_two(ring / 64 < CELLS ? CELLS : ring / 64, CELLS) : 64,
 		.long_most = most,
+		.stacks = record && session->options.stack,
 		.body_room = body_room(session),
 		.site_room = site_room(session),
 	};

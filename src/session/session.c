@@ -147,6 +147,10 @@ static struct trace_arg *trace_args(const struct probe_spec *spec)
 		args[i].format = from->is_string ? TRACE_TEXT : trace_format(from->format);
 		args[i].kind = from->count ? TRACE_ARRAY : from->is_string ? TRACE_STRING : TRACE_WORD;
 		args[i].count = from->count;
+		if (from->source == PROBE_ARG_CALLERS) {
+			args[i].kind = TRACE_BYTES;
+			args[i].format = from->word == WIRE_STACK_RAW ? TRACE_RAW_STACK : TRACE_CALLERS;
+		}
 	}
 	return args;
 }
@@ -214,7 +218,7 @@ static int add_part(struct session *session, const struct probe_spec *spec, enum
 	return error ? base_error_system(err, error, "cannot add probe %s", spec->symbol) : 0;
 }
 
-int session_add(struct session *session, const struct probe_spec *spec, struct utap_error *err)
+static int add(struct session *session, const struct probe_spec *spec, struct utap_error *err)
 {
 	size_t n = session->nspecs;
 	struct session_program program = { 0 };
@@ -244,6 +248,21 @@ int session_add(struct session *session, const struct probe_spec *spec, struct u
 	session->programs[n] = program;
 	session->nspecs++;
 	return 0;
+}
+
+int session_add(struct session *session, const struct probe_spec *spec, struct utap_error *err)
+{
+	_cleanup_free_ struct probe_spec *more = NULL;
+	int error;
+
+	if (!session->options.stack || session->options.action != PROBE_RECORD)
+		return add(session, spec, err);
+	more = malloc(sizeof(*more));
+	if (!more)
+		return base_error_system(err, -ENOMEM, "cannot add probe %s", spec->symbol);
+	*more = *spec;
+	error = probe_add_stack(more, session->options.stack, session->options.stack_most, err);
+	return error ? error : add(session, more, err);
 }
 
 int session_add_places(struct session *session, const struct probe_spec *spec, const uint64_t *offsets, size_t count,

@@ -34,6 +34,9 @@ struct session_options {
 	/* Called now and then while an attach takes long; may be NULL. done of total, "reading symbols", "patching" .. */
 	void (*progress)(void *arg, const char *what, size_t done, size_t total);
 	void *progress_arg;
+	/* PROBE_RECORD without pairs: records end with the user stack; 0: they do not. See probe_add_stack(). */
+	enum wire_stack_kind stack;
+	uint32_t stack_most;
 	bool follow;              /* also children and the programs that targets execute; see session_follow() */
 	void (*note)(void *arg, const char *text); /* what a person may want to know while it runs; may be NULL */
 	void *note_arg;

@@ -17,6 +17,8 @@ enum trace_arg_format {
 	TRACE_SYMBOL,
 	TRACE_FLOAT,
 	TRACE_TEXT, /* of a STRING; of an ARRAY: its elements, of 64 bits, are locators of text, checked like the others */
+	TRACE_CALLERS,   /* of BYTES: a user stack's addresses, see struct trace_stack; always the last argument */
+	TRACE_RAW_STACK, /* of BYTES: struct wire_stack_raw and a copy of the stack; likewise */
 };
 
 /** What an argument's word in a record is. */
@@ -75,6 +77,31 @@ struct trace_record {
 	uint64_t frame;    /* ENTRY and RETURN: address of the return slot */
 	uint64_t caller;   /* RETURN: where it returns to */
 };
+
+/** The user stack of a record. Bytes are the record's, and as unaligned. */
+struct trace_stack {
+	enum trace_arg_format format; /* CALLERS or RAW_STACK */
+	int error;                    /* CALLERS, RAW_STACK: a positive errno: there is none, nothing could be read */
+	bool is_short;                /* it goes on, but could not be followed, or there was no more room */
+	uint32_t count;               /* CALLERS: addresses */
+	const uint8_t *addresses;     /* of trace_stack_address() */
+	const uint8_t *raw;           /* RAW_STACK: struct wire_stack_raw; NULL where it is not whole */
+	const uint8_t *bytes;         /* RAW_STACK: what follows it: the stack from its rsp on .. */
+	uint32_t size;                /* .. so many bytes */
+};
+
+/** trace_stack_of() - the stack that a record of @probe has; false: none was asked for, or the record has not the argument */
+bool trace_stack_of(const struct trace_probe *probe, const struct trace_record *record, struct trace_stack *ret);
+/** trace_is_stack() - is it the argument that trace_stack_of() is about? Formats show it elsewhere than the others */
+static inline bool trace_is_stack(const struct trace_arg *arg)
+{
+	return arg->kind == TRACE_BYTES && (arg->format == TRACE_CALLERS || arg->format == TRACE_RAW_STACK);
+}
+/**
+ * trace_stack_address() - the @i-th address of CALLERS, from 0, the innermost
+ * @is_exact: the thread was just there (the probed place, what a signal interrupted); false: it is a return address, one below is in the call
+ */
+uint64_t trace_stack_address(const struct trace_stack *stack, uint32_t i, bool *is_exact);
 
 /*
  * The clock: raw TSC -> CLOCK_MONOTONIC, from pairs taken at different times (each pair is the tightest of several).

@@ -7,6 +7,7 @@
  *     control     struct wire_control
  *     table       target addresses of the per-CPU blocks: entries [-2], [-1] are 0 (rseq's "no CPU"), then one a CPU
  *     lost        u64[max_probes]: records that found no room, one counter a probe, lock-incremented
+ *     places      u64[max_probes]: WIRE_PLACE(), for user stacks; only where records have them
  *     journal     struct wire_site[max_sites]: what was written into the text, for an undo by anybody
  *     lend        the area of a thread that runs system calls for us: struct wire_lend
  *     blocks      one a CPU; in the file a block is [ring page][ring][counters][shared][cells page][cells][long cells page][long cells],
@@ -36,6 +37,7 @@
  *     counters[]        target, single store in an rseq section  utap              none needed: monotonic
  *     shared[], lost[]  target, lock inc                         utap              none needed: monotonic
  *     slot.owner        target: lock cmpxchg takes, a store frees target            wire_long.record is stored before
+ *     places[]          utap                                     target            before the probe is there
  *     sleeping          utap sets 1; target exchanges 0 and wakes both             futex
  *     pauses            target, lock inc: a thread waits          utap              what it waits for was done before
  *     resumed           utap: as far as threads may go on        target, futex     what utap did is done before
@@ -48,7 +50,7 @@
 #include <stdint.h>
 
 #define WIRE_MAGIC 0x31706174 /* "tap1" */
-#define WIRE_VERSION 3
+#define WIRE_VERSION 4
 #define WIRE_NAME "utap" /* of the memory file: /memfd:utap in /proc/PID/maps */
 #define WIRE_PAGE 4096
 #define WIRE_STAGES 64
@@ -89,6 +91,41 @@ static_assert(sizeof(struct wire_record) == 24, "wire_record");
 #define WIRE_LOCATOR_FAILURE(error) (WIRE_LOCATOR_FAILED | (uint32_t)(error)) /* a positive errno */
 static inline uint32_t wire_locator_bytes(uint64_t locator) { return (uint32_t)locator; }
 static inline uint32_t wire_locator_offset(uint64_t locator) { return (uint32_t)(locator >> 32) & 0xffff; } /* from the record's first byte */
+
+/*
+ * A user stack is the last argument of a LONG record: a locator of
+ *   FP, CFI  u64 addresses, innermost first: the probed place (of a return the address returned to), then return addresses as they lie on the
+ *            stack, which are behind the calls. With WIRE_STACK_EXACT the address is no return address: a signal interrupted the thread just there.
+ *   RAW      struct wire_stack_raw, then the stack from its rsp upwards
+ * SHORT: it goes on, but could not be followed, or there was no more room. It starts at a multiple of 8 in the record.
+ */
+enum wire_stack_kind {
+	WIRE_STACK_FP = 1,      /* along the frame pointers */
+	WIRE_STACK_CFI = 2,     /* by the unwind tables */
+	WIRE_STACK_RAW = 3,     /* copied, for the reader to unwind */
+	WIRE_STACK_KINDS = 127, /* what of the word below is the kind */
+	WIRE_STACK_RETURN = 128, /* sp is as after a return: the address returned to lies right below it */
+};
+#define WIRE_STACK(kind, most) ((uint32_t)(kind) | (uint32_t)(most) << 8) /* most: addresses, or of RAW bytes */
+#define WIRE_STACK_EXACT (1ULL << 63)
+#define WIRE_STACK_FRAMES 512U
+#define WIRE_STACK_BYTES 60000U
+#define WIRE_STACK_WINDOW 4096U /* of the stack are read at once, to behind the largest record of a slot */
+
+/* By DWARF's numbers: rax rdx rcx rbx rsi rdi rbp rsp r8 .. r15, and the instruction in place of the return address. */
+struct wire_stack_raw {
+	uint64_t reg[17];
+};
+static_assert(sizeof(struct wire_stack_raw) == 136, "wire_stack_raw");
+
+/*
+ * What a stack starts with at a probed place: its address, and where the caller's are. up: the frame ends (CFA) so many words above rsp, right
+ * behind the return address; kept: rbp was saved so many words below that, 0: it is the caller's. up 0: the place's own rbp leads there.
+ */
+#define WIRE_PLACE(address, up, kept) ((uint64_t)(address) | (uint64_t)(kept) << 48 | (uint64_t)(up) << 56)
+#define WIRE_PLACE_ADDRESS(place) ((place) & ((1ULL << 48) - 1))
+#define WIRE_PLACE_KEPT(place) ((unsigned)((place) >> 48) & 255)
+#define WIRE_PLACE_UP(place) ((unsigned)((place) >> 56))
 
 /*
  * Where nobody reads and the newest records replace the oldest, one word more follows each record, in the same section:
@@ -145,8 +182,8 @@ static_assert(sizeof(struct wire_slot) == 64, "wire_slot");
 struct wire_long {
 	uint64_t record; /* address of wire_slot.record */
 	uint64_t what;   /* probe id << 32 | bytes of the record's fixed part */
-	uint64_t from;   /* what LONG_STRING and LONG_BYTES read */
-	uint64_t bytes;  /* how much of it, at most; after LONG_SEAL the record's size */
+	uint64_t from;   /* what LONG_STRING and LONG_BYTES read; rbp for LONG_STACK */
+	uint64_t bytes;  /* how much of it, at most; WIRE_STACK() for LONG_STACK; after LONG_SEAL the record's size */
 };
 
 /*
@@ -228,7 +265,9 @@ struct wire_control {
 	uint64_t long_cell_size;
 	uint64_t slots_at;      /* target address of the first struct wire_slot */
 	uint64_t slots;         /* a power of two; 0: there are no LONG records */
-	uint64_t slot_size;     /* bytes from one to the next */
+	uint64_t slot_size;     /* bytes from one to the next; where there are stacks the last WIRE_STACK_WINDOW are room to read them */
+	uint64_t places_at;     /* offset from self; 0: no stacks */
+	uint64_t unwind_at;     /* target address of the tables for WIRE_STACK_CFI; 0: none */
 	uint64_t code_at;      /* file offset of the code part */
 	uint64_t code_size;
 	uint64_t door;         /* target address of the whole code part, 0: not mapped */
@@ -272,6 +311,7 @@ struct wire_local {
  *   RT_LONG_SEAL    rax = struct wire_long *                                   -> the record's size, its header complete but for the time; 0: the
  *                                                                                 slot is no longer ours, loss counted
  *   RT_LONG_FREE    rax = struct wire_long *                                   -> 0; the slot is free
+ *   RT_LONG_STACK   rax = struct wire_long *, rdx = rsp as the unwinding sees it  -> a locator: the user stack appended
  *   RT_COMM         rax = where 16 bytes go                                    -> 0 or negative errno: the name of this thread
  * Those of LONG records need WIRE_RUNTIME_LONG_STACK bytes of stack.
  */
@@ -291,6 +331,7 @@ enum wire_runtime_entry {
 	RT_LONG_SEAL,
 	RT_LONG_FREE,
 	RT_COMM,
+	RT_LONG_STACK,
 	RT_ENTRIES,
 };
 struct wire_runtime {

@@ -70,6 +70,9 @@ static void put_source(const struct probe_spec *spec, const struct probe_arg *ar
 	case PROBE_ARG_COMM:
 		put(text, size, "comm");
 		break;
+	case PROBE_ARG_CALLERS:
+		put(text, size, "callers");
+		break;
 	case PROBE_ARG_TEXT:
 		put(text, size, "\"%s\"", spec->strings + arg->value);
 		break;

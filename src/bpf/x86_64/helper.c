@@ -303,6 +303,9 @@ void probe_helper(struct probe_gen *g, const struct bpf_insn *insn)
 	case BPF_HELPER_LONG_BYTES:
 		probe_long_append(g, insn->imm == BPF_HELPER_LONG_STRING);
 		break;
+	case BPF_HELPER_LONG_STACK:
+		probe_long_stack(g);
+		break;
 	case BPF_HELPER_LONG_SUBMIT:
 		probe_long_submit(g);
 		break;

@@ -51,6 +51,19 @@ void probe_long_append(struct probe_gen *g, bool is_string)
 	probe_set_home(g, 0);
 }
 
+void probe_long_stack(struct probe_gen *g)
+{
+	probe_use_ax(g);
+	probe_use_flags(g);
+	probe_use(g, X86_DX);
+	probe_store(g, probe_long_mem(g, (int32_t)offsetof(struct wire_long, bytes)), 2, 8);
+	probe_store(g, probe_long_mem(g, (int32_t)offsetof(struct wire_long, from)), 4, 8);
+	x86_mov(g->e, true, X86_DX, probe_read(g, 3));
+	call_long(g, RT_LONG_STACK);
+	x86_mov(g->e, true, probe_home(g, 0), X86_AX);
+	probe_set_home(g, 0);
+}
+
 void probe_long_discard(struct probe_gen *g)
 {
 	probe_use_ax(g);

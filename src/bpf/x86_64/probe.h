@@ -202,6 +202,7 @@ void probe_close(struct probe_gen *g, bool submit);
 /* long.c: LONG records */
 void probe_long_reserve(struct probe_gen *g);
 void probe_long_append(struct probe_gen *g, bool is_string);
+void probe_long_stack(struct probe_gen *g);
 void probe_long_submit(struct probe_gen *g);
 void probe_long_discard(struct probe_gen *g);
 
