@@ -15,8 +15,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "cli/symbols.h"
 #include "format/convert.h"
-#include "format/format.h"
 
 #define FLUSH_EVERY_NS 200000000ULL /* live */
 
@@ -28,6 +28,7 @@ struct place {
 
 struct converting {
 	struct format_convert *convert;
+	struct cli_symbols *symbols;
 	uint64_t lost;
 	uint64_t flush_ns;
 	struct place *places; /* of several processes, sorted */
@@ -89,11 +90,16 @@ static int begin(struct cli *cli, struct converting *c, const struct trace_probe
 		.realtime_ns = realtime_ns,
 	};
 
+	int error = cli_symbols_create(cli->session, &c->symbols);
+
+	if (error)
+		return base_error_system(err, error, "cannot convert");
+	options.symbol = cli_symbols_find;
+	options.symbol_arg = c->symbols;
 	if (format_convert_is_directory(options.to)) {
 		options.directory = cli->options.output;
 	} else {
-		int error = cli_open_output(cli, err);
-
+		error = cli_open_output(cli, err);
 		if (error)
 			return error;
 		options.out = cli->out;
@@ -108,6 +114,7 @@ static int end(struct cli *cli, struct converting *c)
 	int closed;
 
 	c->convert = NULL;
+	cli_symbols_destroy(c->symbols);
 	free(c->places);
 	if (error && cli->stop != CLI_STOP_OUTPUT)
 		cli_output_failed(cli, error);
@@ -147,6 +154,8 @@ static int convert_event(struct cli *cli, struct converting *c, const struct for
 		error = format_convert_lost(c->convert, event->record.id, event->lost, event->record.time_ns);
 		return error ? cli_output_failed(cli, error) : 0;
 	case FORMAT_PERF_COMM:
+	case FORMAT_PERF_MAP:
+	case FORMAT_PERF_FORK:
 	case FORMAT_PERF_END:
 		break;
 	}
@@ -164,6 +173,9 @@ static int convert_all(struct cli *cli, struct converting *c, struct format_perf
 			return error;
 		if (convert_event(cli, c, &event))
 			break;
+		error = cli_symbols_event(c->symbols, file, &event);
+		if (error)
+			return base_error_system(err, error, "cannot remember a mapping");
 	}
 	return 0;
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
@@ -114,6 +115,25 @@ static uint32_t protection(const struct process_map *map)
 	return prot | (map->execute ? PROT_EXEC : 0);
 }
 
+/* What a reader finds at the path later can be another file; what we find there, as well. */
+static int write_build_id(struct cli_events *events, const struct format_map *map)
+{
+	const char *path = map->path;
+	struct object *object;
+	const uint8_t *id;
+	struct stat st;
+	int error = 0;
+
+	if (path[0] != '/' || stat(path, &st) || st.st_ino != map->inode || object_open(path, &object, NULL))
+		return 0;
+	size_t size = object_build_id(object, &id);
+
+	if (size)
+		error = format_perf_build_id(events->perf, path, id, size);
+	object_close(object);
+	return error;
+}
+
 static int write_once(struct cli_events *events, const struct format_map *map)
 {
 	struct events_key key = {
@@ -124,6 +144,8 @@ static int write_once(struct cli_events *events, const struct format_map *map)
 	if (is_written(events, &key))
 		return 0;
 	error = events->perf ? format_perf_map(events->perf, map) : 0;
+	if (!error && events->perf)
+		error = write_build_id(events, map);
 	return error ? error : remember(events, &key, map);
 }
 

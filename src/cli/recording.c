@@ -79,6 +79,7 @@ int cli_recording_start(struct cli *cli, struct cli_recording *r, struct utap_er
 		return error;
 	r->probes = probes;
 	r->nprobes = count;
+	r->session = cli->session;
 	error = cli_events_create(r->perf, &r->events);
 	if (!error)
 		error = cli_recording_describe(cli, r->events);
@@ -140,12 +141,24 @@ int cli_recording_grow(struct cli *cli, struct cli_recording *r)
 	return !error && has_new ? cli_events_build_ids(r->events, probes, count) : error;
 }
 
+/* A process that nobody told of was forked by a target: it may be gone by now, and with it its mappings, which began as the parent's. */
+static int describe_child(struct cli_recording *r, const struct trace_record *record)
+{
+	const struct session_target *targets;
+	size_t count = session_targets(r->session, &targets);
+	int error = 0;
+
+	if (record->source < count && (uint32_t)targets[record->source].pid != record->pid)
+		error = format_perf_fork(r->perf, record->pid, (uint32_t)targets[record->source].pid);
+	return error ? error : cli_events_process(r->events, record->pid);
+}
+
 int cli_recording_put(struct cli_recording *r, const struct trace_record *record, bool is_new, const char *comm)
 {
 	int error = 0;
 
 	if (is_new && !cli_events_is_known(r->events, record->pid))
-		error = cli_events_process(r->events, record->pid);
+		error = describe_child(r, record);
 	if (!error && is_new && comm)
 		error = format_perf_comm(r->perf, record->pid, record->tid, comm);
 	return error ? error : format_perf_sample(r->perf, record);

@@ -18,6 +18,7 @@ struct cli_recording {
 	uint32_t nprobes;
 	size_t ntargets; /* told of */
 	struct cli_events *events;
+	const struct session *session; /* whose targets the records are of */
 };
 
 /** cli_recording_open() - make the file; nothing is written yet. 0 or negative errno; -o's path is borrowed */

@@ -5,14 +5,15 @@
 #include <string.h>
 
 #include "cli/calls.h"
-#include "cli/cli.h"
 #include "cli/convert.h"
+#include "cli/symbols.h"
 #include "cli/tree.h"
 #include "format/format.h"
 
 struct tracing {
 	struct trace_frames *frames; /* NULL: hits, not calls */
 	struct cli_tree *tree;       /* --graph */
+	struct cli_symbols *symbols; /* NULL: not needed so far */
 };
 
 static int check_written(struct cli *cli)
@@ -22,22 +23,17 @@ static int check_written(struct cli *cli)
 	return cli_output_failed(cli, errno ? -errno : -EIO);
 }
 
-static const char *find_symbol(void *arg, uint32_t source, uint64_t addr, uint64_t *offset)
-{
-	return session_where(arg, source, addr, offset);
-}
-
 /* One event as a line. */
 static int print(struct cli *cli, const struct trace_probe *probe, const struct trace_record *record,
 		 struct format_call *call)
 {
+	struct tracing *tracing = cli->consumer;
 	const char *comm = cli_comms_get(cli->comms, record->tid, record->time_ns, NULL);
 	int error;
 
-	call->symbol = find_symbol;
-	call->symbol_arg = cli->session;
-	if (record->caller)
-		call->caller = session_where(cli->session, record->source, record->caller, &call->caller_offset);
+	if (!tracing->symbols && cli_symbols_create(cli->session, &tracing->symbols))
+		return cli_output_failed(cli, -ENOMEM);
+	cli_symbols_call(tracing->symbols, record, call);
 	if (cli->options.json)
 		format_json_call(cli->out, probe, record, call, cli_comm_known(comm) ? comm : NULL);
 	else
@@ -174,5 +170,6 @@ int cli_trace(struct cli *cli)
 		code = finish(cli, &tracing);
 	cli_tree_destroy(tracing.tree);
 	trace_frames_destroy(tracing.frames);
+	cli_symbols_destroy(tracing.symbols);
 	return code;
 }

@@ -59,6 +59,14 @@ bool format_convert_is_directory(const char *name)
 	return find_kind(name)->is_directory;
 }
 
+bool format_convert_symbol(const struct format_convert *convert, const struct trace_record *record, uint64_t addr,
+			   struct format_symbol *ret)
+{
+	const struct format_convert_options *options = &convert->options;
+
+	return options->symbol && options->symbol(options->symbol_arg, record->source, record->pid, addr, ret);
+}
+
 const char *format_function_name(const struct trace_probe *probe)
 {
 	return probe->symbol && *probe->symbol ? probe->symbol : probe->event;

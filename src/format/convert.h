@@ -8,7 +8,7 @@
 
 #include <stdio.h>
 
-#include "trace/trace.h"
+#include "format/format.h"
 
 struct format_convert;
 
@@ -21,6 +21,8 @@ struct format_convert_options {
 	bool by_count;         /* stacks weigh by calls, not by the time spent in them */
 	const char *sort;      /* of the two reports: a key of format_convert_sort(); NULL: total */
 	bool json, verbose;    /* of the two reports */
+	format_symbol_fn *symbol; /* NULL: addresses have no names */
+	void *symbol_arg;
 	uint64_t realtime_ns;  /* CLOCK_REALTIME - CLOCK_MONOTONIC of the records; 0: not known */
 };
 

@@ -142,6 +142,9 @@ struct format_convert {
 	void *state; /* the format's */
 };
 
+/** format_convert_symbol() - what holds @addr in the process of @record; false: not known */
+bool format_convert_symbol(const struct format_convert *convert, const struct trace_record *record, uint64_t addr,
+			   struct format_symbol *ret);
 /** format_function_name() - for people: the function, else the event */
 const char *format_function_name(const struct trace_probe *probe);
 

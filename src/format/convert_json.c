@@ -7,7 +7,15 @@
 
 static int record(struct format_convert *convert, const struct format_event *event)
 {
-	format_json(convert->out, event->probe, event->record, event->thread->comm[0] ? event->thread->comm : NULL);
+	const struct format_convert_options *options = &convert->options;
+	struct format_call call = { .symbol = options->symbol, .symbol_arg = options->symbol_arg };
+	struct format_symbol caller;
+
+	if (event->record->caller && format_convert_symbol(convert, event->record, event->record->caller, &caller)) {
+		call.caller = caller.name;
+		call.caller_offset = caller.offset;
+	}
+	format_json_call(convert->out, event->probe, event->record, &call, event->thread->comm[0] ? event->thread->comm : NULL);
 	return 0;
 }
 

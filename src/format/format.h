@@ -11,14 +11,21 @@
 #include "trace/frames.h"
 #include "trace/trace.h"
 
-/** format_symbol_fn() - the function that holds @addr in the target numbered @source, for people; valid until the next call; NULL: not known */
-typedef const char *format_symbol_fn(void *arg, uint32_t source, uint64_t addr, uint64_t *offset);
+/** An address of a target, for people. The texts are valid until the next look-up. */
+struct format_symbol {
+	const char *name;     /* the function, demangled; NULL: not known */
+	uint64_t offset;      /* of the address from the function's start */
+	const char *path;     /* the file that is mapped there, or "[vdso]", "[utap]", "[jit]" ..; NULL: not known */
+	uint64_t path_offset; /* in that file */
+};
+/** format_symbol_fn() - what holds @addr in process @pid, whose records came from the target numbered @source; false: neither name nor path is known */
+typedef bool format_symbol_fn(void *arg, uint32_t source, uint32_t pid, uint64_t addr, struct format_symbol *ret);
 
 /** Where an argument's word comes from: what it names is there. */
 struct format_where {
 	const uint8_t *bytes; /* of the record; what locators count from */
 	uint32_t size;
-	uint32_t source;
+	uint32_t source, pid;
 	format_symbol_fn *symbol; /* NULL: addresses are shown as numbers */
 	void *symbol_arg;
 };
@@ -99,6 +106,8 @@ int format_perf_create(int fd, const struct trace_probe *probes, uint32_t nprobe
 int format_perf_comm(struct format_perf *perf, uint32_t pid, uint32_t tid, const char *comm) BASE_MUST_CHECK;
 /** format_perf_map() - a mapping; the addresses of samples follow from their process's code mappings, else trace_probe.addr */
 int format_perf_map(struct format_perf *perf, const struct format_map *map) BASE_MUST_CHECK;
+/** format_perf_fork() - process @pid began as a copy of @parent, or so it is to be read: with its mappings */
+int format_perf_fork(struct format_perf *perf, uint32_t pid, uint32_t parent) BASE_MUST_CHECK;
 int format_perf_sample(struct format_perf *perf, const struct trace_record *record) BASE_MUST_CHECK;
 int format_perf_lost(struct format_perf *perf, uint32_t id, uint64_t lost, uint64_t time_ns) BASE_MUST_CHECK;
 
@@ -139,12 +148,21 @@ struct format_perf_file; /* a perf.data being read */
 
 /** What a reader hands out; all pointers are valid until the next call. */
 struct format_perf_event {
-	enum { FORMAT_PERF_SAMPLE, FORMAT_PERF_COMM, FORMAT_PERF_LOST, FORMAT_PERF_END } type;
+	enum {
+		FORMAT_PERF_SAMPLE,
+		FORMAT_PERF_COMM,
+		FORMAT_PERF_LOST,
+		FORMAT_PERF_MAP,
+		FORMAT_PERF_FORK,
+		FORMAT_PERF_END
+	} type;
 	struct trace_record record; /* SAMPLE: id indexes format_perf_probes(); LOST: id and time_ns only */
 	uint64_t ip;
 	const char *comm;           /* COMM, and of the thread for SAMPLE; NULL when unknown */
 	uint32_t pid, tid;
+	uint32_t parent;            /* FORK: whose mappings pid began with */
 	uint64_t lost;              /* LOST */
+	struct format_map map;      /* MAP */
 };
 
 /**
@@ -154,6 +172,8 @@ struct format_perf_event {
 int format_perf_open(const char *path, struct format_perf_file **ret, struct utap_error *err) BASE_MUST_CHECK;
 void format_perf_close(struct format_perf_file *file);
 size_t format_perf_probes(const struct format_perf_file *file, const struct trace_probe **ret);
+/** format_perf_build_id_of() - bytes of the build-id that the file at @path had, 0 when that was not recorded */
+size_t format_perf_build_id_of(const struct format_perf_file *file, const char *path, const uint8_t **ret);
 /** format_perf_next() - 0 with *ret filled (type END at the end), -EINVAL damaged from here on (@err says where) */
 int format_perf_next(struct format_perf_file *file, struct format_perf_event *ret, struct utap_error *err) BASE_MUST_CHECK;
 

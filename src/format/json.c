@@ -99,6 +99,7 @@ static void print_all_args(FILE *out, const struct trace_probe *probe, const str
 				 .where = { .bytes = record->bytes,
 					    .size = record->size,
 					    .source = record->source,
+					    .pid = record->pid,
 					    .symbol = call ? call->symbol : NULL,
 					    .symbol_arg = call ? call->symbol_arg : NULL } };
 	struct some_args entry = own;

@@ -156,17 +156,12 @@ void format_perf_features_host(struct format_buffer *out, struct format_perf_fea
 
 void format_perf_build_id_record(struct format_buffer *out, const char *path, const uint8_t *id, size_t size)
 {
-	struct {
-		struct perf_event_header header;
-		int32_t pid;
-		uint8_t id[20], size, unused[3];
-	} row = { .header = { .type = FORMAT_PERF_RECORD_BUILD_ID,
+	struct format_perf_build_id row = { .header = { .type = FORMAT_PERF_RECORD_BUILD_ID,
 			      .misc = PERF_RECORD_MISC_USER | FORMAT_PERF_MISC_BUILD_ID_SIZE },
 		  .pid = -1 /* the host, not a guest */,
 		  .size = (uint8_t)size };
 	size_t length = base_align_up(strlen(path) + 1, NAME_ALIGN);
 
-	static_assert(sizeof(row) == 36, "a row of the table of build-ids");
 	assert(size <= sizeof(row.id));
 	row.header.size = (uint16_t)(sizeof(row) + length);
 	memcpy(row.id, id, size);

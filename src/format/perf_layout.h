@@ -100,6 +100,25 @@ struct format_perf_sample_id {
 };
 static_assert(sizeof(struct format_perf_sample_id) == 32, "format_perf_sample_id");
 
+/* PERF_RECORD_MMAP2; the path and a struct format_perf_sample_id follow. */
+struct format_perf_mmap2 {
+	struct perf_event_header header;
+	uint32_t pid, tid;
+	uint64_t addr, len, pgoff;
+	uint32_t maj, min;
+	uint64_t ino, ino_generation;
+	uint32_t prot, flags;
+};
+static_assert(sizeof(struct format_perf_mmap2) == 72, "PERF_RECORD_MMAP2");
+
+/* PERF_RECORD_FORK; a struct format_perf_sample_id follows. */
+struct format_perf_fork_record {
+	struct perf_event_header header;
+	uint32_t pid, ppid, tid, ptid;
+	uint64_t time;
+};
+static_assert(sizeof(struct format_perf_fork_record) == 32, "PERF_RECORD_FORK");
+
 /* ---- where the arguments lie ---- */
 
 /*
@@ -218,8 +237,26 @@ struct format_perf_section *format_perf_features_find(struct format_perf_feature
 /** format_perf_features_host() - append what describes the machine and this run; times of samples are zero at first */
 void format_perf_features_host(struct format_buffer *out, struct format_perf_features *features);
 
+/* A row of the table of build-ids; the path follows. */
+struct format_perf_build_id {
+	struct perf_event_header header;
+	int32_t pid;
+	uint8_t id[20], size, unused[3];
+};
+static_assert(sizeof(struct format_perf_build_id) == 36, "format_perf_build_id");
+
 /** format_perf_build_id_record() - append one row of the table of build-ids; @size of the id is at most 20 */
 void format_perf_build_id_record(struct format_buffer *out, const char *path, const uint8_t *id, size_t size);
+
+/* ---- the table of build-ids, as it is read (perf_build_ids.c) ---- */
+
+/** format_perf_build_ids_read() - append the table of @fd; what cannot be read has none. 0 or -ENOMEM */
+int format_perf_build_ids_read(int fd, struct format_buffer *out) BASE_MUST_CHECK;
+/** format_perf_build_ids_find() - bytes of the build-id of @path, 0: not there */
+size_t format_perf_build_ids_find(const struct format_buffer *ids, const char *path, const uint8_t **ret);
+/** format_perf_section_read() - the section of feature @bit in @fd, whose header is @header; false: there is none */
+bool format_perf_section_read(int fd, const struct format_perf_header *header, enum format_perf_feature_bit bit,
+			      struct format_perf_section *ret);
 
 /* ---- where probes stand in each process ---- */
 
@@ -233,6 +270,8 @@ int format_places_create(const struct trace_probe *probes, uint32_t nprobes,
 void format_places_destroy(struct format_places *places);
 /** format_places_map() - learn a mapping; one that holds no code is passed over */
 int format_places_map(struct format_places *places, const struct format_map *map) BASE_MUST_CHECK;
+/** format_places_fork() - a process that is not known yet begins with the mappings of another */
+int format_places_fork(struct format_places *places, uint32_t pid, uint32_t parent) BASE_MUST_CHECK;
 /** format_places_addr() - the address of probe @id in @pid; trace_probe.addr when no mapping of @pid is known to hold
  * it */
 uint64_t format_places_addr(struct format_places *places, uint32_t id, uint32_t pid);

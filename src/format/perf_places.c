@@ -176,6 +176,23 @@ int format_places_map(struct format_places *places, const struct format_map *map
 	return 0;
 }
 
+int format_places_fork(struct format_places *places, uint32_t pid, uint32_t parent)
+{
+	struct place_process *child = places_process(places, pid);
+	struct place_process *from = places_process(places, parent);
+
+	if (!child || !from)
+		return -ENOMEM;
+	if (child == from || child->nmaps)
+		return 0;
+	if (base_grow(&child->maps, &child->cap, from->nmaps, sizeof(*child->maps)) < 0)
+		return -ENOMEM;
+	if (from->nmaps)
+		memcpy(child->maps, from->maps, from->nmaps * sizeof(*child->maps));
+	child->nmaps = from->nmaps;
+	return 0;
+}
+
 uint64_t format_places_addr(struct format_places *places, uint32_t id, uint32_t pid)
 {
 	const struct trace_probe *probe = &places->probes[id];

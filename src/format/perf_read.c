@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Reading a perf.data that perf_write.c wrote: probes from our own table, then records in the order of the file, with
- * the command name of each sample's thread. Records that this reader has no use for (mappings, rounds) are passed over.
+ * the command name of each sample's thread. Records that this reader has no use for (rounds) are passed over.
  *
  * The file is input: it is read with pread(2), never mapped (it may shrink meanwhile); no size or count in it is used
  * before it was compared with what is there. Damage in the records ends the reading, sticks, and says where.
@@ -36,6 +36,7 @@ struct format_perf_file {
 	struct format_perf_shape *shapes;
 	uint8_t *bytes;   /* of the current sample: what the locators of its arguments name */
 	uint64_t *values; /* of the current sample; room for the probe with the most arguments */
+	struct format_buffer build_ids;
 	struct thread_name *threads;
 	struct thread_name *last;
 	uint8_t *window; /* bytes [window_at, window_at + filled) of the file */
@@ -157,8 +158,10 @@ int format_perf_open(const char *path, struct format_perf_file **ret, struct uta
 		return base_error(err, r, r == -ENOENT ? UTAP_ERROR_NOT_FOUND : UTAP_ERROR_SYSTEM, "%s: %s", path,
 				  strerror(-r));
 	}
-	int r = format_perf_expand(&file->fd, &why);
+	int r = format_perf_build_ids_read(file->fd, &file->build_ids);
 
+	if (!r)
+		r = format_perf_expand(&file->fd, &why);
 	if (!r)
 		r = open_all(file, &why);
 
@@ -182,6 +185,7 @@ void format_perf_close(struct format_perf_file *file)
 		free(thread);
 	}
 	close(file->fd);
+	format_buffer_deinit(&file->build_ids);
 	free(file->window);
 	free(file->values);
 	free(file->bytes);
@@ -195,6 +199,11 @@ size_t format_perf_probes(const struct format_perf_file *file, const struct trac
 {
 	*ret = file->probes;
 	return file->nprobes;
+}
+
+size_t format_perf_build_id_of(const struct format_perf_file *file, const char *path, const uint8_t **ret)
+{
+	return format_perf_build_ids_find(&file->build_ids, path, ret);
 }
 
 /* ---- names of threads ---- */
@@ -426,6 +435,44 @@ static int take_lost(struct format_perf_file *file, const uint8_t *data, size_t 
 	return 0;
 }
 
+static int take_map(struct format_perf_file *file, const uint8_t *data, size_t size, struct format_perf_event *ret,
+		    struct utap_error *err)
+{
+	struct format_perf_mmap2 record;
+
+	if (size <= sizeof(record) || !memchr(data + sizeof(record), 0, size - sizeof(record)))
+		return damage(file, err, "a mapping is too short");
+	memcpy(&record, data, sizeof(record));
+	*ret = (struct format_perf_event) { .type = FORMAT_PERF_MAP,
+					    .pid = record.pid,
+					    .tid = record.tid,
+					    .map = { .pid = record.pid,
+						     .start = record.addr,
+						     .size = record.len,
+						     .offset = record.pgoff,
+						     .major = record.maj,
+						     .minor = record.min,
+						     .inode = record.ino,
+						     .prot = record.prot,
+						     .flags = record.flags,
+						     .path = (const char *)data + sizeof(record) } };
+	return 0;
+}
+
+static int take_fork(struct format_perf_file *file, const uint8_t *data, size_t size, struct format_perf_event *ret,
+		     struct utap_error *err)
+{
+	struct format_perf_fork_record record;
+
+	if (size < sizeof(record))
+		return damage(file, err, "a fork is too short");
+	memcpy(&record, data, sizeof(record));
+	*ret = (struct format_perf_event) {
+		.type = FORMAT_PERF_FORK, .pid = record.pid, .tid = record.tid, .parent = record.ppid
+	};
+	return 0;
+}
+
 int format_perf_next(struct format_perf_file *file, struct format_perf_event *ret, struct utap_error *err)
 {
 	if (file->damaged)
@@ -449,6 +496,10 @@ int format_perf_next(struct format_perf_file *file, struct format_perf_event *re
 			r = take_comm(file, data, header.size, ret, err);
 		else if (header.type == PERF_RECORD_LOST)
 			r = take_lost(file, data, header.size, ret, err);
+		else if (header.type == PERF_RECORD_MMAP2)
+			r = take_map(file, data, header.size, ret, err);
+		else if (header.type == PERF_RECORD_FORK)
+			r = take_fork(file, data, header.size, ret, err);
 		else
 			is_passed_over = true;
 		if (!r)

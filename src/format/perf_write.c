@@ -524,14 +524,7 @@ int format_perf_comm(struct format_perf *perf, uint32_t pid, uint32_t tid, const
 
 int format_perf_map(struct format_perf *perf, const struct format_map *map)
 {
-	struct {
-		struct perf_event_header header;
-		uint32_t pid, tid;
-		uint64_t addr, len, pgoff;
-		uint32_t maj, min;
-		uint64_t ino, ino_generation;
-		uint32_t prot, flags;
-	} record = { .header = { .type = PERF_RECORD_MMAP2, .misc = PERF_RECORD_MISC_USER },
+	struct format_perf_mmap2 record = { .header = { .type = PERF_RECORD_MMAP2, .misc = PERF_RECORD_MISC_USER },
 		     .pid = map->pid,
 		     .tid = map->pid,
 		     .addr = map->start,
@@ -545,7 +538,6 @@ int format_perf_map(struct format_perf *perf, const struct format_map *map)
 	size_t length = strlen(map->path);
 	size_t padded = base_align_up(length + 1, 8);
 
-	static_assert(sizeof(record) == 72, "PERF_RECORD_MMAP2");
 	if (length >= 4096)
 		return -ENAMETOOLONG;
 	int r = format_places_map(perf->places, map);
@@ -565,6 +557,27 @@ int format_perf_map(struct format_perf *perf, const struct format_map *map)
 	const struct format_perf_sample_id sample = sample_id(perf, map->pid, map->pid, 1, 0);
 
 	memcpy(at + sizeof(record) + padded, &sample, sizeof(sample));
+	return 0;
+}
+
+int format_perf_fork(struct format_perf *perf, uint32_t pid, uint32_t parent)
+{
+	struct {
+		struct format_perf_fork_record fork;
+		struct format_perf_sample_id sample;
+	} record = { .fork = { .header = { .type = PERF_RECORD_FORK, .misc = PERF_RECORD_MISC_USER, .size = sizeof(record) },
+			       .pid = pid,
+			       .ppid = parent,
+			       .tid = pid,
+			       .ptid = parent },
+		     .sample = sample_id(perf, pid, pid, 1, 0) };
+	int r = format_places_fork(perf->places, pid, parent);
+	uint8_t *at = r ? NULL : reserve(perf, sizeof(record));
+
+	if (!at)
+		return r ? r : perf->error;
+	record.fork.time = record.sample.time;
+	memcpy(at, &record, sizeof(record));
 	return 0;
 }
 

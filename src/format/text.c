@@ -78,6 +78,7 @@ static struct format_where where_of(const struct trace_record *record, const str
 	return (struct format_where) { .bytes = record->bytes,
 				       .size = record->size,
 				       .source = record->source,
+				       .pid = record->pid,
 				       .symbol = call ? call->symbol : NULL,
 				       .symbol_arg = call ? call->symbol_arg : NULL };
 }

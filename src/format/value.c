@@ -146,9 +146,13 @@ void format_safe(FILE *out, const char *text)
 
 static const char *symbol_of(const struct format_where *where, const struct trace_arg *arg, uint64_t value, uint64_t *offset)
 {
-	if (arg->format != TRACE_SYMBOL || !where->symbol)
+	struct format_symbol found;
+
+	if (arg->format != TRACE_SYMBOL || !where->symbol ||
+	    !where->symbol(where->symbol_arg, where->source, where->pid, value, &found))
 		return NULL;
-	return where->symbol(where->symbol_arg, where->source, value, offset);
+	*offset = found.offset;
+	return found.name;
 }
 
 static void put_word(FILE *out, const struct trace_arg *arg, uint64_t value, const struct format_where *where)

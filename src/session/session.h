@@ -105,12 +105,15 @@ long session_spawn(struct session *session, char *const argv[], pid_t *pid, stru
 /** session_probes() - the table of places probed; ids index it; valid until the next attach */
 uint32_t session_probes(const struct session *session, const struct trace_probe **ret);
 
-/**
- * session_where() - the function that holds @addr in the target numbered @source (as in a record), for people; demangled
- * @offset: of @addr from its start
- * Return: valid until the next call; NULL: not known
- */
-const char *session_where(struct session *session, uint32_t source, uint64_t addr, uint64_t *offset);
+/** What an address of a target belongs to; the texts are valid until the next look-up. */
+struct session_where {
+	const char *symbol;  /* the function, demangled; NULL: not known */
+	uint64_t offset;     /* from its start */
+	const char *path;    /* of the mapping; "" for memory without a name; NULL: nothing is mapped there */
+	uint64_t path_offset; /* in the file */
+};
+/** session_where() - look up @addr in the target numbered @source (as in a record), for people; false: nothing is mapped there */
+bool session_where(struct session *session, uint32_t source, uint64_t addr, struct session_where *ret);
 
 /** How one place is probed, for `utap list`, `utap probe --explain` and -v. */
 struct session_site {

@@ -5,28 +5,35 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "session/inside.h"
 
 #define WHERES 4096 /* a power of two */
 #define REFRESH_NS 1000000000ULL
 
-struct session_where {
+struct where_entry {
 	uint64_t addr;
 	uint32_t source;
-	uint64_t offset;
-	char *symbol; /* heap; NULL: none is known */
+	char *symbol, *path; /* heap; or NULL */
+	uint64_t offset, path_offset;
 };
 
 struct session_wheres {
 	uint64_t refreshed_ns;
-	struct session_where table[WHERES];
+	struct where_entry table[WHERES];
 };
+
+static void forget(struct where_entry *where)
+{
+	free(where->symbol);
+	free(where->path);
+}
 
 void session_wheres_free(struct session *session)
 {
 	for (size_t i = 0; session->wheres && i < WHERES; i++)
-		free(session->wheres->table[i].symbol);
+		forget(&session->wheres->table[i]);
 	free(session->wheres);
 }
 
@@ -44,7 +51,7 @@ static const struct process_map *map_at(struct session *session, struct session_
 	return process_maps_at(patch_target_maps(process->target), addr);
 }
 
-static void look_up(struct session *session, struct session_where *where)
+static void look_up(struct session *session, struct where_entry *where)
 {
 	struct session_process *process = session->processes[where->source];
 	const struct process_map *map = map_at(session, process, where->addr);
@@ -52,8 +59,12 @@ static void look_up(struct session *session, struct session_where *where)
 	struct session_file *file;
 	uint64_t vaddr;
 
-	if (!map || !map->execute || !map->inode || map->path[0] != '/' || session_file_of(session, map, &file, NULL) ||
-	    object_offset_to_vaddr(file->object, map->offset + (where->addr - map->start), &vaddr))
+	if (!map)
+		return;
+	where->path = strdup(map->path);
+	where->path_offset = map->offset + (where->addr - map->start);
+	if (!map->execute || !map->inode || map->path[0] != '/' || session_file_of(session, map, &file, NULL) ||
+	    object_offset_to_vaddr(file->object, where->path_offset, &vaddr))
 		return;
 	symbol = object_symbol_at(file->object, vaddr);
 	if (!symbol)
@@ -62,20 +73,27 @@ static void look_up(struct session *session, struct session_where *where)
 	where->offset = vaddr - symbol->vaddr;
 }
 
-const char *session_where(struct session *session, uint32_t source, uint64_t addr, uint64_t *offset)
+bool session_where(struct session *session, uint32_t source, uint64_t addr, struct session_where *ret)
 {
-	struct session_where *where;
+	struct where_entry *where;
 
 	if (!session->wheres)
 		session->wheres = calloc(1, sizeof(*session->wheres));
 	if (!session->wheres || source >= session->nprocesses)
-		return NULL;
+		return false;
 	where = &session->wheres->table[(addr ^ addr >> 12 ^ source) & (WHERES - 1)];
 	if (where->addr != addr || where->source != source) {
-		free(where->symbol);
-		*where = (struct session_where){ .addr = addr, .source = source };
+		forget(where);
+		*where = (struct where_entry){ .addr = addr, .source = source };
 		look_up(session, where);
 	}
-	*offset = where->offset;
-	return where->symbol;
+	if (!where->path) { /* something may be mapped there later */
+		where->addr = 0;
+		return false;
+	}
+	*ret = (struct session_where){ .symbol = where->symbol,
+				       .offset = where->offset,
+				       .path = where->path,
+				       .path_offset = where->path_offset };
+	return true;
 }

@@ -279,6 +279,41 @@ if need zstd zstd; then
 fi
 end
 
+begin 'formats: addresses of a file have names'
+cp "$worker" 'theworker'
+args=(-e "p:req $PWD/theworker:handle_request from=+0(%sp):symbol n=%si:s64" -e "r:got $PWD/theworker:handle_request v=\$retval")
+run record -q -n 200 "${args[@]}" -- './theworker' 1 1
+expect_code 0
+run trace -q -n 200 "${args[@]}" -- './theworker' 1 1
+mv stdout live
+run script -q
+mask='s/.*: \(req\|got\): /\1 /'
+grep ' \(req\|got\): ' live | sed "$mask" > want
+sed "$mask" stdout > got
+cmp -s want got || problem "script shows other symbols than trace: $(diff want got | head -4)"
+grep -q 'req (handle_request+0x0) from=serve+0x[0-9a-f]* n=' got && grep -q 'got (serve+0x[0-9a-f]* <- handle_request) v=' got || problem "no symbols: $(head -2 got)"
+run convert --to jsonl -o out.jsonl
+grep -q '"from":"serve+0x[0-9a-f]*"' out.jsonl || problem "convert: no symbol: $(head -1 out.jsonl)"
+cp "$programs/calls" 'theworker' # another file, there now
+run script
+[ "$(grep -c 'from=0x[0-9a-f]* \|(0x[0-9a-f]* <- handle_request)' stdout)" = 200 ] || problem "names from a file that was not recorded: $(grep -v '^#' stdout | head -2)"
+grep -q 'theworker is not the file that was recorded' stderr || problem "nothing says so: $(cat stderr)"
+end
+
+begin 'formats: children that are gone when their hits are read'
+target "$programs/forker" fork
+run record -q -n 100 -d 20 -e "p:end libc:_exit from=+0(%sp):symbol" -p "$pid"
+expect_code 0
+finish
+run script -q
+[ "$(awk '{ print $1 }' stdout | sort -u | wc -l)" -gt 50 ] || problem "no children: $(head -3 stdout)"
+grep -v 'from=[a-z_]*+0x' stdout > unknown && problem "$(wc -l < unknown) callers without a name: $(head -2 unknown)"
+if command -v perf > /dev/null; then
+	perf script -i perf.data -F pid,ip,sym 2> why | grep -v _exit > unknown && problem "perf: $(head -2 unknown)"
+	perf script -i perf.data --show-task-events 2> why | grep -q 'PERF_RECORD_FORK' || problem "perf shows no fork"
+fi
+end
+
 begin 'formats: perf reads calls, too'
 if need perf linux-perf; then
 	record_calls

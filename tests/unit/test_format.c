@@ -215,10 +215,24 @@ static void test_everything_comes_back(void **state)
 	file_close(&file);
 }
 
+/* The mapping comes back as it was given. */
+static void check_map(struct format_perf_event event, const struct format_map *map)
+{
+	assert_int_equal(event.type, FORMAT_PERF_MAP);
+	assert_int_equal(event.pid, map->pid);
+	assert_string_equal(event.map.path, map->path);
+	assert_int_equal(event.map.start, map->start);
+	assert_int_equal(event.map.size, map->size);
+	assert_int_equal(event.map.offset, map->offset);
+	assert_int_equal(event.map.inode, map->inode);
+	assert_int_equal(event.map.prot, map->prot);
+}
+
 static void test_address_of_each_process(void **state)
 {
 	struct file file;
 	struct format_perf_file *in;
+	static const uint8_t id[20] = { 1, 2, 3 };
 
 	file_open(&file, 2);
 	struct format_map first = code_map(10, 0x10000000, "/opt/one.so");
@@ -229,7 +243,9 @@ static void test_address_of_each_process(void **state)
 	assert_int_equal(format_perf_map(file.perf, &first), 0);
 	assert_int_equal(format_perf_map(file.perf, &second), 0);
 	assert_int_equal(format_perf_map(file.perf, &data), 0);
-	for (uint32_t pid = 10; pid <= 30; pid += 10)
+	assert_int_equal(format_perf_fork(file.perf, 40, 20), 0);
+	assert_int_equal(format_perf_build_id(file.perf, "/opt/one.so", id, 16), 0);
+	for (uint32_t pid = 10; pid <= 40; pid += 10)
 		assert_int_equal(add_sample(&file, 0, pid, pid, START_NS), 0);
 	first.start = 0x40000000; /* after an exec */
 	assert_int_equal(format_perf_map(file.perf, &first), 0);
@@ -238,9 +254,26 @@ static void test_address_of_each_process(void **state)
 	file_finish(&file);
 
 	assert_int_equal(format_perf_open(file.path, &in, NULL), 0);
+	const uint8_t *got;
+
+	assert_int_equal(format_perf_build_id_of(in, "/opt/one.so", &got), 16);
+	assert_memory_equal(got, id, 16);
+	assert_int_equal(format_perf_build_id_of(in, "/opt/one.s", &got), 0);
+	first.start = 0x10000000;
+	check_map(next(in), &first);
+	check_map(next(in), &second);
+	check_map(next(in), &data);
+	struct format_perf_event fork = next(in);
+
+	assert_int_equal(fork.type, FORMAT_PERF_FORK);
+	assert_int_equal(fork.pid, 40);
+	assert_int_equal(fork.parent, 20);
 	assert_int_equal(next(in).ip, 0x10000000);
 	assert_int_equal(next(in).ip, 0x20000000);
 	assert_int_equal(next(in).ip, file.probes[0].addr);
+	assert_int_equal(next(in).ip, 0x20000000);
+	first.start = 0x40000000;
+	check_map(next(in), &first);
 	assert_int_equal(next(in).ip, 0x40000000);
 	assert_int_equal(next(in).ip, file.probes[1].addr);
 	assert_int_equal(next(in).type, FORMAT_PERF_END);

@@ -105,10 +105,10 @@ static struct trace_record record_of(const struct made *m)
 				       .flags = WIRE_RECORD_LONG };
 }
 
-static const char *symbol(void *arg, uint32_t source, uint64_t addr, uint64_t *offset)
+static bool symbol(void *arg, uint32_t source, uint32_t pid, uint64_t addr, struct format_symbol *ret)
 {
-	*offset = 4;
-	return addr == 0x1234 ? arg : NULL;
+	*ret = (struct format_symbol) { .name = arg, .offset = 4, .path = "file" };
+	return addr == 0x1234;
 }
 
 /* What is printed of the record, from its first argument on. */
