@@ -10,7 +10,7 @@ allowed() {
 	wire) echo '' ;;
 	base) echo '' ;;
 	isa) echo 'base' ;;
-	object) echo 'base' ;;
+	object) echo 'base wire' ;;
 	bpf) echo 'base wire isa' ;;
 	runtime) echo 'wire' ;;
 	probe) echo 'base wire object isa bpf' ;;

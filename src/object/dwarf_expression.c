@@ -78,7 +78,7 @@ static bool is_cut(const struct dwarf_chain *value)
 
 static void push_register(struct run *run, uint64_t reg, int64_t offset)
 {
-	if (reg >= DWARF_REGISTERS - 1)
+	if (reg >= OBJECT_CFI_REGISTERS - 1)
 		refuse(run, "it depends on a vector register, which fetch arguments do not have");
 	else
 		push(run, in_register(reg, offset));
@@ -313,21 +313,23 @@ static bool entry_saved(struct run *run, uint64_t reg)
 
 	if (reg > 15 || !(saved >> reg & 1) || !context->has_frame || dwarf_unit_is_go(run->unit))
 		return false;
-	const struct dwarf_rule *rule = &context->frame.rules[reg];
+	const struct object_cfi_rule *rule = &context->frame.rules[reg];
 
 	switch (rule->kind) {
-	case DWARF_RULE_NONE:
-	case DWARF_RULE_SAME:
+	case OBJECT_CFI_NONE:
+	case OBJECT_CFI_SAME:
 		push(run, in_register(reg, 0));
 		return true;
-	case DWARF_RULE_OFFSET:
+	case OBJECT_CFI_OFFSET:
 		if (!dwarf_location_cfa(run->context, &value, &why))
 			return false;
 		add(run, &value, (uint64_t)rule->offset);
 		push(run, value);
 		load(run, 8, false);
 		return true;
-	case DWARF_RULE_OTHER:
+	case OBJECT_CFI_EXPRESSION:
+	case OBJECT_CFI_UNDEFINED:
+	case OBJECT_CFI_OTHER:
 		break;
 	}
 	return false;

@@ -9,6 +9,7 @@
 
 #include <dwarf.h>
 
+#include "object/cfi.h"
 #include "object/cursor.h"
 #include "object/dwarf.h"
 #include "object/internal.h"
@@ -284,21 +285,8 @@ const char *dwarf_file_name(struct dwarf_unit *unit, uint64_t index);
 
 /* ---- frames (dwarf_frame.c) ---- */
 
-#define DWARF_REGISTERS 17 /* rax .. r15, the return address */
-
-enum dwarf_rule_kind { DWARF_RULE_NONE, DWARF_RULE_SAME, DWARF_RULE_OFFSET, DWARF_RULE_OTHER };
-struct dwarf_rule {
-	enum dwarf_rule_kind kind;
-	int64_t offset; /* from the CFA */
-};
-struct dwarf_frame {
-	bool cfa_known;   /* a register and an offset */
-	unsigned cfa_reg; /* DWARF number */
-	int64_t cfa_offset;
-	struct dwarf_rule rules[DWARF_REGISTERS];
-};
 /** dwarf_frame_at() - the rules at @vaddr; -ENOENT: no frame description, -EINVAL damaged */
-int dwarf_frame_at(struct object_dwarf *dwarf, uint64_t vaddr, struct dwarf_frame *ret) BASE_MUST_CHECK;
+int dwarf_frame_at(struct object_dwarf *dwarf, uint64_t vaddr, struct object_cfi_row *ret) BASE_MUST_CHECK;
 
 /* ---- locations (dwarf_location.c, dwarf_expression.c) ---- */
 
@@ -350,7 +338,7 @@ struct dwarf_context {
 	struct dwarf_die function; /* the concrete function (not inlined) around vaddr: its frame base */
 	uint64_t entry, end, body; /* its first range, and where its body begins */
 	bool has_function, has_frame;
-	struct dwarf_frame frame;
+	struct object_cfi_row frame;
 };
 
 /** dwarf_context_init() - for variables at @vaddr in @unit */

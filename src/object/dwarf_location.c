@@ -97,7 +97,7 @@ bool dwarf_location_cfa(struct dwarf_context *context, struct dwarf_chain *ret, 
 /* A register as the frame base: does it hold the base here, as it does in the body? */
 static bool base_register_holds(struct dwarf_context *context, unsigned reg, const char **why)
 {
-	struct dwarf_frame body;
+	struct object_cfi_row body;
 
 	*why = "the register that its place counts from is not set up, or not any more, at this address";
 	if (!context->has_frame || !context->frame.cfa_known) {

@@ -185,7 +185,7 @@ static int record_read(struct walk *walk, size_t *at, struct utap_error *err)
 }
 
 /* PT_GNU_EH_FRAME: version 1, three encodings, the address of .eh_frame, the count of FDEs. */
-static bool header_find(struct object *object, uint64_t *vaddr, size_t *frames)
+static bool header_find(struct object *object, uint64_t *vaddr, uint64_t *frames)
 {
 	for (size_t i = 0; i < object->image.program_count; i++) {
 		const Elf64_Phdr *program = &object->image.programs[i];
@@ -209,25 +209,41 @@ static bool header_find(struct object *object, uint64_t *vaddr, size_t *frames)
 	return false;
 }
 
-/* Where the records are; false when there are none. */
-static bool walk_init(struct walk *walk)
+bool object_eh_frame(struct object *object, struct object_cfi_section *ret)
 {
-	struct object *object = walk->object;
 	const Elf64_Shdr *section = object_image_section(&object->image, ".eh_frame");
-	bool header = header_find(object, &walk->vaddr, &walk->frames_left);
+	struct object_cfi_section found = { .eh = true, .endless = true };
+	bool header = header_find(object, &found.vaddr, &found.most);
 	size_t available;
 
 	if (!header && !section)
 		return false;
-	if (section && (!header || walk->vaddr - section->sh_addr < section->sh_size)) {
-		walk->vaddr = section->sh_addr;
-		walk->bytes = object_data(object, walk->vaddr, &available);
-		walk->bounded = walk->bytes && section->sh_size <= available;
-		walk->size = walk->bounded ? section->sh_size : available;
-		return walk->bytes;
-	}
-	walk->bytes = object_data(object, walk->vaddr, &walk->size);
-	return walk->bytes;
+	if (section && (!header || found.vaddr - section->sh_addr < section->sh_size))
+		found.vaddr = section->sh_addr;
+	else
+		section = NULL;
+	found.bytes = object_data(object, found.vaddr, &available);
+	if (!found.bytes)
+		return false;
+	found.endless = !section || section->sh_size > available;
+	found.size = found.endless ? available : section->sh_size;
+	*ret = found;
+	return true;
+}
+
+/* Where the records are; false when there are none. */
+static bool walk_init(struct walk *walk)
+{
+	struct object_cfi_section section;
+
+	if (!object_eh_frame(walk->object, &section))
+		return false;
+	walk->bytes = section.bytes;
+	walk->size = section.size;
+	walk->vaddr = section.vaddr;
+	walk->bounded = !section.endless;
+	walk->frames_left = section.most;
+	return true;
 }
 
 static int frames_sort(struct walk *walk)

@@ -11,6 +11,7 @@
 
 #include <elf.h>
 
+#include "object/cfi.h"
 #include "object/object.h"
 
 /*
@@ -232,6 +233,8 @@ int object_pattern_match(const struct object_pattern *pattern, const char *name)
 /* frames.c, landing.c */
 int object_frames(struct object *object, const struct object_frame **ret, size_t *count,
 		  struct utap_error *err) BASE_MUST_CHECK;
+/** object_eh_frame() - where .eh_frame is, by its section or by PT_GNU_EH_FRAME; false: nowhere */
+bool object_eh_frame(struct object *object, struct object_cfi_section *ret);
 typedef int object_landing_fn(void *arg, uint64_t vaddr);
 /** object_landing_pads() - call @fn for each landing pad of the frame; *@budget bytes may be parsed, and are taken off
  */

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A file's unwind information as a table for the walker (wire/unwind.h): from .eh_frame, from .debug_frame where that is all there is, from the
+ * table of a Go program, and from the bytes of the signal restorer where nothing describes it.
+ */
+#ifndef OBJECT_UNWIND_H
+#define OBJECT_UNWIND_H
+
+#include "object/object.h"
+#include "wire/unwind.h"
+
+struct object_unwind {
+	uint64_t base; /* vaddr that the rows' offsets count from: the first byte of code */
+	struct wire_unwind_row *rows; /* by offset, no two alike next to each other */
+	size_t count, cap;
+};
+
+/**
+ * object_unwind_make() - the table of a file; in one without unwind information frame pointers are to be tried
+ *
+ * Rules that the walker does not have are "unknown", descriptions that are damaged, too. Where descriptions overlap each ends where the next begins.
+ * A file of which less than a quarter of the code is described counts as one without: its compiler wrote no information, a library of its did.
+ *
+ * Return: 0; -EFBIG its code spans 4 GiB or more; -ENOMEM. The caller frees with object_unwind_free().
+ */
+int object_unwind_make(struct object *object, struct object_unwind *ret, struct utap_error *err) BASE_MUST_CHECK;
+void object_unwind_free(struct object_unwind *unwind); /* a zeroed one is fine */
+
+#endif
