@@ -337,20 +337,12 @@ static bool bodies_are_small(struct applying *a, const struct patch_site *sites,
 	return size <= most;
 }
 
-static int compare_changes(const void *a, const void *b)
-{
-	const struct patch_change *x = a;
-	const struct patch_change *y = b;
-
-	return x->addr < y->addr ? -1 : x->addr > y->addr;
-}
-
 static int switch_text(struct applying *a, struct utap_error *err)
 {
 	_cleanup_free_ struct patch_run *runs = NULL;
 	long nruns;
 
-	qsort(a->changes, a->nchanges, sizeof(*a->changes), compare_changes);
+	qsort(a->changes, a->nchanges, sizeof(*a->changes), patch_compare_changes);
 	nruns = patch_runs(a->target, a->changes, a->nchanges, &runs);
 	if (nruns < 0)
 		return base_error_system(err, (int)nruns, "cannot plan the change of text");

@@ -200,6 +200,17 @@ struct patch_change {
 	uint8_t old[WIRE_SITE_BYTES]; /* what must stand there just before */
 	uint8_t bytes[WIRE_SITE_BYTES];
 };
+int patch_compare_changes(const void *a, const void *b);
+
+enum patch_state {
+	PATCH_STATE_OURS,
+	PATCH_STATE_TRAPPED, /* ours, but for a breakpoint over its first byte, or the file's byte that was left when one was taken out */
+	PATCH_STATE_CLEAN,
+	PATCH_STATE_FOREIGN,
+};
+/** patch_look_at() - what became of a place (look.c); OURS and TRAPPED: *change gives it back to the file */
+enum patch_state patch_look_at(const struct patch_target *target, const struct wire_site *site, struct patch_change *change);
+
 /** patch_runs() - the stretches that cover @changes; sorted; @ret heap; count or negative errno */
 long patch_runs(struct patch_target *target, const struct patch_change *changes, size_t count, struct patch_run **ret);
 

@@ -20,67 +20,9 @@
 #define STACK_SCAN (1U << 20)
 #define RELEASE_TRIES 200
 #define RELEASE_PAUSE_NS 1000000L /* and a little more each time, so as not to keep step with the program */
-#define YIELD_SITES 256U /* looked at a time */
-#define INT3 0xcc
 #define CHECK_CHUNK (64U << 10)
 
 /* ---- text ---- */
-
-enum site_state {
-	SITE_OURS,
-	SITE_TRAPPED, /* ours, but for a breakpoint over its first byte */
-	SITE_CLEAN,
-	SITE_FOREIGN,
-};
-
-/* wrote[] holds the first 8 bytes, what follows is int3. */
-static void expected_bytes(const struct wire_site *site, uint8_t *bytes)
-{
-	memset(bytes, 0xcc, WIRE_SITE_BYTES);
-	memcpy(bytes, site->wrote, site->changed < sizeof(site->wrote) ? site->changed : sizeof(site->wrote));
-}
-
-/*
- * Somebody's breakpoint lies over the first byte. No debugger is there when we change text (none other could trace), so it is the kernel's:
- * an uprobe. The kernel runs the file's instruction for it and, in the end, puts the file's byte back, whatever was there before; so the
- * bytes behind it must be the file's by then. They are run by nobody as long as the breakpoint is there.
- */
-static enum site_state look_behind(const struct wire_site *site, const uint8_t *live, struct patch_change *change)
-{
-	size_t behind = site->changed - 1U;
-
-	if (!memcmp(live + 1, change->bytes + 1, behind))
-		return SITE_CLEAN;
-	if (memcmp(live + 1, change->old + 1, behind))
-		return SITE_FOREIGN;
-	change->old[0] = change->bytes[0] = INT3;
-	return SITE_TRAPPED;
-}
-
-static enum site_state look_at(const struct patch_target *target, const struct wire_site *site, struct patch_change *change)
-{
-	uint8_t live[WIRE_SITE_BYTES];
-
-	if (patch_original(target, site->addr, change->bytes, site->changed) ||
-	    process_read(target->mem, site->addr, live, site->changed))
-		return SITE_CLEAN; /* unmapped: nothing of ours is left */
-	change->addr = site->addr;
-	change->length = site->changed;
-	expected_bytes(site, change->old);
-	if (!memcmp(live, change->old, site->changed))
-		return SITE_OURS;
-	if (!memcmp(live, change->bytes, site->changed))
-		return SITE_CLEAN;
-	return *live == INT3 ? look_behind(site, live, change) : SITE_FOREIGN;
-}
-
-static int compare_changes(const void *a, const void *b)
-{
-	const struct patch_change *x = a;
-	const struct patch_change *y = b;
-
-	return x->addr < y->addr ? -1 : x->addr > y->addr;
-}
 
 /* Does the run equal the file once the changes are made? Then the file itself can be mapped there. */
 static bool becomes_pristine(const struct patch_target *target, const struct patch_run *run,
@@ -121,7 +63,7 @@ static bool is_described_again(const struct patch_target *target, size_t i)
 
 	for (size_t j = 0; j < target->sites; j++)
 		if (j != i && target->journal[j].changed && target->journal[j].addr == target->journal[i].addr &&
-		    look_at(target, &target->journal[j], &change) != SITE_FOREIGN)
+		    patch_look_at(target, &target->journal[j], &change) != PATCH_STATE_FOREIGN)
 			return true;
 	return false;
 }
@@ -134,22 +76,22 @@ static size_t collect_changes(const struct patch_target *target, const struct un
 	for (size_t i = 0; i < target->sites; i++) {
 		if (!is_wanted(target, i, what))
 			continue;
-		switch (look_at(target, &target->journal[i], &changes[n])) {
-		case SITE_OURS:
+		switch (patch_look_at(target, &target->journal[i], &changes[n])) {
+		case PATCH_STATE_OURS:
 			n++;
 			report->sites += target->journal[i].places;
 			break;
-		case SITE_TRAPPED:
+		case PATCH_STATE_TRAPPED:
 			n++;
 			break;
-		case SITE_FOREIGN:
+		case PATCH_STATE_FOREIGN:
 			report->kept += !is_described_again(target, i);
 			break;
-		case SITE_CLEAN:
+		case PATCH_STATE_CLEAN:
 			break;
 		}
 	}
-	qsort(changes, n, sizeof(*changes), compare_changes);
+	qsort(changes, n, sizeof(*changes), patch_compare_changes);
 	return n;
 }
 
@@ -361,47 +303,6 @@ int patch_target_undo(struct patch_target *target, struct patch_report *report, 
 	return 0;
 }
 
-/* ---- the kernel's uprobes ---- */
-
-static size_t collect_trapped(struct patch_target *target, struct patch_change *changes)
-{
-	size_t count = 0;
-
-	for (size_t i = 0; i < YIELD_SITES && i < target->sites; i++) {
-		size_t at = target->looked_at++ % target->sites;
-		const struct wire_site *site = &target->journal[at];
-		uint8_t first;
-
-		if (!site->changed || site->kind == WIRE_SITE_ISLAND || site->wrote[0] == INT3 ||
-		    process_read(target->mem, site->addr, &first, 1) || first != INT3)
-			continue;
-		count += look_at(target, site, &changes[count]) == SITE_TRAPPED;
-	}
-	qsort(changes, count, sizeof(*changes), compare_changes);
-	return count;
-}
-
-long patch_target_yield(struct patch_target *target)
-{
-	struct patch_change changes[YIELD_SITES];
-	_cleanup_free_ struct patch_run *runs = NULL;
-	struct utap_error why = { 0 };
-	struct process_status status;
-	long nruns;
-	size_t count;
-
-	if (process_status_read(target->pid, &status) || (status.tracer && status.tracer != getpid()))
-		return 0; /* a debugger's breakpoint, which it will take out again itself */
-	count = collect_trapped(target, changes);
-	if (!count || patch_target_refresh(target, NULL))
-		return 0;
-	nruns = patch_runs(target, changes, count, &runs);
-	if (nruns >= 0 && !patch_text_switch(target, runs, (size_t)nruns, changes, count, &why))
-		return (long)count;
-	base_log(BASE_LOG_DEBUG, "places under the kernel's uprobes stay as they are: %s", why.text);
-	return 0;
-}
-
 /* ---- memory ---- */
 
 static struct wire_call unmap_call(utap_addr addr, uint64_t size)
@@ -464,7 +365,7 @@ static bool islands_left(const struct patch_target *target)
 
 	for (size_t i = 0; i < target->sites; i++)
 		if (target->journal[i].kind == WIRE_SITE_ISLAND &&
-		    look_at(target, &target->journal[i], &change) == SITE_OURS)
+		    patch_look_at(target, &target->journal[i], &change) == PATCH_STATE_OURS)
 			return true;
 	return false;
 }

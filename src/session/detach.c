@@ -73,6 +73,18 @@ static enum session_target_state state_of(const struct session *session, struct 
 	return SESSION_EXECED;
 }
 
+void session_watch(struct session *session)
+{
+	uint64_t now = base_now_ns();
+
+	if (now - session->watched_ns < SESSION_WATCH_MS * 1000000ULL)
+		return;
+	session->watched_ns = now;
+	for (size_t i = 0; i < session->nprocesses; i++)
+		if (session->targets[i].state == SESSION_RUNNING)
+			give_way(session->processes[i]);
+}
+
 size_t session_poll(struct session *session)
 {
 	uint64_t now = base_now_ns();
@@ -91,8 +103,6 @@ size_t session_poll(struct session *session)
 				keep_quiet(session->processes[i]);
 			else
 				target->state = state_of(session, session->processes[i]);
-			if (target->state == SESSION_RUNNING)
-				give_way(session->processes[i]);
 		}
 		running += target->state == SESSION_RUNNING;
 	}

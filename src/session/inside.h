@@ -134,6 +134,7 @@ struct session {
 	size_t nsites, sites_cap;
 	struct trace_reader *reader;
 	uint64_t polled_ns;
+	uint64_t watched_ns;
 	uint32_t refused;                 /* places, in all attaches */
 	struct session_wheres *wheres;    /* addresses that were looked up (where.c) */
 	char first_place[1400];
@@ -255,6 +256,9 @@ void session_follow_end(struct session *session);
 int session_note_copies(struct session_process *process) BASE_MUST_CHECK;
 /** session_bring() - probe what the process loaded since; places, or a negative errno with the reason */
 long session_bring(struct session *session, struct session_process *process, struct utap_error *err) BASE_MUST_CHECK;
+#define SESSION_WATCH_MS 10 /* what nobody tells us of is seen so late: the kernel's uprobes, a followed process that stops just before we sleep */
+/** session_watch() - give places up that an uprobe of the kernel lies over; does nothing when called more often than that */
+void session_watch(struct session *session);
 /** session_look() - let processes go on that wait for us, after their new files are probed; @now: also look at those that cannot wait */
 void session_look(struct session *session, bool now);
 /** session_resume() - let go on whoever waits in @process, and nobody wait any more: we leave */

@@ -7,8 +7,6 @@
 
 #include "session/inside.h"
 
-#define FOLLOW_WAIT_MS 20 /* a followed process that stops just before we sleep is seen so late */
-
 int session_create(const struct session_options *options, struct session **ret, struct utap_error *err)
 {
 	struct session *session;
@@ -358,9 +356,10 @@ void session_wait(struct session *session, int timeout_ms)
 {
 	if (session_follow_events(session)) /* there may be more to read */
 		return;
-	if (session->follow && timeout_ms > FOLLOW_WAIT_MS)
-		timeout_ms = FOLLOW_WAIT_MS;
+	if (timeout_ms > SESSION_WATCH_MS)
+		timeout_ms = SESSION_WATCH_MS;
 	trace_reader_wait(session->reader, timeout_ms);
+	session_watch(session);
 	session_follow_events(session);
 	session_look(session, false);
 }

@@ -342,11 +342,67 @@ static void test_traps(void **state)
 	bed_close(&bed);
 }
 
+/* ---- the kernel's uprobes ---- */
+
+__attribute__((noreturn)) static void idle_main(void)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;)
+		usleep(1000);
+}
+
+/* What the kernel does when an uprobe over a place of ours is taken out again: the file's first byte comes back, and only that. */
+static void restore_first_bytes(struct bed *bed, const struct patch_site *sites, size_t n, bool is_in)
+{
+	for (size_t i = 0; i < n; i++) {
+		uint64_t vaddr = sites[i].start - bed->module->bias;
+		size_t available;
+		const uint8_t *text = object_code(bed->object, vaddr, &available);
+		uint8_t byte = is_in ? 0xcc : text[0];
+
+		assert_int_equal(process_write(bed->target->mem, sites[i].start, &byte, 1), 0);
+	}
+}
+
+/* Seen while it is there, or only when it is gone: the text becomes the file's. */
+static void test_uprobes(void **state)
+{
+	struct patch_report report = { 0 };
+	struct patch_site sites[64];
+	struct utap_error err = { 0 };
+	struct bed bed;
+	size_t n;
+	pid_t pid;
+
+	(void)state;
+	pid = start(idle_main);
+	bed_open(&bed, "/proc/self/exe");
+	for (int round = 0; round < 3; round++) {
+		bed_enter(&bed, pid);
+		bed.target->without = round ? ONLY_L2 : 0;
+		n = plan_short_steps(&bed, sites);
+		if (put_in(&bed, sites, n, &err))
+			fail_msg("%s", err.text);
+		assert_false(is_original(pid));
+		restore_first_bytes(&bed, sites, n, round == 2);
+		assert_true(patch_target_yield(bed.target) > 0);
+		if (round == 2)
+			restore_first_bytes(&bed, sites, n, false);
+		assert_int_equal(patch_target_yield(bed.target), 0);
+		take_out(&bed, &report);
+		assert_int_equal(report.sites, 0);
+		assert_true(is_original(pid));
+	}
+	end(pid);
+	bed_close(&bed);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_traps),
 		cmocka_unit_test(test_killed),
+		cmocka_unit_test(test_uprobes),
 		cmocka_unit_test(test_threads_inside),
 	};
 
