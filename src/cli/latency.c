@@ -14,7 +14,6 @@
 #include "format/format.h"
 #include "trace/histogram.h"
 
-#define BAR 40 /* columns of the longest bar */
 
 struct row {
 	struct trace_histogram *histogram; /* NULL: no call yet */
@@ -118,14 +117,6 @@ static uint64_t lost_of(const struct cli *cli, uint32_t id)
 	return entry.lost + exit.lost;
 }
 
-static void print_ns(FILE *out, uint64_t ns)
-{
-	char text[32];
-
-	format_duration(ns, text, sizeof(text));
-	fprintf(out, " %11s", text);
-}
-
 static void print_function(FILE *out, const struct trace_probe *probe)
 {
 	fprintf(out, "  %s:%s  ", probe->group, probe->event);
@@ -133,32 +124,6 @@ static void print_function(FILE *out, const struct trace_probe *probe)
 		fprintf(out, "%s:%s\n", probe->path, probe->symbol);
 	else
 		fprintf(out, "%s:0x%" PRIx64 "\n", probe->path, probe->offset);
-}
-
-static void print_bars(FILE *out, const struct trace_histogram *histogram)
-{
-	unsigned first = 63, last = 0;
-	uint64_t most = 0;
-
-	for (unsigned power = 0; power < 64; power++) {
-		uint64_t count = trace_histogram_power(histogram, power);
-
-		if (!count)
-			continue;
-		first = power < first ? power : first;
-		last = power;
-		most = count > most ? count : most;
-	}
-	for (unsigned power = first; power <= last && most; power++) {
-		uint64_t count = trace_histogram_power(histogram, power);
-		int bar = (int)((double)count / (double)most * BAR + 0.5);
-
-		fprintf(out, "    ");
-		print_ns(out, power ? 1ULL << power : 0);
-		fprintf(out, " .. ");
-		print_ns(out, 2ULL << power);
-		fprintf(out, " %12" PRIu64 " |%.*s%*s|\n", count, bar, "@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@", BAR - bar, "");
-	}
 }
 
 /* What the columns leave out, and only where there is something. */
@@ -186,16 +151,16 @@ static void print_row(const struct latency *latency, const struct trace_probe *p
 	FILE *out = latency->cli->out;
 
 	fprintf(out, "%12" PRIu64, h->count);
-	print_ns(out, h->least);
-	print_ns(out, h->count ? h->sum / h->count : 0);
+	format_duration_column(out, h->least);
+	format_duration_column(out, h->count ? h->sum / h->count : 0);
 	for (size_t i = 0; i < sizeof(shares) / sizeof(shares[0]); i++)
-		print_ns(out, trace_histogram_quantile(h, shares[i]));
-	print_ns(out, h->most);
-	print_ns(out, h->sum);
+		format_duration_column(out, trace_histogram_quantile(h, shares[i]));
+	format_duration_column(out, h->most);
+	format_duration_column(out, h->sum);
 	print_function(out, probe);
 	print_rest(out, &row, lost_of(latency->cli, id));
 	if (latency->cli->options.verbose)
-		print_bars(out, h);
+		format_bars(out, h);
 }
 
 static bool is_seen(const struct latency *latency, uint32_t id)

@@ -187,17 +187,17 @@ static int print(struct flame *flame, const struct format_node *root)
 	return error;
 }
 
-static int end(struct format_convert *convert)
+static int print_all(struct format_convert *convert, const struct format_node *root, bool is_time)
 {
-	struct flame flame = { .convert = convert, .out = convert->out };
-	const struct format_node *root;
-	int error = format_stacks_sort(convert, &root, &flame.is_time);
+	struct flame flame = { .convert = convert, .out = convert->out, .total = root->total, .is_time = is_time };
 
-	if (error)
-		return error;
-	flame.total = root->total;
 	measure(&flame, root, 0);
 	return print(&flame, root);
+}
+
+static int end(struct format_convert *convert)
+{
+	return format_stacks_end(convert, print_all);
 }
 
 const struct format_kind format_kind_flame = {

@@ -31,18 +31,20 @@ static int print(struct format_convert *convert, const struct format_node *node,
 	return error;
 }
 
-static int end(struct format_convert *convert)
+static int print_all(struct format_convert *convert, const struct format_node *root, bool is_time)
 {
 	_cleanup_buffer_ struct format_buffer stack = { 0 };
-	const struct format_node *root;
-	bool is_time;
-	int error = format_stacks_sort(convert, &root, &is_time);
+	int error = 0;
 
-	if (error)
-		return error;
+	(void)is_time;
 	for (const struct format_node *child = root->children; child && !error; child = child->sibling)
 		error = print(convert, child, &stack);
 	return error;
+}
+
+static int end(struct format_convert *convert)
+{
+	return format_stacks_end(convert, print_all);
 }
 
 const struct format_kind format_kind_folded = {

@@ -13,7 +13,6 @@
 #include "format/format.h"
 #include "trace/histogram.h"
 
-#define BAR 40 /* columns of the longest bar */
 
 /* By id of the entries. */
 struct function {
@@ -225,14 +224,6 @@ static struct ranked *rank(const struct format_convert *convert, size_t *ret)
 
 /* ---- text ---- */
 
-static void print_ns(FILE *out, uint64_t ns)
-{
-	char text[32];
-
-	format_duration(ns, text, sizeof(text));
-	fprintf(out, " %11s", text);
-}
-
 /* What the columns leave out, and only where there is something. */
 static void print_rest(FILE *out, const struct function *row)
 {
@@ -258,35 +249,6 @@ static void print_rest(FILE *out, const struct function *row)
 		putc('\n', out);
 }
 
-static void print_bars(FILE *out, const struct trace_histogram *h)
-{
-	unsigned first = 63, last = 0;
-	uint64_t most = 0;
-
-	for (unsigned power = 0; power < 63; power++) {
-		uint64_t count = trace_histogram_power(h, power);
-
-		if (!count)
-			continue;
-		first = power < first ? power : first;
-		last = power;
-		most = count > most ? count : most;
-	}
-	for (unsigned power = first; power <= last && most; power++) {
-		uint64_t count = trace_histogram_power(h, power);
-		int bar = (int)((double)count / (double)most * BAR + 0.5);
-
-		fputs("    ", out);
-		print_ns(out, power ? 1ULL << power : 0);
-		fputs(" ..", out);
-		print_ns(out, 2ULL << power);
-		fprintf(out, " %12" PRIu64 " |", count);
-		for (int i = 0; i < BAR; i++)
-			putc(i < bar ? '@' : ' ', out);
-		fputs("|\n", out);
-	}
-}
-
 static int print_text(struct format_convert *convert, const struct ranked *list, size_t count)
 {
 	const struct functions *f = convert->state;
@@ -299,17 +261,17 @@ static int print_text(struct format_convert *convert, const struct ranked *list,
 		const struct trace_histogram *h = histogram_of(row);
 
 		fprintf(out, "%12" PRIu64, h->count);
-		print_ns(out, row->total_ns);
-		print_ns(out, row->self_ns);
-		print_ns(out, mean(h));
-		print_ns(out, trace_histogram_quantile(h, 0.5));
-		print_ns(out, trace_histogram_quantile(h, 0.99));
-		print_ns(out, h->most);
+		format_duration_column(out, row->total_ns);
+		format_duration_column(out, row->self_ns);
+		format_duration_column(out, mean(h));
+		format_duration_column(out, trace_histogram_quantile(h, 0.5));
+		format_duration_column(out, trace_histogram_quantile(h, 0.99));
+		format_duration_column(out, h->most);
 		fprintf(out, "  %s\n",
 			format_clean(&convert->text, format_function_name(&convert->probes[list[i].id]), "", ""));
 		print_rest(out, row);
 		if (convert->options.verbose)
-			print_bars(out, h);
+			format_bars(out, h);
 	}
 	if (!count)
 		fputs("# not one call: functions have to be recorded with their returns\n", out);

@@ -195,6 +195,10 @@ void format_stacks_release(struct format_convert *convert);
  */
 int format_stacks_sort(struct format_convert *convert, const struct format_node **root, bool *is_time) BASE_MUST_CHECK;
 
+typedef int format_stacks_fn(struct format_convert *convert, const struct format_node *root, bool is_time);
+/** format_stacks_end() - the end of such a format: sort, then @print */
+int format_stacks_end(struct format_convert *convert, format_stacks_fn *print) BASE_MUST_CHECK;
+
 extern const struct format_kind format_kind_chrome, format_kind_csv, format_kind_ctf, format_kind_flame,
     format_kind_folded, format_kind_ftrace, format_kind_systrace, format_kind_jsonl, format_kind_perfetto,
     format_kind_functions, format_kind_tree;

@@ -206,3 +206,12 @@ int format_stacks_sort(struct format_convert *convert, const struct format_node 
 	*is_time = wants_time;
 	return 0;
 }
+
+int format_stacks_end(struct format_convert *convert, format_stacks_fn *print)
+{
+	const struct format_node *root;
+	bool is_time;
+	int error = format_stacks_sort(convert, &root, &is_time);
+
+	return error ? error : print(convert, root, is_time);
+}

@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "trace/frames.h"
+#include "trace/histogram.h"
 #include "trace/trace.h"
 
 /** An address of a target, for people. The texts are valid until the next look-up. */
@@ -42,6 +43,10 @@ struct format_call {
 
 /** format_duration() - "1.234 us", "12.345 ms", "1.234  s": ten characters, longer from 28 hours on */
 void format_duration(uint64_t ns, char *text, size_t size);
+/** format_duration_column() - likewise, a blank and eleven characters */
+void format_duration_column(FILE *out, uint64_t ns);
+/** format_bars() - a line for each power of two that has any, with a bar as long as its share of the largest */
+void format_bars(FILE *out, const struct trace_histogram *histogram);
 
 /* ---- ftrace's text, one line a record ---- */
 
