@@ -129,13 +129,26 @@ static int end(struct cli *cli, struct converting *c)
 
 /* ---- from a file ---- */
 
-void cli_convert_lost(struct cli *cli, const char *format, uint64_t lost)
+/* Entries that were probed singly, and files of long ago, do not tell the frame. */
+static bool has_frames(const struct format_perf_file *file)
 {
-	if (lost && format_convert_has_calls(format))
-		cli_note(cli,
-			 "%" PRIu64
-			 " records were lost: a call whose return is missing may look as if it had called what follows",
-			 lost);
+	const struct trace_probe *probes;
+	size_t count = format_perf_probes(file, &probes), returns = 0, entries = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		returns += probes[i].kind == TRACE_RETURN;
+		entries += probes[i].kind == TRACE_ENTRY && !probes[i].no_frames;
+	}
+	return returns == entries;
+}
+
+void cli_convert_lost(struct cli *cli, const struct format_perf_file *file, const char *format, uint64_t lost)
+{
+	if (!lost || !format_convert_has_calls(format))
+		return;
+	cli_note(cli, "%" PRIu64 " records were lost: a call whose return is missing %s", lost,
+		 has_frames(file) ? "counts as abandoned once its frame is used again"
+				  : "may look as if it had called what follows");
 }
 
 static int convert_event(struct cli *cli, struct converting *c, const struct format_perf_event *event)
@@ -199,7 +212,7 @@ static int convert_file(struct cli *cli, const char *path, struct format_perf_fi
 		cli_note(cli, "%" PRIu64 " event%s, %" PRIu64 " lost", cli->events, cli->events == 1 ? "" : "s",
 			 c.lost);
 	if (!ended)
-		cli_convert_lost(cli, cli->options.to, c.lost);
+		cli_convert_lost(cli, file, cli->options.to, c.lost);
 	return code ? code : ended;
 }
 

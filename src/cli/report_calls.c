@@ -76,6 +76,6 @@ int cli_report_calls(struct cli *cli, struct format_perf_file *file)
 		code = cli_fail(cli, &err);
 	}
 	if (!error)
-		cli_convert_lost(cli, options.to, lost);
+		cli_convert_lost(cli, file, options.to, lost);
 	return damaged ? damaged : code;
 }

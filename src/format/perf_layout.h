@@ -145,6 +145,7 @@ struct format_perf_shape {
 	uint32_t nstrings; /* elements of all arrays of strings */
 	uint16_t states; /* offset of the first state */
 	uint16_t tail; /* of a return: offset of the byte that says so of a tail call, from the start of the raw data; 0: none */
+	uint16_t frame; /* of an entry or return: offset of the address of the frame, a u64, behind all other fields; 0: none */
 	uint32_t nargs;
 	const struct format_perf_field *fields;
 };

@@ -337,7 +337,7 @@ static uint16_t flags_of(const struct format_perf_shape *shape, const uint8_t *d
 	uint16_t is_long = shape->nlong ? WIRE_RECORD_LONG : 0;
 
 	if (!shape->tail)
-		return is_long;
+		return is_long | (shape->frame ? WIRE_RECORD_ENTRY : 0);
 	return is_long | WIRE_RECORD_RETURN | (data[FORMAT_PERF_RAW + shape->tail] ? WIRE_RECORD_TAIL : 0);
 }
 
@@ -363,10 +363,12 @@ static int take_sample(struct format_perf_file *file, const uint8_t *data, size_
 		format_perf_long_take(shape, &file->probes[id], data + FORMAT_PERF_RAW, (uint32_t)size - FORMAT_PERF_RAW, file->bytes,
 				      file->values);
 	const struct thread_name *thread = thread_find(file, sample.tid);
-	uint64_t caller = 0;
+	uint64_t caller = 0, frame = 0;
 
 	if (shape->tail)
 		memcpy(&caller, data + FORMAT_PERF_RAW + FORMAT_PERF_RET_IP, sizeof(caller));
+	if (shape->frame)
+		memcpy(&frame, data + FORMAT_PERF_RAW + shape->frame, sizeof(frame));
 	*ret = (struct format_perf_event) { .type = FORMAT_PERF_SAMPLE,
 					    .record = { .time_ns = sample.time,
 							.id = id,
@@ -378,6 +380,7 @@ static int take_sample(struct format_perf_file *file, const uint8_t *data, size_
 							.bytes = shape->nlong ? file->bytes : NULL,
 							.size = shape->nlong ? 8 * shape->nstrings + (uint32_t)size - FORMAT_PERF_RAW : 0,
 							.flags = flags_of(shape, data),
+							.frame = frame,
 							.caller = caller },
 					    .ip = sample.ip,
 					    .comm = thread ? thread->comm : NULL,

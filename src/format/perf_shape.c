@@ -73,13 +73,16 @@ static int shape_init(struct format_perf_shape *shape, struct format_perf_field 
 		shape->nstrings += arg->kind == TRACE_ARRAY && arg->format == TRACE_TEXT ? arg->count : 0;
 	}
 	end = place_fields(shape, fields, end);
-	size_t size = base_align_up(FORMAT_PERF_RAW + end + is_return, 8);
+	size_t frame = base_align_up(end + is_return, 8); /* where readers that know of none see padding */
+	bool has_frame = probe->kind != TRACE_PLACE && !probe->no_frames;
+	size_t size = base_align_up(FORMAT_PERF_RAW + (has_frame ? frame + 8 : end + is_return), 8);
 
 	if (!end || size > FORMAT_PERF_RECORD_MAX)
 		return -E2BIG;
 	shape->size = (uint16_t)size;
 	shape->raw = (uint16_t)(size - FORMAT_PERF_RAW);
 	shape->tail = is_return ? (uint16_t)end : 0;
+	shape->frame = has_frame ? (uint16_t)frame : 0;
 	shape->end = (uint16_t)(size - FORMAT_PERF_RAW);
 	return 0;
 }

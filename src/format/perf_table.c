@@ -37,8 +37,9 @@ static_assert(sizeof(struct table_probe) == 40, "table_probe");
 
 struct table_more {
 	uint32_t kind;
-	uint32_t unused;
+	uint32_t flags;
 };
+#define TABLE_FRAMES 1 /* samples tell their frames */
 static_assert(sizeof(struct table_more) == 8, "table_more");
 
 struct table_arg {
@@ -67,7 +68,8 @@ static void table_add_probe(struct format_buffer *out, const struct trace_probe 
 				   .path = (uint16_t)strnlen(probe->path, PATH_LIMIT),
 				   .symbol = (uint16_t)strnlen(probe->symbol, SYMBOL_LIMIT) };
 
-	struct table_more more = { .kind = probe->kind };
+	struct table_more more = { .kind = probe->kind,
+				   .flags = probe->kind != TRACE_PLACE && !probe->no_frames ? TABLE_FRAMES : 0 };
 
 	format_buffer_add(out, &row, sizeof(row));
 	format_buffer_add(out, &more, sizeof(more));
@@ -167,6 +169,7 @@ static bool table_take_probe(struct cursor *cursor, struct trace_probe *probe, s
 	if (cursor->version > 1 && (!cursor_take(cursor, &more, sizeof(more)) || more.kind > TRACE_RETURN))
 		return false;
 	probe->kind = (enum trace_probe_kind)more.kind;
+	probe->no_frames = probe->kind != TRACE_PLACE && !(more.flags & TABLE_FRAMES);
 	probe->offset = row.offset;
 	probe->symbol_offset = row.symbol_offset;
 	probe->addr = row.addr;

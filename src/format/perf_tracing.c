@@ -185,6 +185,8 @@ static void tracing_format(struct format_buffer *out, const struct trace_probe *
 				    shape->states, 4 * shape->nlong);
 	if (shape->tail)
 		format_buffer_print(out, "\tfield:u8 __probe_tail;\toffset:%u;\tsize:1;\tsigned:0;\n", shape->tail);
+	if (shape->frame)
+		format_buffer_print(out, "\tfield:u64 __probe_frame;\toffset:%u;\tsize:8;\tsigned:0;\n", shape->frame);
 	tracing_print(out, probe, shape->tail);
 }
 

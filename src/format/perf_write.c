@@ -481,6 +481,8 @@ int format_perf_sample(struct format_perf *perf, const struct trace_record *reco
 		memcpy(at + FORMAT_PERF_RAW + FORMAT_PERF_RET_IP, &record->caller, sizeof(record->caller));
 		at[FORMAT_PERF_RAW + shape->tail] = !!(record->flags & WIRE_RECORD_TAIL);
 	}
+	if (shape->frame)
+		memcpy(at + FORMAT_PERF_RAW + shape->frame, &record->frame, sizeof(record->frame));
 	for (uint32_t i = 0; i < shape->nargs; i++)
 		if (!shape->fields[i].state)
 			put_argument(at + FORMAT_PERF_RAW + shape->fields[i].offset, shape->fields[i].bytes,

@@ -52,6 +52,7 @@ struct trace_probe {
 	const char *path;     /* the file, absolute; borrowed like args */
 	const char *symbol;   /* function name for people, demangled, "" when unknown; borrowed */
 	enum trace_probe_kind kind;
+	bool no_frames;       /* of an ENTRY or RETURN in a file of long ago: records do not tell the frame */
 	uint64_t offset;      /* of the probed place in the file; of a RETURN that of the function */
 	uint64_t symbol_offset; /* of the place from the symbol */
 	uint64_t addr;        /* in the first process that maps it */

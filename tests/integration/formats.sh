@@ -314,6 +314,22 @@ if command -v perf > /dev/null; then
 fi
 end
 
+begin 'formats: losses make no callers'
+target "$worker" 20 2
+run record -q --duration --ring 4K -n 30000 -e "$worker:handle_request" -e "$worker:worker_hash" -p "$pid"
+expect_code 0
+finish
+run script
+grep -q ' [1-9][0-9]* lost$' stderr || skip "nothing was lost: $(cat stderr)"
+convert folded --by calls
+grep -q 'counts as abandoned once its frame is used again' stderr || problem "what losses mean is not said: $(cat stderr)"
+[ "$(wc -l < out.folded)" -ge 2 ] || problem "no stacks: $(cat out.folded)"
+# A call whose return was lost may not become the caller of the next one.
+grep -v -x 'worker;\(handle_request\|handle_request;worker_hash\|worker_hash\) [0-9]*' out.folded > strange && problem "not how it calls: $(head -3 strange)"
+run report --latency --json
+grep -q '"abandoned":[1-9]' stdout || problem "no call is abandoned: $(cat stdout)"
+end
+
 begin 'formats: perf reads calls, too'
 if need perf linux-perf; then
 	record_calls

@@ -643,6 +643,7 @@ static void add_return(struct file *file, uint32_t id, uint64_t caller, uint16_t
 				       .nargs = file->probes[id].nargs,
 				       .args = all_values,
 				       .flags = WIRE_RECORD_RETURN | flags,
+				       .frame = 0x7ffc00000000 + time_ns,
 				       .caller = caller };
 
 	assert_int_equal(format_perf_sample(file->perf, &record), 0);
@@ -669,12 +670,15 @@ static void test_returns_come_back(void **state)
 	assert_int_equal(event.ip, 0x401234);
 	assert_int_equal(event.record.caller, 0x401234);
 	assert_int_equal(event.record.flags, WIRE_RECORD_RETURN);
+	assert_int_equal(event.record.frame, 0x7ffc00000000 + START_NS);
 	assert_int_equal(event.record.nargs, 3);
 	assert_memory_equal(event.record.args, all_expected, 3 * sizeof(*all_expected));
 	event = next(in);
 	assert_int_equal(event.record.caller, 0x7fffffffffff);
 	assert_int_equal(event.record.flags, WIRE_RECORD_RETURN | WIRE_RECORD_TAIL);
+	assert_int_equal(event.record.frame, 0x7ffc00000000 + START_NS + 1);
 	event = next(in);
+	assert_int_equal(event.record.frame, 0);
 	assert_int_equal(event.record.caller, 0);
 	assert_int_equal(event.record.flags, 0);
 	assert_int_equal(event.ip, file.probes[1].addr);
