@@ -85,6 +85,8 @@ struct cli_options {
 	uint64_t events;      /* 0: no limit */
 	uint64_t ring;        /* 0: the session's default */
 	enum cli_color color;
+	enum wire_stack_kind stack; /* 0: none */
+	uint32_t stack_most;
 	unsigned verbose;
 	bool durations, graph, latency; /* calls, not hits */
 	bool all_instructions;

@@ -16,7 +16,7 @@ static const struct cli_command commands[] = {
 		     "Ends at Ctrl-C, when all targets are gone, or as -d and -n say; then everything is taken out.\n"
 		     "With --duration or --graph a probe of a function is of its calls: they are shown when they end, and how.\n"
 		     "With --to it writes another format instead of text; see utap convert.\n",
-	  .takes = "eFpfoOYDGAdnqvJCRNTBh",
+	  .takes = "eFpfoOYDGAkdnqvJCRNTBh",
 	  .takes_program = true,
 	  .run = cli_trace },
 	{ .name = "record",
@@ -30,7 +30,7 @@ static const struct cli_command commands[] = {
 	      "of the event of --snapshot-on; these snapshots are FILE.TIMESTAMP.\n"
 	      "With --to it writes another format instead, while hits come, to standard output or the file of -o; see\n"
 	      "utap convert.\n",
-	  .takes = "eFpfoOYDAdnqvRWSNTBh",
+	  .takes = "eFpfoOYDAkdnqvRWSNTBh",
 	  .takes_program = true,
 	  .run = cli_record },
 	{ .name = "script",

@@ -147,6 +147,8 @@ int cli_session_open(struct cli *cli, enum probe_action action, struct utap_erro
 		.allow_trap = options->allow_trap,
 		.debugger_safe = options->debugger_safe,
 		.pairs = options->durations || options->graph || options->latency,
+		.stack = options->stack,
+		.stack_most = options->stack_most,
 		.overwrite = options->overwrite,
 		.follow = options->follow,
 		.note = cli_session_note,

@@ -53,6 +53,7 @@ static const struct option_row rows[] = {
 	{ 'n', true, "events", required_argument, "N", "stop after N events" },
 	{ 'J', false, "json", no_argument, NULL, "JSON instead of text" },
 	{ 'C', false, "color", optional_argument, "WHEN", "colours: auto (the default: on terminals), always, never" },
+	{ 'k', false, "stack", required_argument, "KIND[,MOST]", "the user stack with each hit: fp, cfi (frames) or raw (bytes)" },
 	{ 'R', false, "ring", required_argument, "SIZE", "bytes of the ring of each CPU, as 256K or 4M" },
 	{ 'W', false, "overwrite", no_argument, NULL, "keep the newest hits only; write them at the end and at SIGUSR2" },
 	{ 'S', false, "snapshot-on", required_argument, "EVENT", "with --overwrite: write them also when this event or probe is hit" },
@@ -332,6 +333,34 @@ static int set_color(struct cli_options *options, const char *when, struct utap_
 	return 0;
 }
 
+static int set_stack(struct cli_options *options, const char *value, struct utap_error *err)
+{
+	static const struct {
+		const char *name;
+		enum wire_stack_kind kind;
+		uint32_t usual, most;
+	} kinds[] = {
+		{ "fp", WIRE_STACK_FP, 64, WIRE_STACK_FRAMES },
+		{ "cfi", WIRE_STACK_CFI, 64, WIRE_STACK_FRAMES },
+		{ "raw", WIRE_STACK_RAW, 8192, WIRE_STACK_BYTES },
+	};
+	size_t length = strcspn(value, ",");
+
+	for (size_t i = 0; i < COUNT(kinds); i++) {
+		uint64_t most = kinds[i].usual;
+
+		if (strlen(kinds[i].name) != length || memcmp(value, kinds[i].name, length) != 0)
+			continue;
+		if (value[length] && (cli_parse_count(value + length + 1, &most) || !most || most > kinds[i].most))
+			return base_error(err, -EINVAL, UTAP_ERROR_USAGE, "--stack %s: a number from 1 to %u is expected after the comma",
+					  value, kinds[i].most);
+		options->stack = kinds[i].kind;
+		options->stack_most = (uint32_t)most;
+		return 0;
+	}
+	return bad_value(err, "--stack", value, "fp, cfi or raw, and perhaps a number as in fp,32");
+}
+
 static void set_flag(struct cli_options *options, int id)
 {
 	options->json |= id == 'J';
@@ -416,6 +445,8 @@ static int apply(struct cli_options *options, int id, const char *value, struct 
 		if (cli_parse_size(value, &options->ring) || options->ring > 1ULL << 40)
 			return bad_value(err, "--ring", value, "a size, as 65536, 256K or 4M");
 		return 0;
+	case 'k':
+		return set_stack(options, value, err);
 	case 'C':
 		return set_color(options, value, err);
 	default:

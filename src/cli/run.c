@@ -35,6 +35,10 @@ int cli_run_check(const struct cli *cli, struct utap_error *err)
 				  "who is to be probed? give -p PID, or a program to start "
 				  "after --; see utap %s --help",
 				  name);
+	if (options->stack && (options->durations || options->graph || options->latency))
+		return base_error(err, -EINVAL, UTAP_ERROR_USAGE,
+				  "--stack is for single hits; with --%s there are none: probe the function, or its %%return, instead",
+				  options->durations ? "duration" : options->graph ? "graph" : "latency");
 	return 0;
 }
 
