@@ -31,14 +31,19 @@ struct format_where {
 	void *symbol_arg;
 };
 
+/** format_unwind_fn() - a RAW_STACK as CALLERS: @ret and its addresses are valid until the next call; false: it cannot be done */
+typedef bool format_unwind_fn(void *arg, const struct trace_record *record, const struct trace_stack *raw, struct trace_stack *ret);
+
 /** What is known of a record of a return, or of a whole call, beyond the record itself. */
 struct format_call {
 	const char *caller;              /* the function it returns to, for people; NULL: not known */
 	uint64_t caller_offset;          /* of the return address from that function */
 	const struct trace_call *call;   /* NULL: the return alone. An ABANDONED call's record has only time, thread, process and id */
 	const struct trace_probe *entry; /* with call: the probe that its args are of */
-	format_symbol_fn *symbol;        /* for arguments that are shown as symbols; NULL: as numbers */
+	format_symbol_fn *symbol;        /* for stacks, and arguments that are shown as symbols; NULL: as numbers */
 	void *symbol_arg;
+	format_unwind_fn *unwind;        /* for stacks that were copied; NULL: only their size is shown */
+	void *unwind_arg;
 };
 
 /** format_duration() - "1.234 us", "12.345 ms", "1.234  s": ten characters, longer from 28 hours on */

@@ -6,7 +6,8 @@
  * duration_ns (not when its entry was not seen) and args of entry and return together. What a tail call returns is null. Numbers stand for themselves, whatever their size;
  * addresses and arguments that are shown in hexadecimal are strings ("0x18"), because many readers round numbers above
  * 2^53. Strings, characters and symbols are strings, arrays are arrays, what could not be read is null; the names of arguments that could only be
- * read in part follow in "short".
+ * read in part follow in "short". The user stack, innermost first, is "stack": objects of addr, symbol and offset, file, as far as they are known,
+ * and exact where it is no return address but where a signal came; of a copied stack ip, sp, bp and bytes.
  *
  * Source: RFC 8259.
  */
@@ -60,12 +61,14 @@ struct some_args {
 };
 
 /* Returns how many members stand there now. */
-static uint32_t print_args(FILE *out, uint32_t before, const struct some_args *some)
+static uint32_t print_args(FILE *out, uint32_t members, const struct some_args *some)
 {
 	for (uint32_t i = 0; i < some->nargs; i++) {
 		const struct trace_arg *arg = &some->probe->args[i];
 
-		if (before + i)
+		if (trace_is_stack(arg))
+			continue;
+		if (members++)
 			putc(',', out);
 		format_json_string(out, arg->name);
 		putc(':', out);
@@ -74,7 +77,7 @@ static uint32_t print_args(FILE *out, uint32_t before, const struct some_args *s
 		else
 			format_json_arg(out, arg, some->args[i], &some->where);
 	}
-	return before + some->nargs;
+	return members;
 }
 
 /* The names of those that could only be read in part. */
@@ -148,6 +151,16 @@ static void print_return(FILE *out, const struct trace_record *record, const str
 		fprintf(out, ",\"duration_ns\":%" PRIu64, whole->end_ns - whole->start_ns);
 }
 
+static void print_stack(FILE *out, const struct trace_probe *probe, const struct trace_record *record, const struct format_call *call)
+{
+	struct trace_stack stack;
+
+	if (!format_stack_of(probe, record, call, &stack))
+		return;
+	fputs(",\"stack\":", out);
+	format_stack_json(out, &stack, record, call);
+}
+
 void format_json_call(FILE *out, const struct trace_probe *probe, const struct trace_record *record,
 		      const struct format_call *call, const char *comm)
 {
@@ -172,6 +185,7 @@ void format_json_call(FILE *out, const struct trace_probe *probe, const struct t
 	if (probe->kind == TRACE_RETURN)
 		print_return(out, record, call);
 	print_all_args(out, probe, record, call);
+	print_stack(out, probe, record, call);
 	fputs("}\n", out);
 	funlockfile(out);
 }

@@ -89,6 +89,8 @@ static void print_args(FILE *out, const struct text_colors *colors, const struct
 	if (nargs > probe->nargs)
 		nargs = probe->nargs;
 	for (uint32_t i = 0; i < nargs; i++) {
+		if (trace_is_stack(&probe->args[i]))
+			continue;
 		fprintf(out, " %s", colors->name);
 		format_safe(out, probe->args[i].name);
 		fprintf(out, "%s=", colors->end);
@@ -139,6 +141,27 @@ static void print_end(FILE *out, const struct text_colors *colors, const struct 
 	fputs(ending(record, call), out);
 }
 
+/* What all lines of a record start with. */
+static void print_start(FILE *out, const struct text_colors *colors, const struct trace_record *record, const char *comm)
+{
+	fputs(colors->task, out);
+	print_task(out, comm ? comm : "<...>", record->tid);
+	fprintf(out, "%s [%03" PRIu32 "] ..... %s%5" PRIu64 ".%06" PRIu64 "%s: ", colors->end, record->cpu, colors->time,
+		record->time_ns / 1000000000, record->time_ns % 1000000000 / 1000, colors->end);
+}
+
+static void print_stack(FILE *out, const struct text_colors *colors, const struct trace_probe *probe, const struct trace_record *record,
+			const struct format_call *call, const char *comm)
+{
+	struct trace_stack stack;
+
+	if (!format_stack_of(probe, record, call, &stack))
+		return;
+	print_start(out, colors, record, comm);
+	fputs("<user stack trace>\n", out);
+	format_stack_text(out, &stack, record, call);
+}
+
 void format_text_call(FILE *out, const struct trace_probe *probe, const struct trace_record *record,
 		      const struct format_call *call, const char *comm, bool color)
 {
@@ -147,11 +170,8 @@ void format_text_call(FILE *out, const struct trace_probe *probe, const struct t
 	struct format_where where = where_of(record, call);
 
 	flockfile(out);
-	fputs(colors->task, out);
-	print_task(out, comm ? comm : "<...>", record->tid);
-	fprintf(out, "%s [%03" PRIu32 "] ..... %s%5" PRIu64 ".%06" PRIu64 "%s: %s", colors->end, record->cpu,
-		colors->time, record->time_ns / 1000000000, record->time_ns % 1000000000 / 1000, colors->end,
-		colors->event);
+	print_start(out, colors, record, comm);
+	fputs(colors->event, out);
 	format_safe(out, probe->event);
 	fprintf(out, "%s: (%s", colors->end, colors->place);
 	if (probe->kind == TRACE_RETURN)
@@ -169,6 +189,7 @@ void format_text_call(FILE *out, const struct trace_probe *probe, const struct t
 	print_args(out, colors, probe, record->args, record->nargs, record->flags & WIRE_RECORD_TAIL, &where);
 	print_end(out, colors, record, whole);
 	putc('\n', out);
+	print_stack(out, colors, probe, record, call, comm);
 	funlockfile(out);
 }
 

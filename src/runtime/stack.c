@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * User stacks inside targets, in the order of wire_stack_kind: along the frame pointers, and a copy.
+ * User stacks inside targets: along the frame pointers, and a copy.
  *
- * The rules are those of runtime.c. A stack is any memory: what is not in the page that the stack pointer is in is read by the kernel, a
- * window at a time. What cannot be followed ends the walk, and the locator says so.
+ * The rules are those of runtime.c. A stack is any memory: what is not in a page that we run on ourselves is read by the kernel, a window at
+ * a time. What cannot be followed ends the walk, and the locator says so.
  */
 #include "runtime/slot.h"
 #include "runtime/stack.h"
@@ -34,7 +34,7 @@ bool runtime_walk_word(struct runtime_walk *walk, uint64_t address, uint64_t *re
 {
 	if (address % 8 || address >= ADDRESS_END)
 		return false;
-	if (in_page_of(address, walk->sp - 1) || in_page_of(address, (uint64_t)__builtin_frame_address(0))) {
+	if (in_page_of(address, walk->near) || in_page_of(address, (uint64_t)__builtin_frame_address(0))) {
 		*ret = *(const volatile uint64_t *)address;
 		return true;
 	}
@@ -106,10 +106,11 @@ static int pass_return(struct runtime_walk *walk, uint64_t at, uint64_t *bp)
 		return -1;
 	if (!address)
 		return 0;
-	if (!runtime_walk_put(walk, address))
+	walk->low = at;
+	gregs = runtime_walk_signal(walk, at, *bp);
+	if (!runtime_walk_put(walk, address | (gregs ? WIRE_STACK_EXACT : 0)))
 		return -1;
 	walk->low = at + 8;
-	gregs = runtime_walk_signal(walk, at, *bp);
 	return gregs && !leave_signal(walk, gregs, bp) ? -1 : 1;
 }
 
@@ -186,6 +187,7 @@ uint64_t runtime_long_stack(struct wire_long *frame, uint64_t sp)
 	walk.count = 0;
 	walk.most = (uint32_t)least(most, room_of(slot) / 8);
 	walk.sp = walk.low = sp;
+	walk.near = (uint64_t)frame;
 	walk.window = (uint8_t *)slot + shared->slot_size - WIRE_STACK_WINDOW;
 	walk.start = walk.size = 0;
 	place = place_of(&walk, (uint32_t)(frame->what >> 32), frame->bytes & WIRE_STACK_RETURN);

@@ -12,7 +12,8 @@ struct runtime_walk {
 	struct wire_control *shared;
 	uint64_t *to;         /* addresses so far, in the slot */
 	uint32_t count, most;
-	uint64_t sp;          /* of the probed place: its page is there */
+	uint64_t sp;          /* where it starts; said by a program, so nothing has to be there */
+	uint64_t near;        /* on the stack that we run on: its page is there */
 	uint64_t low;         /* the stack below is done with: no frame may lie there */
 	uint8_t *window;      /* WIRE_STACK_WINDOW bytes in the slot: what of the stack was read last .. */
 	uint64_t start, size; /* .. from here on, so much */

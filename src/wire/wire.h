@@ -95,7 +95,8 @@ static inline uint32_t wire_locator_offset(uint64_t locator) { return (uint32_t)
 /*
  * A user stack is the last argument of a LONG record: a locator of
  *   FP, CFI  u64 addresses, innermost first: the probed place (of a return the address returned to), then return addresses as they lie on the
- *            stack, which are behind the calls. With WIRE_STACK_EXACT the address is no return address: a signal interrupted the thread just there.
+ *            stack, which are behind the calls. With WIRE_STACK_EXACT no call is before it: a signal interrupted the thread just there, or it is what a
+ *            signal's handler returns to.
  *   RAW      struct wire_stack_raw, then the stack from its rsp upwards
  * SHORT: it goes on, but could not be followed, or there was no more room. It starts at a multiple of 8 in the record.
  */
