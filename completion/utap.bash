@@ -6,7 +6,7 @@ _utap_options()
 {
 	case $1 in
 	trace) echo "--event --file --pid --follow --output --to --by --duration --graph --all-instructions --seconds --events --json --color --ring --force-no-frame --allow-trap --debugger-safe" ;;
-	record) echo "--event --file --pid --follow --output --to --by --duration --all-instructions --seconds --events --ring --overwrite --snapshot-on --force-no-frame --allow-trap --debugger-safe" ;;
+	record) echo "--event --file --pid --follow --output --compression-level --to --by --duration --all-instructions --seconds --events --ring --overwrite --snapshot-on --force-no-frame --allow-trap --debugger-safe" ;;
 	script) echo "--input --output --events --json --color" ;;
 	report) echo "--input --output --latency --graph --sort --json" ;;
 	convert) echo "--input --output --to --by --events" ;;

@@ -87,6 +87,7 @@ struct cli_options {
 	enum cli_color color;
 	enum wire_stack_kind stack; /* 0: none */
 	uint32_t stack_most;
+	unsigned compression; /* level of a perf.data; 0: none */
 	unsigned verbose;
 	bool durations, graph, latency; /* calls, not hits */
 	bool all_instructions;

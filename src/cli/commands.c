@@ -30,7 +30,7 @@ static const struct cli_command commands[] = {
 	      "of the event of --snapshot-on; these snapshots are FILE.TIMESTAMP.\n"
 	      "With --to it writes another format instead, while hits come, to standard output or the file of -o; see\n"
 	      "utap convert.\n",
-	  .takes = "eFpfoOYDAkdnqvRWSNTBh",
+	  .takes = "eFpfozOYDAkdnqvRWSNTBh",
 	  .takes_program = true,
 	  .run = cli_record },
 	{ .name = "script",

@@ -289,6 +289,8 @@ static int check_live(const struct cli *cli, struct utap_error *err)
 	if (options->overwrite || options->snapshot_on)
 		return base_error(err, -EINVAL, UTAP_ERROR_USAGE,
 				  "--to writes hits while they come; what --overwrite recorded is for utap convert");
+	if (options->compression)
+		return base_error(err, -EINVAL, UTAP_ERROR_USAGE, "-z is for perf.data, not for --to %.40s", options->to);
 	if (options->graph || options->json)
 		return base_error(err, -EINVAL, UTAP_ERROR_USAGE, "--to %.40s or --%s, not both", options->to,
 				  options->graph ? "graph" : "json");

@@ -39,6 +39,7 @@ static const struct option_row rows[] = {
 	{ '6', false, "no-inlines", no_argument, NULL, "with --vars: not in copies that were inlined" },
 	{ 'i', true, "input", required_argument, "FILE", "read FILE instead of perf.data" },
 	{ 'o', true, "output", required_argument, "FILE", "write to FILE" },
+	{ 'z', true, "compression-level", optional_argument, "LEVEL", "compress the file (zstd), 1 (the default, quick) to 22 (small)" },
 	{ 'O', false, "to", required_argument, "FORMAT", "write FORMAT: ctf, perfetto, chrome, folded, flame, ftrace, systrace, jsonl, csv" },
 	{ 'Y', false, "by", required_argument, "WEIGHT", "with --to folded or flame: weigh stacks by time (the default) or calls" },
 	{ 'Z', false, "sort", required_argument, "KEY", "order of the table: see the command's text" },
@@ -68,7 +69,7 @@ static const struct option_row rows[] = {
 
 /* What getopt_long() wants, made for one command. */
 struct option_tables {
-	char letters[3 + 2 * COUNT(rows) + 1];
+	char letters[3 + 3 * COUNT(rows) + 1];
 	struct option longs[COUNT(rows) + 1];
 	const char *names[COUNT(rows)];
 	size_t count;
@@ -87,7 +88,9 @@ static void make_tables(const struct cli_command *command, struct option_tables 
 			continue;
 		if (rows[i].has_short) {
 			t->letters[used++] = rows[i].letter ? rows[i].letter : rows[i].id;
-			if (rows[i].has_arg == required_argument)
+			if (rows[i].has_arg != no_argument)
+				t->letters[used++] = ':';
+			if (rows[i].has_arg == optional_argument)
 				t->letters[used++] = ':';
 		}
 		t->names[t->count] = rows[i].name;
@@ -361,6 +364,19 @@ static int set_stack(struct cli_options *options, const char *value, struct utap
 	return bad_value(err, "--stack", value, "fp, cfi or raw, and perhaps a number as in fp,32");
 }
 
+/* As perf record has it: -z, -z9, -z=9. */
+static int set_compression(struct cli_options *options, const char *level, struct utap_error *err)
+{
+	uint64_t value = 1;
+
+	if (level && *level == '=')
+		level++;
+	if (level && (cli_parse_count(level, &value) || value < 1 || value > 22))
+		return bad_value(err, "-z", level, "a number from 1 to 22");
+	options->compression = (unsigned)value;
+	return 0;
+}
+
 static void set_flag(struct cli_options *options, int id)
 {
 	options->json |= id == 'J';
@@ -447,6 +463,8 @@ static int apply(struct cli_options *options, int id, const char *value, struct 
 		return 0;
 	case 'k':
 		return set_stack(options, value, err);
+	case 'z':
+		return set_compression(options, value, err);
 	case 'C':
 		return set_color(options, value, err);
 	default:

@@ -77,6 +77,9 @@ int cli_recording_start(struct cli *cli, struct cli_recording *r, struct utap_er
 
 	if (error)
 		return error;
+	error = cli->options.compression ? format_perf_compress(r->perf, (int)cli->options.compression) : 0;
+	if (error)
+		return base_error_system(err, error, "%s cannot be written", r->path);
 	r->probes = probes;
 	r->nprobes = count;
 	r->session = cli->session;

@@ -113,6 +113,11 @@ struct format_perf; /* a perf.data being written */
  */
 int format_perf_create(int fd, const struct trace_probe *probes, uint32_t nprobes, struct format_perf **ret,
 		       struct utap_error *err) BASE_MUST_CHECK;
+/**
+ * format_perf_compress() - let records be compressed; before the first of them
+ * @level: 1 (quick) to 22 (small)
+ */
+int format_perf_compress(struct format_perf *perf, int level) BASE_MUST_CHECK;
 int format_perf_comm(struct format_perf *perf, uint32_t pid, uint32_t tid, const char *comm) BASE_MUST_CHECK;
 /** format_perf_map() - a mapping; the addresses of samples follow from their process's code mappings, else trace_probe.addr */
 int format_perf_map(struct format_perf *perf, const struct format_map *map) BASE_MUST_CHECK;

@@ -121,7 +121,7 @@ static uint64_t clock_ns(clockid_t clock, bool resolution)
 }
 
 /* Times of samples, the clock they are in, and one moment on that clock and on the wall's. */
-static void clock_features(struct format_buffer *out, struct format_perf_features *features)
+static void clock_features(struct format_buffer *out, struct format_perf_features *features, bool is_packed)
 {
 	size_t start = out->size;
 
@@ -131,6 +131,11 @@ static void clock_features(struct format_buffer *out, struct format_perf_feature
 	format_buffer_u64(out, clock_ns(CLOCK_MONOTONIC, true));
 	format_perf_features_mark(features, FORMAT_PERF_CLOCKID, out, start);
 	start = out->size;
+	if (is_packed) { /* between the bits of the clock's */
+		format_buffer_zero(out, 5 * sizeof(uint32_t));
+		format_perf_features_mark(features, FORMAT_PERF_COMPRESSED, out, start);
+	}
+	start = out->size;
 	format_buffer_u32(out, 1); /* version */
 	format_buffer_u32(out, CLOCK_MONOTONIC);
 	format_buffer_u64(out, clock_ns(CLOCK_REALTIME, false));
@@ -138,7 +143,7 @@ static void clock_features(struct format_buffer *out, struct format_perf_feature
 	format_perf_features_mark(features, FORMAT_PERF_CLOCK_DATA, out, start);
 }
 
-void format_perf_features_host(struct format_buffer *out, struct format_perf_features *features)
+void format_perf_features_host(struct format_buffer *out, struct format_perf_features *features, bool is_packed)
 {
 	struct utsname host = { 0 };
 
@@ -151,7 +156,7 @@ void format_perf_features_host(struct format_buffer *out, struct format_perf_fea
 	cpus_feature(out, features);
 	machine_features(out, features);
 	cmdline_feature(out, features);
-	clock_features(out, features);
+	clock_features(out, features, is_packed);
 }
 
 void format_perf_build_id_record(struct format_buffer *out, const char *path, const uint8_t *id, size_t size)

@@ -59,6 +59,7 @@ enum format_perf_feature_bit {
 	FORMAT_PERF_CMDLINE = 11,
 	FORMAT_PERF_SAMPLE_TIME = 21,
 	FORMAT_PERF_CLOCKID = 23,
+	FORMAT_PERF_COMPRESSED = 27,
 	FORMAT_PERF_CLOCK_DATA = 29
 };
 
@@ -178,6 +179,18 @@ uint32_t format_perf_long_put(const struct format_perf_shape *shape, const struc
 void format_perf_long_take(const struct format_perf_shape *shape, const struct trace_probe *probe, const uint8_t *raw,
 			   uint32_t size, uint8_t *bytes, uint64_t *values);
 
+/* ---- compressed records (perf_pack.c) ---- */
+
+struct format_perf_pack;
+struct format_buffer;
+
+int format_perf_pack_create(int level, struct format_perf_pack **ret) BASE_MUST_CHECK;
+void format_perf_pack_destroy(struct format_perf_pack *pack); /* NULL is fine */
+/** format_perf_pack() - append to @out what becomes of @size bytes of whole records; 0, -ENOMEM, -EIO */
+int format_perf_pack(struct format_perf_pack *pack, const uint8_t *data, size_t size, struct format_buffer *out) BASE_MUST_CHECK;
+/** format_perf_pack_feature() - the section COMPRESSED; @largest: bytes that a piece can become again, at most */
+void format_perf_pack_feature(const struct format_perf_pack *pack, uint32_t largest, uint32_t ret[5]);
+
 /* ---- bytes that grow ---- */
 
 /** The first failure sticks in @error and later additions do nothing: check once, at the end. */
@@ -220,7 +233,7 @@ void format_perf_table(struct format_buffer *out, const struct trace_probe *prob
 int format_perf_table_read(const uint8_t *data, size_t size, uint64_t at, struct trace_probe **probes,
 			   uint32_t *nprobes, struct trace_arg **args, struct utap_error *err) BASE_MUST_CHECK;
 
-#define FORMAT_PERF_FEATURES 14
+#define FORMAT_PERF_FEATURES 15 /* the most; COMPRESSED only where it is */
 
 /** The sections that follow the data, and which feature each describes. */
 struct format_perf_features {
@@ -235,8 +248,11 @@ void format_perf_features_mark(struct format_perf_features *features, enum forma
 struct format_perf_section *format_perf_features_find(struct format_perf_features *features,
 						      enum format_perf_feature_bit bit);
 
-/** format_perf_features_host() - append what describes the machine and this run; times of samples are zero at first */
-void format_perf_features_host(struct format_buffer *out, struct format_perf_features *features);
+/**
+ * format_perf_features_host() - append what describes the machine and this run; times of samples are zero at first
+ * @is_packed: with room for COMPRESSED
+ */
+void format_perf_features_host(struct format_buffer *out, struct format_perf_features *features, bool is_packed);
 
 /* A row of the table of build-ids; the path follows. */
 struct format_perf_build_id {

@@ -26,8 +26,9 @@
 #define FLUSH_SIZE (1UL << 20)
 #define FLUSH_NS 1000000000  /* of samples' time: what a kill may cost a slow trace */
 #define BUILD_IDS_ROOM 16384 /* for about 130 files; more are written behind everything else at the end */
-#define SECTIONS_SIZE (FORMAT_PERF_FEATURES * sizeof(struct format_perf_section))
-#define BUFFER_SIZE (FLUSH_SIZE + FORMAT_PERF_RECORD_MAX + sizeof(struct perf_event_header) + SECTIONS_SIZE)
+#define SECTIONS_MOST (FORMAT_PERF_FEATURES * sizeof(struct format_perf_section))
+#define BUFFER_SIZE (FLUSH_SIZE + FORMAT_PERF_RECORD_MAX + sizeof(struct perf_event_header) + SECTIONS_MOST)
+#define PIECE_LARGEST (128U << 10) /* that a compressed record becomes again, at most */
 
 struct format_perf {
 	int fd; /* the caller's */
@@ -39,12 +40,19 @@ struct format_perf {
 	struct format_perf_header header; /* as in the file, or about to be */
 	struct format_perf_features features;
 	uint8_t *buffer; /* BUFFER_SIZE: records; at a flush also FINISHED_ROUND and the sections */
+	struct format_perf_pack *pack; /* NULL: records stay as they are */
+	struct format_buffer packed;   /* of a flush */
 	size_t used;
 	uint64_t time_first, time_last, time_flushed;
 	struct format_buffer build_ids;
 	size_t build_ids_fit; /* bytes of whole rows that have room in front of the data */
 	size_t build_ids_put; /* of them, written */
 };
+
+static size_t sections_size(const struct format_perf *perf)
+{
+	return perf->features.count * sizeof(struct format_perf_section);
+}
 
 struct attribute {
 	uint8_t attr[FORMAT_PERF_ATTR_SIZE];
@@ -127,22 +135,31 @@ static int front_write(struct format_perf *perf)
 	format_buffer_align(&out, 8);
 	format_perf_features_mark(&perf->features, FORMAT_PERF_BUILD_ID, &out, out.size); /* empty so far */
 	format_buffer_zero(&out, BUILD_IDS_ROOM);
-	format_perf_features_host(&out, &perf->features);
+	format_perf_features_host(&out, &perf->features, perf->pack);
 	format_buffer_align(&out, 8);
-	assert(perf->features.count == FORMAT_PERF_FEATURES);
 	front_header(perf, &out);
 	format_buffer_add(&out, &round, sizeof(round));
-	format_buffer_add(&out, perf->features.sections, SECTIONS_SIZE);
+	format_buffer_add(&out, perf->features.sections, sections_size(perf));
 	if (out.error)
 		return out.error;
 	memcpy(out.data, &perf->header, sizeof(perf->header));
 	return write_at(perf->fd, out.data, out.size, 0, NULL);
 }
 
+/* Before it is written once more. */
+static void front_reset(struct format_perf *perf)
+{
+	perf->header = (struct format_perf_header) { { 0 } };
+	perf->features = (struct format_perf_features) { { 0 } };
+	perf->build_ids_put = 0;
+}
+
 static void perf_destroy(struct format_perf *perf)
 {
 	if (!perf)
 		return;
+	format_perf_pack_destroy(perf->pack);
+	format_buffer_deinit(&perf->packed);
 	format_buffer_deinit(&perf->build_ids);
 	format_places_destroy(perf->places);
 	free(perf->shapes);
@@ -178,6 +195,16 @@ int format_perf_create(int fd, const struct trace_probe *probes, uint32_t nprobe
 	return 0;
 }
 
+int format_perf_compress(struct format_perf *perf, int level)
+{
+	int r = format_perf_pack_create(level, &perf->pack);
+
+	if (r)
+		return r;
+	front_reset(perf);
+	return front_write(perf);
+}
+
 /* ---- flushing ---- */
 
 /* Small things in front of the data that changed: the times of the first and last sample, new build-ids. */
@@ -188,6 +215,13 @@ static int flush_features(struct format_perf *perf)
 	uint64_t times_at = format_perf_features_find(&perf->features, FORMAT_PERF_SAMPLE_TIME)->offset;
 	int r = write_at(perf->fd, times, sizeof(times), times_at, NULL);
 
+	if (!r && perf->pack) {
+		uint32_t feature[5];
+
+		format_perf_pack_feature(perf->pack, PIECE_LARGEST, feature);
+		r = write_at(perf->fd, feature, sizeof(feature),
+			     format_perf_features_find(&perf->features, FORMAT_PERF_COMPRESSED)->offset, NULL);
+	}
 	if (!r && perf->build_ids_put < perf->build_ids_fit) {
 		r = write_at(perf->fd, perf->build_ids.data + perf->build_ids_put,
 			     perf->build_ids_fit - perf->build_ids_put, ids->offset + perf->build_ids_put, NULL);
@@ -218,43 +252,60 @@ static size_t whole_records(const uint8_t *buffer, size_t limit)
  * The disk took bytes only up to @reached behind the valid data: keep the records that fit there with the sections.
  * Nothing here needs new blocks.
  */
-static int flush_salvage(struct format_perf *perf, uint64_t end, size_t size, size_t reached, size_t *kept)
+static int flush_salvage(struct format_perf *perf, uint8_t *buffer, uint64_t end, size_t size, size_t reached, size_t *kept)
 {
-	size_t keep = whole_records(perf->buffer, reached - SECTIONS_SIZE < size ? reached - SECTIONS_SIZE : size);
+	size_t keep = whole_records(buffer, reached - sections_size(perf) < size ? reached - sections_size(perf) : size);
 
-	memcpy(perf->buffer + keep, perf->features.sections, SECTIONS_SIZE);
-	int r = write_at(perf->fd, perf->buffer, keep + SECTIONS_SIZE, end, NULL);
+	memcpy(buffer + keep, perf->features.sections, sections_size(perf));
+	int r = write_at(perf->fd, buffer, keep + sections_size(perf), end, NULL);
 
 	if (!r) {
 		*kept = keep;
-		if (ftruncate(perf->fd, (off_t)(end + keep + SECTIONS_SIZE)) < 0)
+		if (ftruncate(perf->fd, (off_t)(end + keep + sections_size(perf))) < 0)
 			r = -errno;
 	}
 	return r;
 }
 
-/* Put the buffer's @size bytes of records, followed by the sections, at the end of the data. *kept: how many came
+/* Put the @size bytes of records in @buffer, which has room for the sections behind them, at the end of the data. *kept: how many came
  * there. */
-static int flush_data(struct format_perf *perf, size_t size, size_t *kept)
+static int flush_data(struct format_perf *perf, uint8_t *buffer, size_t size, size_t *kept)
 {
 	uint64_t end = perf->header.data.offset + perf->header.data.size;
 	size_t first =
-	    size < SECTIONS_SIZE ? size : SECTIONS_SIZE; /* these overwrite the sections behind the old data */
+	    size < sections_size(perf) ? size : sections_size(perf); /* these overwrite the sections behind the old data */
 	size_t written;
 
-	memcpy(perf->buffer + size, perf->features.sections, SECTIONS_SIZE);
-	int r = write_at(perf->fd, perf->buffer + first, size + SECTIONS_SIZE - first, end + first, &written);
+	memcpy(buffer + size, perf->features.sections, sections_size(perf));
+	int r = write_at(perf->fd, buffer + first, size + sections_size(perf) - first, end + first, &written);
 
 	if (r) {
 		size_t reached = first + written;
 
-		(void)flush_salvage(perf, end, size, reached > SECTIONS_SIZE ? reached : SECTIONS_SIZE, kept);
+		(void)flush_salvage(perf, buffer, end, size, reached > sections_size(perf) ? reached : sections_size(perf), kept);
 		return r;
 	}
-	r = write_at(perf->fd, perf->buffer, first, end, NULL);
+	r = write_at(perf->fd, buffer, first, end, NULL);
 	if (!r)
 		*kept = size;
 	return r;
+}
+
+/* What the buffer holds, or what becomes of it. */
+static int flush_records(struct format_perf *perf, size_t *kept)
+{
+	size_t size;
+	int r;
+
+	if (!perf->pack)
+		return flush_data(perf, perf->buffer, perf->used, kept);
+	perf->packed.size = 0;
+	r = format_perf_pack(perf->pack, perf->buffer, perf->used, &perf->packed);
+	size = perf->packed.size;
+	format_buffer_zero(&perf->packed, sections_size(perf)); /* room */
+	if (!r)
+		r = perf->packed.error;
+	return r ? r : flush_data(perf, perf->packed.data, size, kept);
 }
 
 static int flush(struct format_perf *perf)
@@ -270,7 +321,7 @@ static int flush(struct format_perf *perf)
 		perf->used += sizeof(round);
 	}
 	perf->error = flush_features(perf);
-	int r = flush_data(perf, perf->used, &kept);
+	int r = flush_records(perf, &kept);
 
 	perf->header.data.size += kept;
 	perf->used = 0;
@@ -293,7 +344,7 @@ static int finish_build_ids(struct format_perf *perf)
 {
 	uint64_t end = perf->header.data.offset + perf->header.data.size;
 	struct format_perf_section *ids = format_perf_features_find(&perf->features, FORMAT_PERF_BUILD_ID);
-	struct format_perf_section at = { end + SECTIONS_SIZE, perf->build_ids.size };
+	struct format_perf_section at = { end + sections_size(perf), perf->build_ids.size };
 
 	if (perf->error || perf->build_ids.size == perf->build_ids_fit)
 		return perf->error;
@@ -302,7 +353,7 @@ static int finish_build_ids(struct format_perf *perf)
 	if (r)
 		return r;
 	*ids = at;
-	return write_at(perf->fd, perf->features.sections, SECTIONS_SIZE, end, NULL);
+	return write_at(perf->fd, perf->features.sections, sections_size(perf), end, NULL);
 }
 
 int format_perf_finish(struct format_perf *perf)
@@ -336,7 +387,7 @@ static int copy_data(const struct format_perf *from, const struct format_perf *t
 		}
 	}
 	if (!r)
-		r = write_at(to->fd, to->features.sections, SECTIONS_SIZE, to->header.data.offset + size, NULL);
+		r = write_at(to->fd, to->features.sections, sections_size(to), to->header.data.offset + size, NULL);
 	return r;
 }
 
@@ -345,9 +396,7 @@ static int write_anew(struct format_perf *perf, struct format_perf *grown)
 {
 	int r;
 
-	grown->header = (struct format_perf_header) { { 0 } };
-	grown->features = (struct format_perf_features) { { 0 } };
-	grown->build_ids_put = 0;
+	front_reset(grown);
 	r = front_write(grown);
 	if (!r)
 		r = flush_features(grown);

@@ -330,6 +330,39 @@ run report --latency --json
 grep -q '"abandoned":[1-9]' stdout || problem "no call is abandoned: $(cat stdout)"
 end
 
+begin 'formats: record -z'
+target "$worker" 20 2
+run record -q -z --ring 16M -n 50000 -e "p:req $worker:handle_request n=%si:s64" -p "$pid"
+expect_code 0
+finish
+run script -q
+[ "$(wc -l < stdout)" = 50000 ] || problem "$(wc -l < stdout) records of 50000"
+[ "$(stat -c %s perf.data)" -lt 1200000 ] || problem "the file has $(stat -c %s perf.data) bytes"
+if command -v perf > /dev/null && perf version --build-options 2> why | grep -q 'zstd: *\[ *on'; then
+	sed 's/.*req: (.*) n=//' stdout > want
+	perf script -i perf.data 2> why | sed 's/.*req: (.*) n=//' > got
+	cmp -s want got || problem "perf script reads other records: $(diff want got | head -3) $(head -2 why)"
+	perf report --stdio -i perf.data 2> why | grep -q "Samples: 50K of event 'utap:req'" || problem "perf report: $(head -2 why)"
+	perf script --header-only -i perf.data | grep -q 'compressed : Zstd, level = 1, ratio = [0-9]' || problem 'perf does not see that it is compressed'
+fi
+# Killed while it writes: what was written can be read.
+target "$worker" 20 2
+"$utap" record -q -z -o killed.data -e "$worker:handle_request" -p "$pid" 2> stderr &
+sleep 3
+kill -KILL $!
+wait $! 2> /dev/null
+run script -q -i killed.data
+expect_code 0
+[ "$(wc -l < stdout)" -gt 1000 ] || problem "only $(wc -l < stdout) records survive: $(head -2 stderr)"
+run detach -p "$pid"
+as_before
+finish
+run record -z23 -e malloc -- true
+expect_error 2 '-z 23: a number from 1 to 22 is expected'
+run record -z --to csv -e malloc -- true
+expect_error 2 '-z is for perf.data, not for --to csv'
+end
+
 begin 'formats: perf reads calls, too'
 if need perf linux-perf; then
 	record_calls

@@ -91,19 +91,21 @@ is_clean "$pid"
 finish
 end
 
-begin 'library loaded later: recorded'
-target "$programs/loader" cycle "$plugin"
-behind record -q -e "$plugin:plugin_step n=%di:s64" -e 'loader:probed_*' -p "$pid" -o data
-kill -USR1 "$pid"
-told calls
-leave
-expect_code 0
-"$utap" script -i data > script 2>&1
-got=$(grep -c 'plugin_step: .*n=' script)
-[ "$got" = "$(sed -n 's/^calls //p' target.out)" ] || problem "$got records: $(head -3 script)"
-is_clean "$pid"
-finish
-end
+for level in '' -z; do # the file is written anew
+	begin "library loaded later: recorded $level"
+	target "$programs/loader" cycle "$plugin"
+	behind record -q $level -e "$plugin:plugin_step n=%di:s64" -e 'loader:probed_*' -p "$pid" -o data
+	kill -USR1 "$pid"
+	told calls
+	leave
+	expect_code 0
+	"$utap" script -i data > script 2>&1
+	got=$(grep -c 'plugin_step: .*n=' script)
+	[ "$got" = "$(sed -n 's/^calls //p' target.out)" ] || problem "$got records: $(head -3 script)"
+	is_clean "$pid"
+	finish
+	end
+done
 
 begin 'library replaced by another file of its name'
 cp "$plugin" a.so && cp "$programs/plugin2.so" b.so

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <zstd.h>
 
 #include "format/format.h"
 #include "format/perf_layout.h"
@@ -378,8 +379,82 @@ static void test_cut_off(void **state)
 	file_close(&file);
 }
 
+/* Records as they are, from the pieces that they became. */
+static void expand_pieces(const struct format_buffer *packed, struct format_buffer *out)
+{
+	ZSTD_DStream *stream = ZSTD_createDStream();
+	struct perf_event_header header;
+	static uint8_t room[128 << 10];
+
+	for (size_t at = 0; at < packed->size; at += header.size) {
+		ZSTD_outBuffer to = { .dst = room, .size = sizeof(room) };
+
+		memcpy(&header, packed->data + at, sizeof(header));
+		assert_int_equal(header.type, 81);
+		assert_true(header.size > sizeof(header) && header.size <= packed->size - at);
+		ZSTD_inBuffer from = { .src = packed->data + at + sizeof(header), .size = header.size - sizeof(header) };
+
+		assert_false(ZSTD_isError(ZSTD_decompressStream(stream, &to, &from)));
+		assert_int_equal(from.pos, from.size); /* in one call: perf makes no second one */
+		format_buffer_add(out, room, to.pos);
+	}
+	ZSTD_freeDStream(stream);
+}
+
+/* Records that get smaller and such that do not, up to the largest there can be. */
+static void test_pieces(void **state)
+{
+	struct format_perf_pack *pack;
+	struct format_buffer in = { 0 }, packed = { 0 }, out = { 0 };
+	uint64_t random = 1;
+
+	assert_int_equal(format_perf_pack_create(1, &pack), 0);
+	for (uint32_t i = 0; i < 60; i++) {
+		struct perf_event_header header = { .type = i, .size = (uint16_t)(i % 5 == 4 ? 65528 : 8 + 8 * (i * 137 % 800)) };
+		size_t at = in.size;
+
+		format_buffer_zero(&in, header.size);
+		for (size_t j = 0; i % 2 && j < header.size; j++)
+			in.data[at + j] = (uint8_t)((random = random * 6364136223846793005ULL + 1) >> 56);
+		memcpy(in.data + at, &header, sizeof(header));
+		if (i % 20 != 19)
+			continue;
+		assert_int_equal(format_perf_pack(pack, in.data, in.size, &packed), 0); /* a flush */
+		expand_pieces(&packed, &out);
+		assert_int_equal(out.size, in.size);
+		assert_memory_equal(out.data, in.data, in.size);
+		in.size = out.size = packed.size = 0;
+		format_perf_pack_destroy(pack);
+		assert_int_equal(format_perf_pack_create(1 + (int)i / 4, &pack), 0);
+	}
+	format_perf_pack_destroy(pack);
+	format_buffer_deinit(&in);
+	format_buffer_deinit(&packed);
+	format_buffer_deinit(&out);
+}
+
+static void test_compressed_comes_back(void **state)
+{
+	struct file file;
+	struct stat stat;
+
+	file_open(&file, 2);
+	assert_int_equal(format_perf_compress(file.perf, 3), 0);
+	for (uint64_t i = 0; i < 30000; i++)
+		assert_int_equal(add_sample(&file, i % 2, 1, 1, START_NS + i), 0);
+	assert_int_equal(format_perf_flush(file.perf), 0);
+	assert_int_equal(count_samples(file.path), 30000); /* as a killed writer leaves it */
+	for (uint64_t i = 0; i < 30000; i++)
+		assert_int_equal(add_sample(&file, i % 2, 1, 1, START_NS + 30000 + i), 0);
+	file_finish(&file);
+	assert_int_equal(count_samples(file.path), 60000);
+	assert_int_equal(fstat(file.fd, &stat), 0);
+	assert_in_range(stat.st_size, 20000, 1000000); /* of 8 million */
+	file_close(&file);
+}
+
 /* What @limit bytes of disk leave of 40 samples, flushed by @batch. */
-static void full_disk(uint64_t front, uint64_t limit, int batch)
+static void full_disk(uint64_t front, uint64_t limit, int batch, int level)
 {
 	struct file file;
 	struct rlimit old, new;
@@ -387,6 +462,8 @@ static void full_disk(uint64_t front, uint64_t limit, int batch)
 	struct stat stat;
 
 	file_open(&file, 2);
+	if (level)
+		assert_int_equal(format_perf_compress(file.perf, level), 0);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
 	new = old;
 	new.rlim_cur = front + limit;
@@ -404,7 +481,9 @@ static void full_disk(uint64_t front, uint64_t limit, int batch)
 	long count = count_samples(file.path);
 	long fits = ((long)limit - 8 * 40 / batch) / 144; /* a sample is 144 bytes; each flush adds a record of 8 */
 
-	if (finished == -EFBIG)
+	if (finished == -EFBIG && level)
+		assert_in_range(count, 0, 39);
+	else if (finished == -EFBIG)
 		assert_in_range(count, fits > 0 ? fits - 1 : 0, 39);
 	else
 		assert_true(!finished && !r && count == 40);
@@ -412,21 +491,34 @@ static void full_disk(uint64_t front, uint64_t limit, int batch)
 	file_close(&file);
 }
 
-static void test_full_disk(void **state)
+/* Bytes of a file without records. */
+static uint64_t front_of(int level)
 {
 	struct file file;
 	struct stat stat;
 
 	file_open(&file, 2);
+	if (level)
+		assert_int_equal(format_perf_compress(file.perf, level), 0);
 	assert_int_equal(fstat(file.fd, &stat), 0);
 	file_finish(&file);
 	file_close(&file);
+	return (uint64_t)stat.st_size;
+}
+
+static void test_full_disk(void **state)
+{
+	uint64_t front = front_of(0), packed_front = front_of(1);
 	void (*old)(int) = signal(SIGXFSZ, SIG_IGN);
 
 	for (uint64_t limit = 0; limit < 6400; limit += limit < 900 ? 1 : 97) {
-		full_disk((uint64_t)stat.st_size, limit, 1);
-		full_disk((uint64_t)stat.st_size, limit, 7);
-		full_disk((uint64_t)stat.st_size, limit, 41);
+		full_disk(front, limit, 1, 0);
+		full_disk(front, limit, 7, 0);
+		full_disk(front, limit, 41, 0);
+	}
+	for (uint64_t limit = 0; limit < 1500; limit += 7) {
+		full_disk(packed_front, limit, 1, 1);
+		full_disk(packed_front, limit, 41, 1);
 	}
 	signal(SIGXFSZ, old);
 }
@@ -743,6 +835,8 @@ int main(void)
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_refuses_what_does_not_fit),
 		cmocka_unit_test(test_cut_off),
+		cmocka_unit_test(test_pieces),
+		cmocka_unit_test(test_compressed_comes_back),
 		cmocka_unit_test(test_full_disk),
 		cmocka_unit_test(test_damage),
 		cmocka_unit_test(test_perf_script),
