@@ -58,6 +58,9 @@ struct patch_target {
 	struct wire_control geometry; /* our copy: authoritative */
 	uint8_t *data;             /* file bytes [0, blocks_at) */
 	uint8_t *code;             /* the code part */
+	uint8_t *unwind;           /* the unwind part; NULL: there is none */
+	uint64_t unwind_used;      /* of it */
+	uint64_t lists;            /* that were written into it */
 	struct patch_pool pools[PATCH_POOLS];
 	size_t npools;
 	uint64_t code_used;        /* bytes of the code part given to pools and island pages */
@@ -134,6 +137,8 @@ void patch_find_facts(struct patch_target *target, const struct engine_loan *loa
 /** patch_undo_batch() - put the original bytes back at the sites of one apply(), 0: of all */
 int patch_undo_batch(struct patch_target *target, uint32_t batch, struct patch_report *report,
 		     struct utap_error *err) BASE_MUST_CHECK;
+/** patch_unwind_map() - map the unwind part, and empty it (unwind.c); 0 or negative errno */
+int patch_unwind_map(struct patch_target *target) BASE_MUST_CHECK;
 /** patch_refuse_view() - the island page at @page cannot be had: its sites are refused */
 void patch_refuse_view(utap_addr page, struct patch_site *sites, size_t count);
 /** patch_extend() - room for more sites in a target that is set up; as patch_target_setup() */

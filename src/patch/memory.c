@@ -72,7 +72,7 @@ static void size_long(struct wire_control *control, const struct patch_options *
 		cells *= 2;
 	control->long_cells = cells;
 	control->slots = locks ? SLOTS_LOCKED : SLOTS;
-	control->slot_size = base_align_up(most + sizeof(struct wire_slot), BASE_PAGE) + (options->stacks ? WIRE_STACK_WINDOW : 0);
+	control->slot_size = base_align_up(most + sizeof(struct wire_slot), BASE_PAGE) + (options->stacks ? WIRE_STACK_WINDOW + WIRE_STACK_STATE : 0);
 }
 
 /* What lies before the data part: slots, and the local page. */
@@ -127,7 +127,8 @@ static void lay_out(struct wire_control *control, const struct patch_options *op
 	control->block_span = block;
 	control->block_file_size = block - options->ring_size;
 	control->code_at = at + control->block_file_size * options->cpus;
-	control->file_size = control->code_at + PATCH_CODE_SIZE;
+	control->unwind_size = base_align_up(options->unwind_size, BASE_PAGE);
+	control->file_size = control->code_at + PATCH_CODE_SIZE + control->unwind_size;
 	control->span = control->blocks_at + control->block_span * options->cpus;
 }
 
@@ -144,13 +145,14 @@ static int choose_data(struct patch_target *target)
 	utap_addr library = first_library(&target->maps);
 	utap_addr near = library > 2 * FAR_FROM_LIBRARIES ? library - FAR_FROM_LIBRARIES : FAR_FROM_LIBRARIES;
 	uint64_t first = private_size(&target->geometry);
-	uint64_t span = first + target->geometry.span + target->door_size;
+	uint64_t span = first + target->geometry.span + target->geometry.unwind_size + target->door_size;
 	utap_addr addr;
 	int error = process_maps_hole(&target->maps, span, near, 0, UINT64_MAX, BASE_PAGE, &addr);
 
 	target->geometry.self = addr + first;
 	target->geometry.local = target->geometry.self - BASE_PAGE;
 	target->geometry.slots_at = target->geometry.slots ? addr : 0;
+	target->geometry.unwind_at = target->geometry.unwind_size ? target->geometry.self + target->geometry.span : 0;
 	return error;
 }
 
@@ -169,7 +171,7 @@ static int map_ours(struct patch_target *target)
 	if (code == MAP_FAILED)
 		return -errno;
 	target->code = code;
-	return 0;
+	return patch_unwind_map(target);
 }
 
 static void fill_ours(struct patch_target *target)
@@ -353,7 +355,7 @@ static int reserve(struct patch_target *target, struct engine_loan *loan, int64_
 	const struct wire_control *geometry = &target->geometry;
 	int64_t result;
 	utap_addr start = private_start(geometry);
-	uint64_t size = private_size(geometry) + geometry->span;
+	uint64_t size = private_size(geometry) + geometry->span + geometry->unwind_size;
 	int flags = MAP_PRIVATE | MAP_NORESERVE | FIXED_NEW;
 	int error = call(loan, SYS_mmap, &result, start, size + target->door_size, PROT_NONE, flags, (uint64_t)fd, 0);
 
@@ -385,27 +387,48 @@ static bool locks_memory(pid_t pid)
 }
 
 /*
- * The whole code part, behind the data part: later pieces of it are mapped from here. Where everything that is mapped becomes locked in
- * memory this would fill it: there it is mapped without access first and unlocked.
+ * Much of the file, of which little is used. Where everything that is mapped becomes locked in memory all of it would be filled: there it is
+ * mapped without access first and unlocked. A dump of the process would hold all of it, too.
  */
-static int map_door(struct patch_target *target, struct engine_loan *loan, int64_t fd)
+static int map_large(struct patch_target *target, struct engine_loan *loan, const struct wire_call *map)
 {
 	bool locks = locks_memory(target->pid);
-	utap_addr door = target->geometry.self + target->geometry.span;
-	uint64_t size = target->door_size;
+	utap_addr addr = map->args[0];
+	uint64_t size = map->args[1];
 	int64_t result;
+	int error = call(loan, SYS_mmap, &result, addr, size, locks ? PROT_NONE : map->args[2], map->args[3] | MAP_NORESERVE,
+			 map->args[4], map->args[5]);
+
+	if (!error && locks)
+		error = call(loan, SYS_munlock, &result, addr, size, 0, 0, 0, 0);
+	if (!error && locks)
+		error = call(loan, SYS_mprotect, &result, addr, size, map->args[2], 0, 0, 0);
+	if (!error)
+		error = call(loan, SYS_madvise, &result, addr, size, MADV_DONTDUMP, 0, 0, 0);
+	return error;
+}
+
+/* The tables for stacks, right behind the data part. */
+static int map_unwind(struct patch_target *target, struct engine_loan *loan, int64_t fd)
+{
+	const struct wire_control *geometry = &target->geometry;
+	struct wire_call map = map_call(geometry->unwind_at, geometry->unwind_size, PROT_READ, MAP_SHARED | MAP_FIXED, fd,
+					geometry->code_at + geometry->code_size);
+
+	return geometry->unwind_size ? map_large(target, loan, &map) : 0;
+}
+
+/* The whole code part, behind the data part: later pieces of it are mapped from here. */
+static int map_door(struct patch_target *target, struct engine_loan *loan, int64_t fd)
+{
+	utap_addr door = target->geometry.self + target->geometry.span + target->geometry.unwind_size;
+	struct wire_call map =
+	    map_call(door, target->door_size, RX, MAP_SHARED | MAP_FIXED, fd, target->geometry.code_at);
 	int error;
 
-	if (!size)
+	if (!target->door_size)
 		return 0;
-	error = call(loan, SYS_mmap, &result, door, size, locks ? PROT_NONE : RX, MAP_SHARED | MAP_NORESERVE | MAP_FIXED,
-		     (uint64_t)fd, target->geometry.code_at);
-	if (!error && locks)
-		error = call(loan, SYS_munlock, &result, door, size, 0, 0, 0, 0);
-	if (!error && locks)
-		error = call(loan, SYS_mprotect, &result, door, size, RX, 0, 0, 0);
-	if (!error) /* a dump of the process would hold all of it */
-		error = call(loan, SYS_madvise, &result, door, size, MADV_DONTDUMP, 0, 0, 0);
+	error = map_large(target, loan, &map);
 	if (error == -ESRCH)
 		return error;
 	if (!error)
@@ -454,6 +477,8 @@ static int map_theirs(struct patch_target *target, struct engine_loan *loan, int
 	error = patch_calls(target, loan, calls, n, &made);
 	if (!error && made < n)
 		error = (int)calls[made].result;
+	if (!error)
+		error = map_unwind(target, loan, fd);
 	return error ? error : map_door(target, loan, fd);
 }
 
@@ -471,7 +496,7 @@ static void unmap_theirs(struct patch_target *target, struct engine_loan *loan)
 			call(loan, SYS_munmap, &result, target->pools[i].addr, target->pools[i].size, 0, 0, 0, 0);
 	if (target->reserved)
 		call(loan, SYS_munmap, &result, private_start(geometry),
-		     private_size(geometry) + geometry->span + target->door_size, 0, 0, 0, 0);
+		     private_size(geometry) + geometry->span + geometry->unwind_size + target->door_size, 0, 0, 0, 0);
 }
 
 /* ---- facts about its threads ---- */

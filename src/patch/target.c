@@ -139,6 +139,8 @@ static void unmap_ours(struct patch_target *target)
 		munmap(target->data, target->geometry.blocks_at);
 	if (target->code)
 		munmap(target->code, target->geometry.code_size);
+	if (target->unwind)
+		munmap(target->unwind, target->geometry.unwind_size);
 }
 
 int patch_target_imagine(const struct object *object, struct patch_target **ret, struct process_map *map)
@@ -451,7 +453,7 @@ void patch_target_cost(const struct patch_target *target, uint64_t *memory, uint
 
 	for (size_t i = 0; i < target->npools; i++)
 		pools += base_align_up(target->pools[i].used, BASE_PAGE);
-	*memory = pools + target->page_offsets * BASE_PAGE + base_align_up(target->sites * sizeof(struct wire_site), BASE_PAGE) +
+	*memory = pools + base_align_up(target->unwind_used, BASE_PAGE) + target->page_offsets * BASE_PAGE + base_align_up(target->sites * sizeof(struct wire_site), BASE_PAGE) +
 		  3 * BASE_PAGE;
 	*ring = geometry->cpus * geometry->ring_size;
 	*stopped_ns = target->stopped_ns;

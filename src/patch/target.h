@@ -71,6 +71,7 @@ struct patch_options {
 	uint64_t cells;          /* power of two */
 	uint64_t long_most;      /* bytes of the largest LONG record, 0: there are none */
 	bool stacks;             /* LONG records have user stacks: room for patch_target_say_place() */
+	uint64_t unwind_size;    /* bytes for the tables of patch_unwind_rows(), 0: there are none */
 	uint64_t body_room;      /* bytes that the bodies of all programs may take */
 	uint64_t site_room;      /* bytes a site may take besides for a body of its own, which is quicker; 0: only where there are few sites */
 	bool more;               /* more sites may come later (libraries loaded then): leave room */
@@ -227,6 +228,21 @@ struct patch_report {
  * Return: how many were given up.
  */
 long patch_target_yield(struct patch_target *target) BASE_MUST_CHECK;
+
+struct wire_unwind_piece;
+struct wire_unwind_row;
+/**
+ * patch_unwind_rows() - put a file's rows where the target can read them; they stay as long as the memory does
+ * @ret: what wire_unwind_piece.rows is to be
+ * Return: 0; -ENOSPC.
+ */
+int patch_unwind_rows(struct patch_target *target, const struct wire_unwind_row *rows, size_t count, uint64_t *ret) BASE_MUST_CHECK;
+/**
+ * patch_unwind_publish() - from now on stacks are walked by these pieces, sorted by address
+ * @pid: as in struct wire_unwind
+ * Return: 0; -E2BIG more than WIRE_UNWIND_PIECES: the old list stays.
+ */
+int patch_unwind_publish(struct patch_target *target, const struct wire_unwind_piece *pieces, size_t count, pid_t pid) BASE_MUST_CHECK;
 
 /** patch_target_undo() - put the original bytes back where the bytes are still ours; sites of all applies */
 int patch_target_undo(struct patch_target *target, struct patch_report *report, struct utap_error *err) BASE_MUST_CHECK;

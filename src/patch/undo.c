@@ -348,7 +348,7 @@ static int unmap_all(struct patch_target *target, struct engine_loan *loan)
 	if (target->adopted) /* what the target says of sizes is not believed: patch_sweep() goes by what is mapped */
 		n += adopted_local(target, &rest[n]);
 	else if (target->reserved)
-		rest[n++] = unmap_call(target->geometry.local - slots, slots + BASE_PAGE + target->geometry.span + target->door_size);
+		rest[n++] = unmap_call(target->geometry.local - slots, slots + BASE_PAGE + target->geometry.span + target->geometry.unwind_size + target->door_size);
 	for (size_t i = 0; i < n; i++) {
 		int64_t result;
 

@@ -11,7 +11,7 @@ flags="-std=gnu11 -O2 -Wall -Wextra -Werror -ffreestanding -fPIC -mgeneral-regs-
   -fcf-protection=none -fno-asynchronous-unwind-tables -fvisibility=hidden -fno-strict-aliasing -D_GNU_SOURCE
   -I$root/src -I$root/include"
 objects="$work/entry.o"
-for part in runtime long stack unwind; do
+for part in runtime long stack unwind tables; do
 	# shellcheck disable=SC2086
 	$cc $flags -c "$root/src/runtime/$part.c" -o "$work/$part.o"
 	objects="$objects $work/$part.o"

@@ -83,7 +83,7 @@ static void clear(uint8_t *at, uint64_t bytes)
 uint64_t runtime_long_reserve(struct wire_long *frame, uint64_t most)
 {
 	struct wire_control *shared = control();
-	uint64_t room = shared->slot_size - sizeof(struct wire_slot) - (shared->places_at ? WIRE_STACK_WINDOW : 0);
+	uint64_t room = shared->slot_size - sizeof(struct wire_slot) - (shared->places_at ? WIRE_STACK_WINDOW + WIRE_STACK_STATE : 0);
 	struct wire_slot *slot;
 
 	if (most > room || !find_slot(shared, frame)) {

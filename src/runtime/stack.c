@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * User stacks inside targets: along the frame pointers, and a copy.
+ * User stacks inside targets: along the frame pointers, by tables (tables.c), and a copy.
  *
  * The rules are those of runtime.c. A stack is any memory: what is not in a page that we run on ourselves is read by the kernel, a window at
  * a time. What cannot be followed ends the walk, and the locator says so.
@@ -188,14 +188,16 @@ uint64_t runtime_long_stack(struct wire_long *frame, uint64_t sp)
 	walk.most = (uint32_t)least(most, room_of(slot) / 8);
 	walk.sp = walk.low = sp;
 	walk.near = (uint64_t)frame;
-	walk.window = (uint8_t *)slot + shared->slot_size - WIRE_STACK_WINDOW;
+	walk.window = (uint8_t *)slot + shared->slot_size - WIRE_STACK_WINDOW - WIRE_STACK_STATE;
 	walk.start = walk.size = 0;
 	place = place_of(&walk, (uint32_t)(frame->what >> 32), frame->bytes & WIRE_STACK_RETURN);
 	if (kind == WIRE_STACK_RAW)
 		return append_copy(&walk, slot, WIRE_PLACE_ADDRESS(place), most);
-	if (kind != WIRE_STACK_FP)
+	if (kind == WIRE_STACK_CFI)
+		is_whole = runtime_walk_tables(&walk, place, frame->bytes & WIRE_STACK_RETURN, frame->from);
+	else if (kind != WIRE_STACK_FP)
 		return WIRE_LOCATOR_FAILURE(INVALID);
-	if (runtime_walk_put(&walk, WIRE_PLACE_ADDRESS(place)))
+	else if (runtime_walk_put(&walk, WIRE_PLACE_ADDRESS(place)))
 		is_whole = walk_chain(&walk, place, frame->from);
 	return finish(slot, 8 * (uint64_t)walk.count, !is_whole);
 }

@@ -29,5 +29,11 @@ bool runtime_walk_put(struct runtime_walk *walk, uint64_t address);
  * @ret: r8 .. r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip are at its address, in this order; 0: it is none
  */
 uint64_t runtime_walk_signal(struct runtime_walk *walk, uint64_t at, uint64_t bp);
+/**
+ * runtime_walk_tables() - the addresses of a stack by the unwind tables (tables.c); nothing was walked before
+ * @place: WIRE_PLACE(); @is_return: its address is one returned to
+ * Return: false: the stack goes on.
+ */
+bool runtime_walk_tables(struct runtime_walk *stack, uint64_t place, bool is_return, uint64_t bp);
 
 #endif

@@ -15,14 +15,6 @@
 #define UCONTEXT_SP 160
 #define UCONTEXT_IP 168
 
-struct walk {
-	const struct wire_unwind_tables *tables;
-	struct wire_unwind_memory *memory;
-	const struct wire_unwind_piece *piece; /* of the last frame */
-	struct wire_unwind_frame now;
-	bool is_bp_lost;
-};
-
 enum step { STEP_ON, STEP_END, STEP_SHORT };
 
 uint32_t wire_unwind_rule(const struct wire_unwind_row *rows, uint32_t count, uint32_t offset)
@@ -59,19 +51,19 @@ static bool holds(const struct wire_unwind_piece *piece, uint64_t address)
 	return address >= piece->start && address < piece->end;
 }
 
-static bool is_checked(struct walk *walk, const struct wire_unwind_piece *piece)
+static bool is_checked(struct wire_unwind_walk *walk, const struct wire_unwind_piece *piece)
 {
 	uint64_t word;
 
-	return !walk->tables->check || !piece->check_at ||
+	return !walk->tables.check || !piece->check_at ||
 	       (walk->memory->word(walk->memory, piece->check_at, &word) && word == piece->check);
 }
 
 /* The piece that holds @address. *@known: false when there is one of which it is not sure that it still is what is mapped there. */
-static const struct wire_unwind_piece *piece_at(struct walk *walk, uint64_t address, bool *known)
+static const struct wire_unwind_piece *piece_at(struct wire_unwind_walk *walk, uint64_t address, bool *known)
 {
 	uint32_t low = 0;
-	uint32_t high = pieces_of(walk->tables);
+	uint32_t high = pieces_of(&walk->tables);
 	const struct wire_unwind_piece *piece;
 
 	*known = true;
@@ -80,12 +72,12 @@ static const struct wire_unwind_piece *piece_at(struct walk *walk, uint64_t addr
 	while (low < high) {
 		uint32_t middle = low + (high - low) / 2;
 
-		if (walk->tables->list->pieces[middle].start <= address)
+		if (walk->tables.list->pieces[middle].start <= address)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	piece = low ? &walk->tables->list->pieces[low - 1] : 0;
+	piece = low ? &walk->tables.list->pieces[low - 1] : 0;
 	if (!piece || !holds(piece, address))
 		return 0;
 	walk->piece = piece;
@@ -95,9 +87,9 @@ static const struct wire_unwind_piece *piece_at(struct walk *walk, uint64_t addr
 	return piece;
 }
 
-static uint32_t rule_in(const struct walk *walk, const struct wire_unwind_piece *piece, uint64_t address)
+static uint32_t rule_in(const struct wire_unwind_walk *walk, const struct wire_unwind_piece *piece, uint64_t address)
 {
-	const struct wire_unwind_tables *tables = walk->tables;
+	const struct wire_unwind_tables *tables = &walk->tables;
 	uint64_t offset = address - piece->base;
 
 	if (piece->rows > tables->size || (tables->size - piece->rows) / sizeof(struct wire_unwind_row) < piece->count ||
@@ -107,31 +99,29 @@ static uint32_t rule_in(const struct walk *walk, const struct wire_unwind_piece 
 }
 
 /* The rule for the frame that is at its place now. A return address may be the first one behind its function: its call counts. */
-static uint32_t rule_now(struct walk *walk)
+static uint32_t rule_now(struct wire_unwind_walk *walk)
 {
 	uint64_t address = walk->now.ip - !walk->now.is_exact;
 	bool known;
 	const struct wire_unwind_piece *piece = piece_at(walk, address, &known);
 	uint32_t rule = WIRE_UNWIND_RULE(WIRE_UNWIND_UNKNOWN, 0, 0, 0);
 
-	if (!known)
-		return rule;
-	if (piece)
+	if (piece && known)
 		rule = rule_in(walk, piece, address);
-	else
+	else if (!piece && !walk->tables.check)
 		rule = WIRE_UNWIND_RULE_FRAME;
-	if (walk->now.is_entry && (wire_unwind_kind(rule) == WIRE_UNWIND_UNKNOWN || rule == WIRE_UNWIND_RULE_FRAME))
-		return WIRE_UNWIND_RULE(WIRE_UNWIND_SP, 1, WIRE_UNWIND_BP_SAME, 0);
+	if (walk->now.rule && (wire_unwind_kind(rule) == WIRE_UNWIND_UNKNOWN || rule == WIRE_UNWIND_RULE_FRAME))
+		return walk->now.rule;
 	return rule;
 }
 
-static bool word_at(const struct walk *walk, uint64_t address, uint64_t *ret)
+static bool word_at(const struct wire_unwind_walk *walk, uint64_t address, uint64_t *ret)
 {
 	return walk->memory->word(walk->memory, address, ret);
 }
 
 /* The CFA by @rule; false: it cannot be had. */
-static bool cfa_of(const struct walk *walk, uint32_t rule, uint64_t *cfa)
+static bool cfa_of(const struct wire_unwind_walk *walk, uint32_t rule, uint64_t *cfa)
 {
 	uint64_t sp = walk->now.sp;
 	uint64_t bp = walk->now.bp;
@@ -170,7 +160,7 @@ static bool cfa_of(const struct walk *walk, uint32_t rule, uint64_t *cfa)
 }
 
 /* The caller's bp. Where it cannot be read it is lost, which matters only to who needs it. */
-static void restore_bp(struct walk *walk, uint32_t rule, uint64_t cfa)
+static void restore_bp(struct wire_unwind_walk *walk, uint32_t rule, uint64_t cfa)
 {
 	uint64_t offset = (uint64_t)((int64_t)wire_unwind_m(rule) * 8);
 
@@ -189,7 +179,7 @@ static void restore_bp(struct walk *walk, uint32_t rule, uint64_t cfa)
 	}
 }
 
-static enum step step_signal(struct walk *walk)
+static enum step step_signal(struct wire_unwind_walk *walk)
 {
 	uint64_t sp = walk->now.sp;
 
@@ -198,7 +188,7 @@ static enum step step_signal(struct walk *walk)
 		return STEP_SHORT;
 	walk->is_bp_lost = false;
 	walk->now.is_exact = true;
-	walk->now.is_entry = false;
+	walk->now.rule = 0;
 	return STEP_ON;
 }
 
@@ -207,7 +197,7 @@ static bool is_address(uint64_t ip)
 	return ip >= ADDRESS_LEAST && ip < ADDRESS_END;
 }
 
-static enum step step(struct walk *walk)
+static enum step step(struct wire_unwind_walk *walk)
 {
 	uint32_t rule = rule_now(walk);
 	uint64_t cfa;
@@ -220,26 +210,25 @@ static enum step step(struct walk *walk)
 		return STEP_SHORT;
 	restore_bp(walk, rule, cfa);
 	walk->now.sp = cfa;
-	walk->now.is_exact = walk->now.is_entry = false;
+	walk->now.is_exact = false;
+	walk->now.rule = 0;
 	return walk->now.ip ? STEP_ON : STEP_END;
 }
 
-uint32_t wire_unwind_walk(const struct wire_unwind_tables *tables, const struct wire_unwind_frame *frame,
-			  struct wire_unwind_memory *memory, uint64_t *addresses, uint32_t most, bool *is_short)
+uint32_t wire_unwind_walk(struct wire_unwind_walk *walk, uint64_t *addresses, uint32_t most)
 {
-	struct walk walk = { .tables = tables, .memory = memory, .now = *frame };
 	uint32_t count = 0;
 	enum step how = STEP_ON;
 
 	while (count < most) {
-		addresses[count] = walk.now.ip | (count && walk.now.is_exact ? WIRE_UNWIND_EXACT : 0);
+		addresses[count] = walk->now.ip | (count && walk->now.is_exact ? WIRE_UNWIND_EXACT : 0);
 		count++;
-		how = step(&walk);
-		if (how == STEP_ON && !is_address(walk.now.ip))
+		how = step(walk);
+		if (how == STEP_ON && !is_address(walk->now.ip))
 			how = STEP_SHORT;
 		if (how != STEP_ON)
 			break;
 	}
-	*is_short = how != STEP_END;
+	walk->is_short = how != STEP_END;
 	return count;
 }

@@ -7,12 +7,9 @@
  * nothing is known. A list names the pieces of code of a process and their tables, sorted by address. Everything is read as if somebody had
  * written over it: positions are compared with sizes, and the walk is bounded.
  *
- * In a target the tables lie in their own part of the memory file, which the target can only read:
- *   wire_control.unwind_at   target address of the part, 0: there is none
- *   wire_control.unwind_size its bytes
- *   wire_control.unwind      target address of the list that is good now, 0: none; utap stores it, by release, when the list is whole
- * Lists are kept in a ring of places: one is written over when many came after it. number is 0 meanwhile, and another one afterwards: a walk
- * that does not find it the same at its end throws away what it found.
+ * In a target the tables lie in their own part of the memory file, which the target can only read: WIRE_UNWIND_LISTS places for lists, then
+ * rows. wire_control.unwind names the list that is good now. Places are used in turn, so a list is written over when many came after it; its
+ * number is 0 meanwhile, and another one afterwards: a walk that does not find it the same at its end throws away what it found.
  */
 #ifndef WIRE_UNWIND_H
 #define WIRE_UNWIND_H
@@ -69,7 +66,7 @@ static inline int32_t wire_unwind_n(uint32_t rule) { return (int32_t)rule >> 13;
 struct wire_unwind_piece {
 	uint64_t start, end; /* target addresses */
 	uint64_t base;       /* address that the rows' offsets count from */
-	uint64_t rows;       /* offset of the first row from the list's area (struct wire_unwind.area) */
+	uint64_t rows;       /* offset of the first row in the area */
 	uint32_t count;      /* rows */
 	uint32_t unused;
 	uint64_t check_at;   /* 0, or where, while the file is mapped, ... */
@@ -80,9 +77,13 @@ static_assert(sizeof(struct wire_unwind_piece) == 56, "wire_unwind_piece");
 struct wire_unwind {
 	uint64_t number; /* 0: being written */
 	uint32_t count;  /* pieces */
-	uint32_t pid;    /* of the process that it was made for: in others (forked since) each piece is checked first */
+	uint32_t pid;    /* of the process that it was made for: in others, forked since, each piece is checked first. 0: in all */
 	struct wire_unwind_piece pieces[];
 };
+
+#define WIRE_UNWIND_LISTS 16U
+#define WIRE_UNWIND_LIST_SIZE (128U << 10) /* bytes of a place */
+#define WIRE_UNWIND_PIECES ((WIRE_UNWIND_LIST_SIZE - sizeof(struct wire_unwind)) / sizeof(struct wire_unwind_piece))
 
 /* ---- the walker ---- */
 
@@ -91,7 +92,7 @@ struct wire_unwind_tables {
 	const uint8_t *area; /* where the rows are */
 	uint64_t size;       /* its bytes */
 	const struct wire_unwind *list; /* inside of the area, or NULL */
-	bool check;          /* compare each piece's word first */
+	bool check;          /* compare each piece's word first; what is in no piece may be anything */
 };
 
 /** Memory of the process whose stack it is; whoever walks puts its own state behind it. */
@@ -104,23 +105,30 @@ struct wire_unwind_memory {
 struct wire_unwind_frame {
 	uint64_t ip, sp, bp;
 	bool is_exact;   /* ip is where it is, not where a call will return to */
-	bool is_entry;   /* ip is a function's first instruction: the return address is at sp whatever tables say */
+	uint32_t rule;   /* for this frame, where tables have none; 0 */
 };
 
 #define WIRE_UNWIND_EXACT (1ULL << 63) /* in an address: interrupted here, not a return address */
 
+/** A walk: the first three are given, the rest is the walker's. Whoever has little stack keeps it elsewhere. */
+struct wire_unwind_walk {
+	struct wire_unwind_tables tables;
+	struct wire_unwind_memory *memory;
+	struct wire_unwind_frame now; /* the innermost frame */
+	const struct wire_unwind_piece *piece; /* of the last frame; NULL */
+	bool is_bp_lost;
+	bool is_short; /* afterwards: the stack goes on but could not be followed, or there was no more room */
+};
+
 /**
- * wire_unwind_walk() - the addresses of a stack, innermost first: frame->ip as it is, then return addresses
- * @tables: borrowed
+ * wire_unwind_walk() - the addresses of a stack, innermost first: now.ip as it is, then return addresses
  * @addresses: room for @most of them; those behind a signal frame have WIRE_UNWIND_EXACT set
- * @is_short: set when the stack goes on but could not be followed, or there was no more room
  *
  * Each frame lies above the last one, but for those behind a signal frame: a handler may have its own stack.
  *
  * Return: how many, at least one where @most is not 0.
  */
-uint32_t wire_unwind_walk(const struct wire_unwind_tables *tables, const struct wire_unwind_frame *frame,
-			  struct wire_unwind_memory *memory, uint64_t *addresses, uint32_t most, bool *is_short);
+uint32_t wire_unwind_walk(struct wire_unwind_walk *walk, uint64_t *addresses, uint32_t most);
 
 /** wire_unwind_rule() - the rule for code at @offset, as rows say; 0: none */
 uint32_t wire_unwind_rule(const struct wire_unwind_row *rows, uint32_t count, uint32_t offset);

@@ -17,6 +17,7 @@
  *   code part, mapped piecewise near the modules it serves and as island pages; and, where more can come later, once as a whole behind
  *   the data part (wire_control.door): from there later pieces are mapped without a descriptor. Which pieces there are is read from the
  *   process's mappings, not from here.
+ *   unwind part, behind the data part, read-only: tables for walking stacks (unwind.h); only where they are wanted
  *   private memory of the process, right before the data part, which a forked child finds zeroed: [slots][local page]
  *     slots       struct wire_slot: where LONG records are made; only where there are any
  *     local       struct wire_local
@@ -38,6 +39,7 @@
  *     shared[], lost[]  target, lock inc                         utap              none needed: monotonic
  *     slot.owner        target: lock cmpxchg takes, a store frees target            wire_long.record is stored before
  *     places[]          utap                                     target            before the probe is there
+ *     unwind            utap                                     target            a list is whole before it is named
  *     sleeping          utap sets 1; target exchanges 0 and wakes both             futex
  *     pauses            target, lock inc: a thread waits          utap              what it waits for was done before
  *     resumed           utap: as far as threads may go on        target, futex     what utap did is done before
@@ -50,7 +52,7 @@
 #include <stdint.h>
 
 #define WIRE_MAGIC 0x31706174 /* "tap1" */
-#define WIRE_VERSION 4
+#define WIRE_VERSION 5
 #define WIRE_NAME "utap" /* of the memory file: /memfd:utap in /proc/PID/maps */
 #define WIRE_PAGE 4096
 #define WIRE_STAGES 64
@@ -111,7 +113,8 @@ enum wire_stack_kind {
 #define WIRE_STACK_EXACT (1ULL << 63)
 #define WIRE_STACK_FRAMES 512U
 #define WIRE_STACK_BYTES 60000U
-#define WIRE_STACK_WINDOW 4096U /* of the stack are read at once, to behind the largest record of a slot */
+#define WIRE_STACK_WINDOW 3584U /* of the stack are read at once, to behind the largest record of a slot; and behind them .. */
+#define WIRE_STACK_STATE 512U   /* .. is room for who walks it */
 
 /* By DWARF's numbers: rax rdx rcx rbx rsi rdi rbp rsp r8 .. r15, and the instruction in place of the return address. */
 struct wire_stack_raw {
@@ -266,9 +269,11 @@ struct wire_control {
 	uint64_t long_cell_size;
 	uint64_t slots_at;      /* target address of the first struct wire_slot */
 	uint64_t slots;         /* a power of two; 0: there are no LONG records */
-	uint64_t slot_size;     /* bytes from one to the next; where there are stacks the last WIRE_STACK_WINDOW are room to read them */
+	uint64_t slot_size;     /* bytes from one to the next; where there are stacks the last are window and state */
 	uint64_t places_at;     /* offset from self; 0: no stacks */
-	uint64_t unwind_at;     /* target address of the tables for WIRE_STACK_CFI; 0: none */
+	uint64_t unwind_at;     /* target address of the tables for WIRE_STACK_CFI (unwind.h), in the file behind the code part; 0: none */
+	uint64_t unwind_size;   /* their bytes */
+	uint64_t unwind;        /* target address of the list that is good now; 0: none yet */
 	uint64_t code_at;      /* file offset of the code part */
 	uint64_t code_size;
 	uint64_t door;         /* target address of the whole code part, 0: not mapped */
