@@ -5,12 +5,12 @@
 _utap_options()
 {
 	case $1 in
-	trace) echo "--event --file --pid --follow --output --to --by --duration --graph --all-instructions --seconds --events --json --color --ring --force-no-frame --allow-trap --debugger-safe" ;;
-	record) echo "--event --file --pid --follow --output --compression-level --to --by --duration --all-instructions --seconds --events --ring --overwrite --snapshot-on --force-no-frame --allow-trap --debugger-safe" ;;
+	trace) echo "--event --file --pid --follow --output --to --by --duration --graph --all-instructions --every --max --seconds --events --json --color --ring --force-no-frame --allow-trap --debugger-safe" ;;
+	record) echo "--event --file --pid --follow --output --compression-level --to --by --duration --all-instructions --every --max --seconds --events --ring --overwrite --snapshot-on --force-no-frame --allow-trap --debugger-safe" ;;
 	script) echo "--input --output --events --json --color" ;;
 	report) echo "--input --output --latency --graph --sort --json" ;;
 	convert) echo "--input --output --to --by --events" ;;
-	stat) echo "--event --file --pid --follow --output --latency --all-instructions --seconds --events --ring --json --force-no-frame --allow-trap --debugger-safe" ;;
+	stat) echo "--event --file --pid --follow --output --latency --all-instructions --every --max --seconds --events --ring --json --force-no-frame --allow-trap --debugger-safe" ;;
 	top) echo "--event --file --pid --follow --output --latency --interval --sort --seconds --ring --force-no-frame --allow-trap --debugger-safe" ;;
 	list) echo "--pid --output --coverage --sample --json" ;;
 	probe) echo "--line --vars --funcs --definition --externs --no-inlines --exec --output --json --explain --pid --force-no-frame --allow-trap --debugger-safe" ;;

@@ -58,6 +58,8 @@ enum bpf_helper {
 	 * a return where it returns to), then the bytes from sp. Room for 8 bytes, an address each, or the bytes, must be counted in.
 	 */
 	BPF_HELPER_LONG_STACK = 65545,
+	BPF_HELPER_TICKET = 65550,         /* () -> hits of this probe counted on this CPU before (apart: by threads with rseq); counts one */
+	BPF_HELPER_LIMIT = 65551,          /* (constant TSC ticks a record, constant ticks of a burst) -> 1: it may be recorded, or 0 */
 };
 #define BPF_MAP_RING 0 /* imm of a pseudo map load (LD_IMM64 with src 1) that names the ring */
 
@@ -126,6 +128,7 @@ struct bpf_target {
 	uint32_t cpus;
 	utap_addr table;     /* of wire's table, its entry of CPU 0 */
 	utap_addr lost;      /* of wire's lost counters */
+	utap_addr limits;    /* of wire's limits; used by programs that call LIMIT */
 	utap_addr local;     /* struct wire_local */
 	uint64_t ring_size;
 	uint64_t counters_at; /* as in struct wire_control */

@@ -6,6 +6,7 @@
 #include "bpf/check_inside.h"
 
 #define STACK_WORD_LIMIT (1LL << 28) /* its byte offset is an instruction's displacement */
+#define LIMIT_TICKS (1LL << 48)
 
 static int check_size(struct probe_check *c, size_t at, const struct bpf_reg *reg, int64_t min, int64_t max)
 {
@@ -210,6 +211,14 @@ static int check_stack_word(struct probe_check *c, size_t at, const struct bpf_s
 	return 0;
 }
 
+static int check_limit(struct probe_check *c, size_t at, const struct bpf_state *s)
+{
+	for (int i = 1; i <= 2; i++)
+		if (s->reg[i].type != BPF_SCALAR || !s->reg[i].known || s->reg[i].value < 2 - i || s->reg[i].value > LIMIT_TICKS)
+			return bpf_refuse(c->err, at, "r%d must be a constant number of ticks, at most %lld", i, LIMIT_TICKS);
+	return 0;
+}
+
 int bpf_check_helper(struct probe_check *c, size_t at, struct bpf_state *s)
 {
 	s->reg[0] = (struct bpf_reg) { .type = BPF_SCALAR };
@@ -237,7 +246,10 @@ int bpf_check_helper(struct probe_check *c, size_t at, struct bpf_state *s)
 	case BPF_HELPER_STACK_WORD:
 		return check_stack_word(c, at, s);
 	case BPF_HELPER_GOID_OFFSET:
+	case BPF_HELPER_TICKET:
 		return 0;
+	case BPF_HELPER_LIMIT:
+		return check_limit(c, at, s);
 	case BPF_HELPER_LONG_RESERVE:
 		return check_long_reserve(c, at, s);
 	case BPF_HELPER_LONG_STRING:

@@ -84,6 +84,7 @@ struct cli_options {
 	uint64_t interval_ns; /* 0: the usual one */
 	uint64_t events;      /* 0: no limit */
 	uint64_t ring;        /* 0: the session's default */
+	uint64_t every, rate; /* limits of what is recorded; 0: none */
 	enum cli_color color;
 	enum wire_stack_kind stack; /* 0: none */
 	uint32_t stack_most;
@@ -113,6 +114,7 @@ void cli_options_help(FILE *out, const char *takes);
 /** Values of options; 0, or -EINVAL for anything but exactly such a value. */
 int cli_parse_seconds(const char *text, uint64_t *ns) BASE_MUST_CHECK;
 int cli_parse_count(const char *text, uint64_t *ret) BASE_MUST_CHECK;
+int cli_parse_rate(const char *text, uint64_t *ret) BASE_MUST_CHECK; /* a second: 1000, 10k, 10k/s */
 int cli_parse_size(const char *text, uint64_t *ret) BASE_MUST_CHECK; /* 64K, 4M, 1G */
 int cli_parse_pid(const char *text, size_t length, pid_t *ret) BASE_MUST_CHECK;
 
@@ -211,8 +213,9 @@ int cli_output_failed(struct cli *cli, int error);
 void cli_summary(struct cli *cli);
 /** cli_damage() - say what a target did to its rings, if it did */
 void cli_damage(struct cli *cli);
-/** cli_lost() - records lost, of all probes */
+/** cli_lost() - records lost, of all probes; cli_held() - hits that a limit held back */
 uint64_t cli_lost(const struct cli *cli);
+uint64_t cli_held(const struct cli *cli);
 /** cli_explain_output() - after CLI_STOP_OUTPUT: the message and the exit code */
 int cli_explain_output(struct cli *cli, const char *what);
 

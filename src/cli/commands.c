@@ -16,7 +16,7 @@ static const struct cli_command commands[] = {
 		     "Ends at Ctrl-C, when all targets are gone, or as -d and -n say; then everything is taken out.\n"
 		     "With --duration or --graph a probe of a function is of its calls: they are shown when they end, and how.\n"
 		     "With --to it writes another format instead of text; see utap convert.\n",
-	  .takes = "eFpfoOYDGAkdnqvJCRNTBh",
+	  .takes = "eFpfoOYDGAEIkdnqvJCRNTBh",
 	  .takes_program = true,
 	  .run = cli_trace },
 	{ .name = "record",
@@ -30,7 +30,7 @@ static const struct cli_command commands[] = {
 	      "of the event of --snapshot-on; these snapshots are FILE.TIMESTAMP.\n"
 	      "With --to it writes another format instead, while hits come, to standard output or the file of -o; see\n"
 	      "utap convert.\n",
-	  .takes = "eFpfozOYDAkdnqvRWSNTBh",
+	  .takes = "eFpfozOYDAEIkdnqvRWSNTBh",
 	  .takes_program = true,
 	  .run = cli_record },
 	{ .name = "script",
@@ -73,7 +73,7 @@ static const struct cli_command commands[] = {
 	      "say. With --json it prints one document:\n"
 	      "  {\"probes\":[{\"event\":..,\"file\":..,\"offset\":..,\"hits\":N,\"lost\":N},...],\"seconds\":S}\n"
 	      "With --latency it measures calls: each is recorded at its entry and at its return.\n",
-	  .takes = "eFpfoLAdnqvRJNTBh",
+	  .takes = "eFpfoLAEIdnqvRJNTBh",
 	  .takes_program = true,
 	  .run = cli_stat },
 	{ .name = "top",

@@ -300,6 +300,8 @@ static int print(struct cli *cli, struct latency *latency)
 	}
 	if (cli->options.verbose || cli_lost(cli))
 		cli_calls_note(cli, latency->frames);
+	if (cli_held(cli))
+		cli_note(cli, "%" PRIu64 " calls held back", cli_held(cli));
 	return cli_close_output(cli);
 }
 

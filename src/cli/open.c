@@ -150,6 +150,8 @@ int cli_session_open(struct cli *cli, enum probe_action action, struct utap_erro
 		.stack = options->stack,
 		.stack_most = options->stack_most,
 		.overwrite = options->overwrite,
+		.every = options->every,
+		.rate = options->rate,
 		.follow = options->follow,
 		.note = cli_session_note,
 		.note_arg = cli,

@@ -44,6 +44,8 @@ static const struct option_row rows[] = {
 	{ 'Y', false, "by", required_argument, "WEIGHT", "with --to folded or flame: weigh stacks by time (the default) or calls" },
 	{ 'Z', false, "sort", required_argument, "KEY", "order of the table: see the command's text" },
 	{ '8', false, "interval", required_argument, "SECONDS", "a new table so often; 1 is the default" },
+	{ 'E', false, "every", required_argument, "N", "record the first of every N hits of a probe, on each CPU; of calls with --duration" },
+	{ 'I', false, "max", required_argument, "RATE", "record at most RATE hits of a probe a second, as 1000 or 10k/s, in each process" },
 	{ 'd', true, "seconds", required_argument, "SECONDS", "stop after SECONDS" },
 	{ 'D', false, "duration", no_argument, NULL, "calls, not hits: functions are probed at their entry and all returns" },
 	{ 'G', false, "graph", no_argument, NULL, "a tree of the calls of functions, with how long they took" },
@@ -151,6 +153,32 @@ int cli_parse_seconds(const char *text, uint64_t *ns)
 	if (errno || *end || strpbrk(text, "xXpP") || value > 1e9 || value * 1e9 < 1)
 		return -EINVAL;
 	*ns = (uint64_t)(value * 1e9);
+	return 0;
+}
+
+int cli_parse_rate(const char *text, uint64_t *ret)
+{
+	static const struct {
+		char letter;
+		uint64_t factor;
+	} units[] = { { 'k', 1000 }, { 'K', 1000 }, { 'm', 1000000 }, { 'M', 1000000 } };
+	size_t length = strlen(text);
+	uint64_t value, factor = 1;
+	char digits[24];
+
+	if (length > 2 && strcmp(text + length - 2, "/s") == 0)
+		length -= 2;
+	for (size_t i = 0; i < COUNT(units) && length && factor == 1; i++)
+		if (text[length - 1] == units[i].letter)
+			factor = units[i].factor;
+	length -= factor > 1;
+	if (length == 0 || length >= sizeof(digits))
+		return -EINVAL;
+	memcpy(digits, text, length);
+	digits[length] = '\0';
+	if (cli_parse_count(digits, &value) || value == 0 || value > UINT64_MAX / factor)
+		return -EINVAL;
+	*ret = value * factor;
 	return 0;
 }
 
@@ -456,6 +484,14 @@ static int apply(struct cli_options *options, int id, const char *value, struct 
 	case 'M':
 		if (cli_parse_count(value, &options->sample) || !options->sample || options->sample > 1000000)
 			return bad_value(err, "--sample", value, "a number from 1 to 1000000");
+		return 0;
+	case 'E':
+		if (cli_parse_count(value, &options->every) || !options->every || options->every > PROBE_EVERY)
+			return bad_value(err, "--every", value, "a number from 1 to 1000000000");
+		return 0;
+	case 'I':
+		if (cli_parse_rate(value, &options->rate) || options->rate > SESSION_RATE)
+			return bad_value(err, "--max", value, "a number a second, as 1000 or 10k/s");
 		return 0;
 	case 'R':
 		if (cli_parse_size(value, &options->ring) || options->ring > 1ULL << 40)

@@ -39,6 +39,8 @@ int cli_run_check(const struct cli *cli, struct utap_error *err)
 		return base_error(err, -EINVAL, UTAP_ERROR_USAGE,
 				  "--stack is for single hits; with --%s there are none: probe the function, or its %%return, instead",
 				  options->durations ? "duration" : options->graph ? "graph" : "latency");
+	if (options->every && options->rate)
+		return base_error(err, -EINVAL, UTAP_ERROR_USAGE, "--every and --max do not go together: which of them held a hit back would not be known");
 	return 0;
 }
 
@@ -191,19 +193,34 @@ int cli_run(struct cli *cli, enum probe_action action, const struct cli_consumer
 
 /* ---- afterwards ---- */
 
-uint64_t cli_lost(const struct cli *cli)
+static struct session_counts count_all(const struct cli *cli)
 {
 	const struct trace_probe *probes;
 	uint32_t count = session_probes(cli->session, &probes);
-	uint64_t lost = 0;
+	struct session_counts all = { 0 };
 
 	for (uint32_t id = 0; id < count; id++) {
 		struct session_counts counts = { 0 };
 
 		session_count(cli->session, id, &counts);
-		lost += counts.lost;
+		all.hits += counts.hits;
+		all.lost += counts.lost;
+		all.held += counts.held;
 	}
-	return lost;
+	return all;
+}
+
+uint64_t cli_lost(const struct cli *cli) { return count_all(cli).lost; }
+
+uint64_t cli_held(const struct cli *cli) { return count_all(cli).held; }
+
+/* ", N held back", where there is a limit. */
+static const char *held_text(const struct cli *cli, uint64_t held, char text[static 48])
+{
+	text[0] = '\0';
+	if (cli->options.every || cli->options.rate)
+		snprintf(text, 48, ", %" PRIu64 " held back", held);
+	return text;
 }
 
 static void note_probes(struct cli *cli)
@@ -213,13 +230,14 @@ static void note_probes(struct cli *cli)
 
 	for (uint32_t id = 0; id < count; id++) {
 		struct session_counts counts = { 0 };
+		char held[48];
 
 		session_count(cli->session, id, &counts);
-		cli_note(cli, "%s:%s%s: %" PRIu64 " hit%s, %" PRIu64 " lost", probes[id].group, probes[id].event,
+		cli_note(cli, "%s:%s%s: %" PRIu64 " hit%s, %" PRIu64 " lost%s", probes[id].group, probes[id].event,
 			 probes[id].kind == TRACE_ENTRY		    ? ", entries"
 			 : id && probes[id - 1].kind == TRACE_ENTRY ? ", returns"
 								    : "",
-			 counts.hits, counts.hits == 1 ? "" : "s", counts.lost);
+			 counts.hits, counts.hits == 1 ? "" : "s", counts.lost, held_text(cli, counts.held, held));
 	}
 }
 
@@ -241,14 +259,15 @@ void cli_damage(struct cli *cli)
 void cli_summary(struct cli *cli)
 {
 	uint64_t lost = cli_lost(cli);
+	char held[48];
 
 	if (cli->options.quiet)
 		return;
 	if (cli->options.verbose)
 		note_probes(cli);
 	cli_damage(cli);
-	cli_note(cli, "%" PRIu64 " event%s, %" PRIu64 " lost%s", cli->events, cli->events == 1 ? "" : "s", lost,
-		 lost ? " (--ring gives them more room)" : "");
+	cli_note(cli, "%" PRIu64 " event%s, %" PRIu64 " lost%s%s", cli->events, cli->events == 1 ? "" : "s", lost,
+		 lost ? " (--ring gives them more room)" : "", held_text(cli, cli_held(cli), held));
 }
 
 int cli_explain_output(struct cli *cli, const char *what)

@@ -101,14 +101,18 @@ static void describe_gone(const struct trace_snapshot *s, char *text, size_t siz
 static void note_contents(struct cli *cli, const struct cli_recording *file, const struct trace_snapshot *s)
 {
 	uint64_t lost = cli_lost(cli);
+	uint64_t held = cli_held(cli);
 	char missing[64] = "";
+	char limited[64] = "";
 	char gone[192];
 
 	describe_gone(s, gone, sizeof(gone));
 	if (lost)
 		snprintf(missing, sizeof(missing), ", %" PRIu64 " lost", lost);
-	cli_note(cli, "%s: %" PRIu64 " event%s over %.6f s%s%s; %" PRIu64 " KiB written", file->path, s->records,
-		 s->records == 1 ? "" : "s", to_seconds(s->first_ns, s->last_ns), gone, missing,
+	if (held)
+		snprintf(limited, sizeof(limited), ", %" PRIu64 " held back", held);
+	cli_note(cli, "%s: %" PRIu64 " event%s over %.6f s%s%s%s; %" PRIu64 " KiB written", file->path, s->records,
+		 s->records == 1 ? "" : "s", to_seconds(s->first_ns, s->last_ns), gone, missing, limited,
 		 (cli_recording_size(file) + 1023) / 1024);
 	cli_damage(cli);
 }

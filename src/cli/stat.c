@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* utap stat: exact counts, no records. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -71,7 +72,9 @@ int cli_stat(struct cli *cli)
 
 	if (cli->options.latency)
 		return cli_latency(cli);
-	if (cli_run_check(cli, &err) || cli_open_output(cli, &err))
+	if (cli->options.every || cli->options.rate)
+		base_error(&err, -EINVAL, UTAP_ERROR_USAGE, "--every and --max limit what is recorded, and stat counts all hits; they go with --latency");
+	if (err.code || cli_run_check(cli, &err) || cli_open_output(cli, &err))
 		return cli_fail(cli, &err);
 	code = cli_run(cli, PROBE_COUNT, &consumer);
 	if (code)

@@ -111,6 +111,7 @@ static void lay_out(struct wire_control *control, const struct patch_options *op
 	control->table_at = place(&at, (2 + WIRE_CPUS_MAX) * 8ULL); /* entries beyond our CPUs are 0: "no CPU" */
 	control->lost_at = place(&at, counters);
 	control->places_at = options->stacks ? place(&at, counters) : 0;
+	control->limits_at = options->has_limits ? place(&at, counters) : 0;
 	control->journal_at = place(&at, control->max_sites * sizeof(struct wire_site));
 	control->lend_at = place(&at, sizeof(struct wire_lend));
 	control->blocks_at = at;

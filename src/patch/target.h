@@ -70,6 +70,7 @@ struct patch_options {
 	uint64_t cell_size;      /* power of two, at least the largest record + 8 */
 	uint64_t cells;          /* power of two */
 	uint64_t long_most;      /* bytes of the largest LONG record, 0: there are none */
+	bool has_limits;         /* programs ask whether a record is due: bpf_target.limits */
 	bool stacks;             /* LONG records have user stacks: room for patch_target_say_place() */
 	uint64_t unwind_size;    /* bytes for the tables of patch_unwind_rows(), 0: there are none */
 	uint64_t body_room;      /* bytes that the bodies of all programs may take */

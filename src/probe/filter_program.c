@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Conditions: tests -> bpf instructions, before anything else of the program.
+ * Conditions and limits: tests -> bpf instructions, before anything else of the program.
  *
  * Each test leads to a later one, or to where all is decided, so the program only jumps forward: a jump waits in a list until that place is
  * reached. What follows a test is fallen into. Jumps of a condition that does not hold still wait at the end: they leave the program.
@@ -12,7 +12,6 @@
 #define SLOT (-16) /* 16 bytes of the stack */
 
 enum {
-	OP_JUMP = 0x05,
 	OP_AND_REGISTER = 0x5f,
 	OP_JUMP_EQUAL = 0x1d,
 	OP_JUMP_GREATER = 0x2d,
@@ -274,6 +273,44 @@ void probe_put_filter(struct probe_writer *w, const struct probe_shape *shape, s
 		put_test(&f, &w->spec->tests[i]);
 	}
 	land(w, fail, PROBE_TEST_PASS);
+}
+
+/* ---- limits ---- */
+
+/* The first of so many. */
+static void put_every(struct writing *f, uint64_t every)
+{
+	bool is_power = !(every & (every - 1));
+
+	probe_put_call(f->w, BPF_HELPER_TICKET);
+	probe_put(f->w, is_power ? OP_AND_IMM : OP_MODULO_IMM, 0, 0, 0, (int32_t)(is_power ? every - 1 : every));
+	wait_for(f, f->w->count, PROBE_TEST_FAIL);
+	probe_put(f->w, OP_JUMP_UNEQUAL_IMM, 0, 0, 0, 0);
+}
+
+/* What is held back is counted here. */
+static void put_rate(struct writing *f, const struct probe_spec *spec)
+{
+	size_t pass;
+
+	probe_put_constant(f->w, 1, spec->limit_ticks);
+	probe_put_constant(f->w, 2, spec->burst_ticks);
+	probe_put_call(f->w, BPF_HELPER_LIMIT);
+	pass = f->w->count;
+	probe_put(f->w, OP_JUMP_UNEQUAL_IMM, 0, 0, 0, 0);
+	probe_put_call(f->w, BPF_HELPER_COUNT);
+	put_jump(f, OP_JUMP, PROBE_TEST_FAIL);
+	probe_put_land(f->w, pass);
+}
+
+void probe_put_limits(struct probe_writer *w, struct probe_jumps *fail)
+{
+	struct writing f = { .w = w, .jumps = fail };
+
+	if (w->spec->every > 1)
+		put_every(&f, w->spec->every);
+	else if (w->spec->limit_ticks)
+		put_rate(&f, w->spec);
 }
 
 void probe_put_filter_land(struct probe_writer *w, struct probe_jumps *fail)

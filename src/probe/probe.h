@@ -68,6 +68,7 @@ struct probe_arg {
 	uint32_t count;               /* of an array, 0: none */
 };
 
+#define PROBE_EVERY 1000000000 /* the most that probe_spec.every may be */
 #define PROBE_TESTS 16     /* comparisons of a condition */
 #define PROBE_TEST_PASS 254 /* in place of a test: the condition holds .. */
 #define PROBE_TEST_FAIL 255 /* .. or does not */
@@ -109,6 +110,9 @@ struct probe_spec {
 	uint32_t strings_used;
 	size_t nargs;
 	struct probe_arg args[PROBE_ARGS];
+	uint64_t every;       /* record the first of so many hits for which the condition holds; 0, 1: all; at most PROBE_EVERY */
+	uint64_t limit_ticks; /* record one in so many TSC ticks; 0: no limit .. */
+	uint64_t burst_ticks; /* .. but so many ticks' worth at once */
 	uint32_t ntests; /* of a condition; 0: none */
 	struct probe_test tests[PROBE_TESTS];
 };
@@ -159,7 +163,12 @@ int probe_add_stack(struct probe_spec *spec, enum wire_stack_kind kind, uint32_t
 enum probe_action {
 	PROBE_COUNT,  /* count hits only */
 	PROBE_RECORD, /* write a struct wire_record and the arguments, one u64 each, in order */
-	PROBE_TRIGGER, /* the same, then count the hit: whoever sees the count finds the record */
+	/*
+	 * The same, of calls: where the probe's condition, or its limit, leaves a call out, its entry is recorded as LEFT_OUT and its exits as always:
+	 * whoever puts calls together knows which exits not to show.
+	 */
+	PROBE_RECORD_CALLS,
+	PROBE_TRIGGER, /* RECORD, then count the hit: whoever sees the count finds the record; without limits */
 };
 
 /**
@@ -217,7 +226,7 @@ enum probe_needs probe_needs(const struct probe_spec *spec, enum probe_part part
  * @ret:   heap, *count instructions, the caller frees; passes bpf_check(BPF_PROBE)
  *
  * Arguments are cut and extended to 64 bits in the program. Memory that cannot be read gives the value 0, or a locator that says so.
- * A program that counts is the same for all parts.
+ * A program that counts is the same for all parts. Limits are of records: what they hold back is counted.
  *
  * Return: 0; -ENOMEM; -E2BIG for more instructions than a program may have.
  */

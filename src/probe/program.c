@@ -67,7 +67,7 @@ uint32_t probe_shape_flags(const struct probe_shape *shape)
 {
 	switch (shape->part) {
 	case PROBE_PART_ENTRY:
-		return WIRE_RECORD_ENTRY;
+		return WIRE_RECORD_ENTRY | (shape->left_out ? WIRE_RECORD_LEFT_OUT : 0);
 	case PROBE_PART_RETURN:
 		return WIRE_RECORD_RETURN;
 	case PROBE_PART_TAIL:
@@ -366,24 +366,65 @@ static void put_record(struct probe_writer *w, const struct probe_shape *shape)
 		put_plain(w, shape);
 }
 
+/* The entry of a call decides about all of it; an exit alone is not asked. */
+static void put_calls(struct probe_writer *w, const struct probe_shape *shapes, size_t nshapes)
+{
+	struct probe_shape left_out = shapes[0];
+	struct probe_jumps fail;
+	size_t over;
+
+	if (probe_shape_is_return(&shapes[0])) {
+		put_record(w, &shapes[0]);
+		return;
+	}
+	left_out.left_out = true;
+	left_out.nargs = 0;
+	probe_put_filter(w, &shapes[0], &fail);
+	probe_put_limits(w, &fail);
+	put_record(w, &shapes[0]);
+	over = w->count;
+	probe_put(w, OP_JUMP, 0, 0, 0, 0);
+	probe_put_filter_land(w, &fail);
+	put_plain(w, &left_out);
+	probe_put_land(w, over);
+	if (nshapes > 1)
+		put_record(w, &shapes[1]);
+}
+
+static void put_hit(struct probe_writer *w, const struct probe_shape *shapes, size_t nshapes, enum probe_action action)
+{
+	struct probe_jumps fail;
+
+	probe_put_filter(w, &shapes[0], &fail);
+	if (action == PROBE_RECORD || action == PROBE_RECORD_CALLS)
+		probe_put_limits(w, &fail);
+	for (size_t i = 0; i < nshapes && action != PROBE_COUNT; i++)
+		put_record(w, &shapes[i]);
+	if (action == PROBE_COUNT || action == PROBE_TRIGGER)
+		probe_put_call(w, BPF_HELPER_COUNT);
+	probe_put_filter_land(w, &fail);
+}
+
+static bool has_gate(const struct probe_spec *spec)
+{
+	return spec->ntests || spec->every > 1 || spec->limit_ticks;
+}
+
 int probe_program(const struct probe_spec *spec, enum probe_action action, enum probe_part part,
 		  const struct probe_place *place, struct bpf_insn **ret, size_t *count)
 {
 	struct probe_shape shapes[2];
 	size_t nshapes = shapes_of(spec, part, shapes);
 	struct probe_writer w = { .spec = spec };
-	struct probe_jumps fail;
 
 	if (place)
 		w.place = *place;
 	if (action != PROBE_COUNT || spec->ntests)
 		probe_put(&w, OP_MOVE, 7, 1, 0, 0);
-	probe_put_filter(&w, &shapes[0], &fail);
-	for (size_t i = 0; i < nshapes && action != PROBE_COUNT; i++)
-		put_record(&w, &shapes[i]);
-	if (action != PROBE_RECORD)
-		probe_put_call(&w, BPF_HELPER_COUNT);
-	probe_put_filter_land(&w, &fail);
+	if (action == PROBE_RECORD_CALLS && part != PROBE_PART_PLACE && has_gate(spec))
+		put_calls(&w, shapes, nshapes);
+	else
+		put_hit(&w, shapes, nshapes, action);
 	probe_put(&w, OP_MOVE_IMM, 0, 0, 0, 0);
 	probe_put(&w, OP_EXIT, 0, 0, 0, 0);
 	if (w.error) {

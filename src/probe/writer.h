@@ -32,10 +32,12 @@ enum {
 	OP_ADD = 0x0f,
 	OP_SUBTRACT = 0x1f,
 	OP_AND_IMM = 0x57,
+	OP_MODULO_IMM = 0x97,
 	OP_OR = 0x4f,
 	OP_SHIFT_LEFT_IMM = 0x67,
 	OP_SHIFT_RIGHT_IMM = 0x77,
 	OP_SHIFT_ARITHMETIC_IMM = 0xc7,
+	OP_JUMP = 0x05,
 	OP_JUMP_EQUAL_IMM = 0x15,
 	OP_JUMP_UNEQUAL_IMM = 0x55,
 	OP_JUMP_NEGATIVE_IMM = 0xc5, /* signed less than: 0 */
@@ -68,6 +70,7 @@ struct probe_shape {
 	bool frame, caller;
 	bool go;              /* the frame is a number made of goroutine and depth */
 	uint32_t id_add;      /* of the second of two */
+	bool left_out;        /* an entry of which nothing but that is recorded */
 };
 
 bool probe_shape_is_return(const struct probe_shape *shape);

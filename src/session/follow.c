@@ -142,6 +142,7 @@ static int keep_counts(struct session *session, const struct session_process *pr
 	for (uint32_t id = 0; id < session->nprobes && id < process->memory.geometry.max_probes; id++) {
 		session->past[id].hits += trace_memory_hits(&process->memory, id);
 		session->past[id].lost += trace_memory_lost(&process->memory, id);
+		session->past[id].held += session_held(session, &process->memory, id);
 	}
 	return 0;
 }

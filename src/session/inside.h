@@ -7,6 +7,7 @@
 
 #include "patch/target.h"
 #include "session/session.h"
+#include "trace/frames.h"
 
 /** A file that some target maps: opened once, whoever maps it. */
 struct session_file {
@@ -122,6 +123,11 @@ struct session {
 	uint32_t triggers_known;          /* ids below were looked at */
 	uint64_t *delivered;              /* records by id */
 	size_t delivered_cap;
+	uint32_t *specs_of;               /* by id */
+	size_t specs_of_cap;
+	struct trace_clock clock;         /* where there is options.rate */
+	struct trace_frames *calls;       /* NULL: none are left out (limits.c) */
+	bool drops;                       /* the record that is being added to .calls */
 	struct session_counts *past;      /* by id: of processes that are gone and whose memory was let go */
 	size_t npast, past_cap;
 	uint64_t drains;                  /* of all that was there */
@@ -282,6 +288,8 @@ const struct session_body *session_body_of(const struct session *session, uint32
 uint32_t session_placed_max(const struct session *session);
 void session_placed_free(struct session *session);
 
+/** session_action() - what programs do */
+enum probe_action session_action(const struct session *session, bool is_trigger);
 /** session_programs() - how many programs patch_target_apply() may ask session_emit_body() for */
 uint32_t session_programs(const struct session *session);
 /** session_code_of() - what is known of a file's code, looked at when it is first asked for */
@@ -321,6 +329,21 @@ int session_traps_renew(struct session_process *process, struct utap_error *err)
  * @symbol: may be NULL
  */
 bool session_is_fragment(const struct object_symbol *symbol);
+
+/* limits.c */
+
+/** session_has_gate() - is there a condition, or a limit? */
+bool session_has_gate(const struct probe_spec *spec);
+/** session_set_limits() - those of the options */
+void session_set_limits(const struct session *session, struct probe_spec *spec);
+/** session_check_gate() - can it be had as the session records? 0 or -EINVAL with the reason */
+int session_check_gate(const struct session *session, const struct probe_spec *spec, struct utap_error *err) BASE_MUST_CHECK;
+/** session_calls_begin() - from now on session_drops() knows */
+int session_calls_begin(struct session *session) BASE_MUST_CHECK;
+/** session_drops() - is the next record one of a call that was left out? */
+bool session_drops(struct session *session, const struct trace_record *record);
+/** session_held() - hits of a probe that its limit held back in a process */
+uint64_t session_held(const struct session *session, const struct trace_memory *memory, uint32_t id);
 
 /* stacks.c */
 

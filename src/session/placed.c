@@ -61,7 +61,7 @@ int session_program_of(struct session *session, const struct session_match *matc
 		*ret = program->body[part] + (early ? (uint32_t)session->nbodies : 0);
 		return 0;
 	}
-	error = probe_program(&session->specs[match->spec], program->triggers ? PROBE_TRIGGER : PROBE_RECORD, part, place, &insns, &count);
+	error = probe_program(&session->specs[match->spec], session_action(session, program->triggers), part, place, &insns, &count);
 	if (error)
 		return error;
 	error = add_placed(session, insns, count, ret);

@@ -99,6 +99,7 @@ struct patch_options session_geometry(const struct session *session)
 		.cells = record ? power_of_two(ring / 64 < CELLS ? CELLS : ring / 64, CELLS) : 64,
 		.long_most = most,
 		.stacks = record && session->options.stack,
+		.has_limits = session->options.rate,
 		.body_room = body_room(session),
 		.site_room = site_room(session),
 	};
@@ -140,6 +141,7 @@ int session_emit_body(void *arg, uint32_t program, const struct patch_tail *tail
 		.cpus = geometry->cpus,
 		.table = facts.data + geometry->table_at + 2 * sizeof(uint64_t),
 		.lost = facts.data + geometry->lost_at,
+		.limits = facts.data + geometry->limits_at,
 		.local = facts.local,
 		.ring_size = geometry->ring_size,
 		.counters_at = geometry->counters_at,

@@ -23,6 +23,8 @@ int session_create(const struct session_options *options, struct session **ret, 
 		return base_error_system(err, -ENOMEM, "cannot make a session");
 	}
 	session->options = *options;
+	if (options->rate)
+		trace_clock_init(&session->clock);
 	if (options->overwrite)
 		trace_reader_overwrite(session->reader);
 	*ret = session;
@@ -70,7 +72,9 @@ void session_destroy(struct session *session)
 	free(session->programs);
 	free(session->bodies);
 	free(session->probes);
+	trace_frames_destroy(session->calls);
 	free(session->delivered);
+	free(session->specs_of);
 	free(session->past);
 	free(session->triggers);
 	free(session->processes);
@@ -197,13 +201,19 @@ static bool has_part(const struct session *session, const struct probe_spec *spe
 	return false;
 }
 
+enum probe_action session_action(const struct session *session, bool is_trigger)
+{
+	if (is_trigger)
+		return PROBE_TRIGGER;
+	return session->options.action == PROBE_RECORD && session->options.pairs ? PROBE_RECORD_CALLS : session->options.action;
+}
+
 static int add_part(struct session *session, const struct probe_spec *spec, enum probe_part part, uint32_t *ret,
 		    struct utap_error *err)
 {
 	struct bpf_insn *insns;
 	size_t count;
-	enum probe_action action = session->adding_trigger ? PROBE_TRIGGER : session->options.action;
-	int error = probe_program(spec, action, part, NULL, &insns, &count);
+	int error = probe_program(spec, session_action(session, session->adding_trigger), part, NULL, &insns, &count);
 
 	if (error)
 		return base_error_system(err, error, "cannot add probe %s", spec->symbol);
@@ -222,9 +232,11 @@ static int add(struct session *session, const struct probe_spec *spec, struct ut
 	struct session_program program = { 0 };
 	int error;
 
-	if (spec->ntests && session->options.pairs)
-		return base_error(err, -EINVAL, UTAP_ERROR_USAGE,
-				  "--duration, --graph and --latency take no conditions yet: an entry would be left out, and its return not");
+	error = session_check_gate(session, spec, err);
+	if (error)
+		return error;
+	if (session->options.pairs && session_has_gate(spec) && session_calls_begin(session))
+		return base_error_system(err, -ENOMEM, "cannot add probe %s", spec->symbol);
 	error = base_grow(&session->specs, &session->specs_cap, n + 1, sizeof(*session->specs));
 
 	if (!error)
@@ -253,13 +265,15 @@ int session_add(struct session *session, const struct probe_spec *spec, struct u
 	_cleanup_free_ struct probe_spec *more = NULL;
 	int error;
 
-	if (!session->options.stack || session->options.action != PROBE_RECORD)
+	if (session->options.action != PROBE_RECORD)
 		return add(session, spec, err);
 	more = malloc(sizeof(*more));
 	if (!more)
 		return base_error_system(err, -ENOMEM, "cannot add probe %s", spec->symbol);
 	*more = *spec;
-	error = probe_add_stack(more, session->options.stack, session->options.stack_most, err);
+	if (!session->adding_trigger)
+		session_set_limits(session, more);
+	error = session->options.stack ? probe_add_stack(more, session->options.stack, session->options.stack_most, err) : 0;
 	return error ? error : add(session, more, err);
 }
 
@@ -326,6 +340,8 @@ static int deliver(void *arg, const struct trace_record *record)
 	const struct session_process *process = delivery->session->processes[record->source];
 	struct trace_record outer = *record;
 
+	if (session_drops(delivery->session, record))
+		return 0;
 	delivery->session->delivered[record->id]++;
 	if (process->inner_pid != process->pid && (pid_t)record->pid == process->inner_pid) {
 		outer.pid = (uint32_t)process->pid;
@@ -376,13 +392,15 @@ void session_count(const struct session *session, uint32_t id, struct session_co
 			continue;
 		ret->hits += trace_memory_hits(&process->memory, id);
 		ret->lost += trace_memory_lost(&process->memory, id);
+		ret->held += session_held(session, &process->memory, id);
 	}
 	if (id < session->npast) {
 		ret->hits += session->past[id].hits;
 		ret->lost += session->past[id].lost;
+		ret->held += session->past[id].held;
 	}
 	if (session->options.action == PROBE_RECORD)
-		ret->hits = session->delivered[id] + ret->lost;
+		ret->hits = session->delivered[id] + ret->lost + ret->held;
 }
 
 void session_stats(const struct session *session, struct trace_stats *ret) { trace_reader_stats(session->reader, ret); }

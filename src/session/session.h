@@ -18,6 +18,7 @@
 struct session;
 
 #define SESSION_RING_MAX (256ULL << 20)
+#define SESSION_RATE 1000000000ULL
 
 struct session_options {
 	enum probe_action action; /* of all probes */
@@ -29,6 +30,12 @@ struct session_options {
 	 * TRACE_RETURN, for trace_frames. Others stay single.
 	 */
 	bool pairs;
+	/*
+	 * PROBE_RECORD: of each probe's hits for which its condition holds, record the first of every so many, on each CPU; or at most so many a
+	 * second in each process, a tenth of them at once. 0: no limit; not both. With pairs limits are of calls. What is held back is counted.
+	 */
+	uint64_t every;           /* at most PROBE_EVERY */
+	uint64_t rate;            /* at most SESSION_RATE */
 	bool allow_trap;          /* where nothing else is possible put an int3; see engine_traps_start() for what that costs. Not with follow */
 	bool debugger_safe;       /* only jumps that no breakpoint of a debugger can break: patch_target_keep_others() */
 	/* Called now and then while an attach takes long; may be NULL. done of total, "reading symbols", "patching" .. */
@@ -153,10 +160,11 @@ int session_add_trigger(struct session *session, const struct probe_spec *spec, 
 /** session_triggered() - hits so far of all probes that session_add_trigger() added */
 uint64_t session_triggered(struct session *session);
 
-/** Exact counts, over all targets, of one probe. For PROBE_RECORD hits = records written + lost. */
+/** Exact counts, over all targets, of one probe. For PROBE_RECORD hits = records written + lost + held. */
 struct session_counts {
 	uint64_t hits;
 	uint64_t lost;
+	uint64_t held; /* back by a limit */
 };
 void session_count(const struct session *session, uint32_t id, struct session_counts *ret);
 void session_stats(const struct session *session, struct trace_stats *ret);

@@ -86,7 +86,8 @@ static int add_probe(struct session *session, const struct session_match *match,
 	struct trace_probe *probe;
 
 	if (base_grow(&session->probes, &session->probes_cap, id + 1, sizeof(*session->probes)) ||
-	    base_grow(&session->delivered, &session->delivered_cap, id + 1, sizeof(*session->delivered)))
+	    base_grow(&session->delivered, &session->delivered_cap, id + 1, sizeof(*session->delivered)) ||
+	    base_grow(&session->specs_of, &session->specs_of_cap, id + 1, sizeof(*session->specs_of)))
 		return -ENOMEM;
 	probe = &session->probes[id];
 	*probe = (struct trace_probe){
@@ -107,6 +108,7 @@ static int add_probe(struct session *session, const struct session_match *match,
 		return -ENOMEM;
 	}
 	session->delivered[id] = 0;
+	session->specs_of[id] = match->spec;
 	session->nprobes++;
 	return 0;
 }

@@ -78,6 +78,14 @@ uint64_t trace_scale_ticks(const struct trace_scale *scale, uint64_t ns)
 	return ticks ? (uint64_t)ticks : 1;
 }
 
+uint64_t trace_clock_ticks(const struct trace_clock *clock, uint64_t ns)
+{
+	struct trace_scale scale;
+
+	trace_scale_init(&scale, clock);
+	return trace_scale_ticks(&scale, ns);
+}
+
 uint64_t trace_clock_ns(const struct trace_clock *clock, uint64_t tsc)
 {
 	struct trace_scale scale;

@@ -21,6 +21,7 @@ struct frame {
 	uint32_t id;    /* of the returns */
 	uint32_t nargs;
 	uint32_t size;
+	uint16_t flags;
 };
 
 struct trace_frames {
@@ -127,6 +128,7 @@ static struct trace_call call_of(const struct frame *frame, enum trace_ending en
 				     .source = frame->source,
 				     .pid = frame->pid,
 				     .tid = frame->tid,
+				     .flags = frame->flags,
 				     .frame = frame->slot,
 				     .start_ns = frame->time_ns,
 				     .end_ns = end_ns > frame->time_ns ? end_ns : frame->time_ns,
@@ -199,7 +201,8 @@ static int enter(struct trace_frames *frames, const struct trace_record *record)
 				  .tid = record->tid,
 				  .id = record->id + 1,
 				  .nargs = record->nargs,
-				  .size = record->nargs ? size : 0 };
+				  .size = record->nargs ? size : 0,
+				  .flags = record->flags };
 	frames->stats.open++;
 	if (!result && frames->stats.open > (frames->mask + 1) / 4 * 3)
 		result = grow(frames);

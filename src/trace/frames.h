@@ -26,6 +26,7 @@ struct trace_call {
 	uint32_t source;
 	uint32_t pid;
 	uint32_t tid;        /* of the thread that entered it; UNPAIRED: that left it */
+	uint16_t flags;      /* of the entry's record; UNPAIRED: 0 */
 	uint64_t frame;
 	uint64_t start_ns;   /* UNPAIRED: 0 */
 	uint64_t end_ns;     /* ABANDONED: when that showed */

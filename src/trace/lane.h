@@ -176,6 +176,8 @@ static inline struct lane_shape lane_shape(const struct lane_rules *rules, uint3
 /** lane_size_fits() - can a record of @size and @flags have that shape? */
 static inline bool lane_size_fits(struct lane_shape shape, uint32_t size, uint32_t flags)
 {
+	if (flags & WIRE_RECORD_LEFT_OUT) /* no arguments */
+		return shape.size && shape.words && size == sizeof(struct wire_record) + 8U * shape.words;
 	if (size == shape.size)
 		return size;
 	return flags & WIRE_RECORD_LONG && size > shape.size && size <= shape.most && !(size % 8);

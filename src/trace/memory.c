@@ -177,6 +177,25 @@ uint64_t trace_memory_hits(const struct trace_memory *memory, uint32_t id)
 	return hits;
 }
 
+/* Each counter has tickets of its own, the first of which passed. */
+static uint64_t held_of(uint64_t counted, uint64_t every)
+{
+	return every && counted ? counted - ((counted - 1) / every + 1) : counted;
+}
+
+uint64_t trace_memory_held(const struct trace_memory *memory, uint32_t id, uint64_t every)
+{
+	uint64_t held = 0;
+
+	if (id >= memory->geometry.max_probes)
+		return 0;
+	for (uint32_t cpu = 0; cpu < memory->geometry.cpus; cpu++) {
+		held += held_of(counter_read(memory->blocks[cpu], memory->geometry.counters_at, id), every);
+		held += held_of(counter_read(memory->blocks[cpu], memory->geometry.shared_at, id), every);
+	}
+	return held;
+}
+
 uint64_t trace_memory_lost(const struct trace_memory *memory, uint32_t id)
 {
 	if (id >= memory->geometry.max_probes)

@@ -269,7 +269,7 @@ static int reader_deliver(struct trace_reader *reader, const struct lane_rules *
 		.pid = record->pid,
 		.tid = record->tid,
 		.source = head->lane->source->id,
-		.nargs = shape.nargs,
+		.nargs = record->flags & WIRE_RECORD_LEFT_OUT ? 0 : shape.nargs,
 		.args = words + shape.words,
 		.bytes = (const uint8_t *)record,
 		.size = record->size,

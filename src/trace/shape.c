@@ -90,7 +90,7 @@ bool lane_locators_fit(const struct lane_rules *rules, struct lane_shape shape, 
 	const uint64_t *words = (const uint64_t *)(record + 1) + shape.words;
 	const struct trace_arg *args = rules->probes[record->id].args;
 
-	if (!shape.has_locators)
+	if (!shape.has_locators || record->flags & WIRE_RECORD_LEFT_OUT)
 		return true;
 	for (uint32_t i = 0; i < shape.nargs; i++)
 		if (!argument_fits(&args[i], record, words[i]))

@@ -114,6 +114,7 @@ struct trace_clock {
 void trace_clock_init(struct trace_clock *clock);   /* takes the first pair, and a second ~1 ms later */
 void trace_clock_update(struct trace_clock *clock); /* replaces the second pair */
 uint64_t trace_clock_ns(const struct trace_clock *clock, uint64_t tsc);
+uint64_t trace_clock_ticks(const struct trace_clock *clock, uint64_t ns); /* how many TSC ticks @ns are, at least 1 */
 
 /*
  * The controller's view of one target's memory file. geometry is our own copy, made when the file was laid out: nothing in it
@@ -135,6 +136,11 @@ void trace_memory_unmap(struct trace_memory *memory);
 
 /** trace_memory_hits() - exact hits of a count-only probe so far: sum over CPUs of counters and shared */
 uint64_t trace_memory_hits(const struct trace_memory *memory, uint32_t id);
+/**
+ * trace_memory_held() - hits of @id that its limit held back
+ * @every: the limit lets the first of so many pass, and all hits were counted; 0: those were counted that it held back
+ */
+uint64_t trace_memory_held(const struct trace_memory *memory, uint32_t id, uint64_t every);
 /** trace_memory_lost() - records of @id that found no room so far */
 uint64_t trace_memory_lost(const struct trace_memory *memory, uint32_t id);
 

@@ -8,6 +8,7 @@
  *     table       target addresses of the per-CPU blocks: entries [-2], [-1] are 0 (rseq's "no CPU"), then one a CPU
  *     lost        u64[max_probes]: records that found no room, one counter a probe, lock-incremented
  *     places      u64[max_probes]: WIRE_PLACE(), for user stacks; only where records have them
+ *     limits      u64[max_probes]: TSC from which on the next record is due, of probes with a limited rate; only where there are any
  *     journal     struct wire_site[max_sites]: what was written into the text, for an undo by anybody
  *     lend        the area of a thread that runs system calls for us: struct wire_lend
  *     blocks      one a CPU; in the file a block is [ring page][ring][counters][shared][cells page][cells][long cells page][long cells],
@@ -37,6 +38,7 @@
  *     cells.next        target, lock cmpxchg                     utap              reservation only
  *     counters[]        target, single store in an rseq section  utap              none needed: monotonic
  *     shared[], lost[]  target, lock inc                         utap              none needed: monotonic
+ *     limits[]          target, lock cmpxchg                     target            a decision only
  *     slot.owner        target: lock cmpxchg takes, a store frees target            wire_long.record is stored before
  *     places[]          utap                                     target            before the probe is there
  *     unwind            utap                                     target            a list is whole before it is named
@@ -69,6 +71,8 @@ enum wire_record_flag {
 	WIRE_RECORD_ENTRY = 1,  /* a function was entered: the frame follows */
 	WIRE_RECORD_RETURN = 2, /* it is left: the frame and the return address follow */
 	WIRE_RECORD_TAIL = 4,   /* with RETURN: by a jump to another function, so what it returns is not known */
+	/* With ENTRY, and in place of all arguments: a condition or a limit leaves the call out; its end is recorded all the same. */
+	WIRE_RECORD_LEFT_OUT = 16,
 	WIRE_RECORD_LONG = 8,   /* bytes follow the arguments, and some arguments are locators of them */
 };
 struct wire_record {
@@ -274,6 +278,7 @@ struct wire_control {
 	uint64_t unwind_at;     /* target address of the tables for WIRE_STACK_CFI (unwind.h), in the file behind the code part; 0: none */
 	uint64_t unwind_size;   /* their bytes */
 	uint64_t unwind;        /* target address of the list that is good now; 0: none yet */
+	uint64_t limits_at;     /* from self; 0: no probe has a limited rate */
 	uint64_t code_at;      /* file offset of the code part */
 	uint64_t code_size;
 	uint64_t door;         /* target address of the whole code part, 0: not mapped */

@@ -86,6 +86,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check_program(&spec, PROBE_COUNT, PROBE_PART_PLACE);
 	for (enum probe_part part = 0; part < PROBE_PARTS; part++)
 		check_program(&spec, PROBE_RECORD, part);
+	spec.every = size % 5;
+	spec.limit_ticks = size % 3;
+	for (enum probe_part part = 0; part < PROBE_PARTS; part++)
+		check_program(&spec, part % 2 ? PROBE_RECORD_CALLS : PROBE_TRIGGER, part);
 	probe_event_name(spec.symbol, spec.offset, name, sizeof(name));
 	check_name(name);
 	if (spec.event[0])

@@ -36,6 +36,7 @@ all()
 	"$2/integration/classes.sh" "$1"
 	"$2/integration/beside.sh" "$1"
 	"$2/integration/sources.sh" "$1"
+	"$2/integration/limits.sh" "$1"
 	"$2/integration/top.sh" "$1"
 	"$2/stress/stress.sh" "$1"
 	"$2/stress/storm.sh" "$1"

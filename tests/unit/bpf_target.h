@@ -41,6 +41,7 @@ struct fake {
 	unsigned cpus;
 	uint8_t **table; /* entry of CPU 0 */
 	uint64_t *lost;
+	uint64_t *limits;
 	struct wire_local *local;
 	uint8_t *code_rw, *code_rx;    /* the same memory twice: never writable and executable at one address */
 	uint8_t *code_far, *code_near; /* choices for code_rx: out of and in reach of the runtime doubles */
@@ -229,6 +230,7 @@ static void fake_reset(struct fake *f)
 		fake_cells(f, cpu)->limit = FAKE_CELLS;
 	}
 	memset(f->lost, 0, FAKE_PROBES * 8);
+	memset(f->limits, 0, FAKE_PROBES * 8);
 	r->overwrite = r->no_pid = false;
 	r->ring_slow = r->cell_slow = r->pid = r->tid = r->read = 0;
 	f->code_used = 0;
@@ -241,6 +243,7 @@ static void fake_init_memory(struct fake *f)
 	for (unsigned cpu = 0; cpu < f->cpus; cpu++)
 		f->table[cpu] = fake_block();
 	f->lost = fake_map(FAKE_PROBES * 8);
+	f->limits = fake_map(FAKE_PROBES * 8);
 	f->local = mmap(NULL, WIRE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	assert(f->local != MAP_FAILED && madvise(f->local, WIRE_PAGE, MADV_WIPEONFORK) == 0);
 	fake_map_code(f);
@@ -267,6 +270,7 @@ static void fake_init(struct fake *f)
 		.cpus = f->cpus,
 		.table = fake_address(f->table),
 		.lost = fake_address(f->lost),
+		.limits = fake_address(f->limits),
 		.local = fake_address(f->local),
 		.ring_size = FAKE_RING,
 		.counters_at = FAKE_COUNTERS_AT,

@@ -27,6 +27,8 @@ struct machine {
 	uint32_t at;       /* in record: where the next one goes */
 	uint32_t reserved; /* bytes */
 	bool full;         /* RING_RESERVE fails */
+	unsigned limit;    /* hits that LIMIT lets pass */
+	uint64_t tickets;
 	unsigned counts, reserves, submits, words, reads;
 	uint64_t read; /* what READ_USER finds */
 	bool inside; /* between RESERVE and SUBMIT */
@@ -158,6 +160,16 @@ static void call(struct machine *m, int32_t helper)
 	uint64_t result = 0;
 
 	switch (helper) {
+	case BPF_HELPER_TICKET:
+		assert_false(m->inside);
+		result = m->tickets++;
+		break;
+	case BPF_HELPER_LIMIT:
+		assert_false(m->inside);
+		assert_int_equal(m->regs[1], 1000);
+		assert_int_equal(m->regs[2], 7000);
+		result = m->limit && m->limit--;
+		break;
 	case BPF_HELPER_CPU:
 		result = 3;
 		break;
@@ -342,6 +354,9 @@ static void run(struct machine *m, const struct bpf_insn *program, size_t count)
 			break;
 		case 0x57:
 			*dst &= (uint64_t)(int64_t)insn->imm;
+			break;
+		case 0x97:
+			*dst %= (uint64_t)(int64_t)insn->imm;
 			break;
 		case 0x67:
 			*dst <<= insn->imm;

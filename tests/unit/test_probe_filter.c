@@ -265,6 +265,96 @@ static void test_unknown(void **state)
 		}
 }
 
+/* ---- limits, and calls ---- */
+
+static void run_spec(struct machine *m, const struct probe_spec *spec, enum probe_action action, enum probe_part part)
+{
+	struct utap_error err = { 0 };
+	struct bpf_insn *program;
+	size_t count;
+
+	assert_int_equal(probe_program(spec, action, part, NULL, &program, &count), 0);
+	if (bpf_check(program, count, BPF_PROBE, &err))
+		fail_msg("%s", err.text);
+	run(m, program, count);
+	free(program);
+}
+
+/* The first of every so many of those for which the condition holds. */
+static void test_every(void **state)
+{
+	static const uint64_t rows[] = { 1, 2, 5, 64 };
+	static struct probe_spec spec;
+
+	assert_int_equal(probe_parse("f n=%di /n & 1/", &spec, NULL, NULL), 0);
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct machine m = { 0 };
+
+		spec.every = rows[i];
+		for (uint64_t n = 0; n < 256; n++) {
+			unsigned submits = m.submits;
+
+			m.context[ISA_DI] = n;
+			m.at = 0;
+			run_spec(&m, &spec, PROBE_RECORD, PROBE_PART_PLACE);
+			assert_int_equal(m.submits - submits, n & 1 && n / 2 % rows[i] == 0);
+		}
+		assert_int_equal(m.tickets, rows[i] > 1 ? 128 : 0);
+		assert_int_equal(m.counts, 0);
+	}
+}
+
+/* What is held back is counted; a count has no limit. */
+static void test_limit(void **state)
+{
+	static struct probe_spec spec;
+	struct machine m = { .limit = 3 };
+
+	assert_int_equal(probe_parse("f n=%di /n & 1/", &spec, NULL, NULL), 0);
+	spec.limit_ticks = 1000;
+	spec.burst_ticks = 7000;
+	for (uint64_t n = 0; n < 20; n++) {
+		m.context[ISA_DI] = n;
+		m.at = 0;
+		run_spec(&m, &spec, PROBE_RECORD, PROBE_PART_PLACE);
+		assert_int_equal(m.submits, n / 2 + n % 2 < 3 ? n / 2 + n % 2 : 3);
+	}
+	assert_int_equal(m.counts, 7);
+	m = (struct machine) { .context = { [ISA_DI] = 1 } };
+	run_spec(&m, &spec, PROBE_COUNT, PROBE_PART_PLACE);
+	assert_int_equal(m.counts, 1);
+}
+
+/* The entry of a call that is left out says so, without arguments; exits are recorded always. */
+static void test_calls(void **state)
+{
+	static struct probe_spec spec;
+
+	assert_int_equal(probe_parse("f n=%di s=+0(%si):string /n == 1/", &spec, NULL, NULL), 0);
+	for (uint64_t n = 0; n < 2; n++)
+		for (enum probe_part part = PROBE_PART_ENTRY; part <= PROBE_PART_ENTRY_TAIL; part++) {
+			struct machine m = { .memory = { { .addr = MEMORY, .data = "text", .size = 5 } } };
+			bool has_entry = part != PROBE_PART_RETURN && part != PROBE_PART_TAIL, has_exit = part != PROBE_PART_ENTRY;
+			struct wire_record *record = (struct wire_record *)(void *)m.record;
+
+			m.context[ISA_DI] = n;
+			m.context[ISA_SI] = MEMORY;
+			m.context[ISA_SP] = 0x7000;
+			run_spec(&m, &spec, PROBE_RECORD_CALLS, part);
+			assert_int_equal(m.submits, has_entry + has_exit);
+			if (has_entry) {
+				assert_int_equal(record->flags, n ? WIRE_RECORD_ENTRY | WIRE_RECORD_LONG : WIRE_RECORD_ENTRY | WIRE_RECORD_LEFT_OUT);
+				assert_int_equal(record->size, n ? 56 : 32);
+				assert_int_equal(((uint64_t *)(record + 1))[0], 0x7000);
+				record = (struct wire_record *)(void *)(m.record + record->size);
+			}
+			if (has_exit) {
+				assert_true(record->flags & WIRE_RECORD_RETURN);
+				assert_int_equal(((uint64_t *)(record + 1))[0], 0x7000);
+			}
+		}
+}
+
 /* Escapes of a text, and what is wrong with one. */
 static void test_texts(void **state)
 {
@@ -293,7 +383,8 @@ static void test_texts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_expressions), cmocka_unit_test(test_records), cmocka_unit_test(test_unknown),
-					   cmocka_unit_test(test_texts) };
+					   cmocka_unit_test(test_texts),	cmocka_unit_test(test_every),
+					   cmocka_unit_test(test_limit),       cmocka_unit_test(test_calls) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -277,6 +277,12 @@ void probe_helper(struct probe_gen *g, const struct bpf_insn *insn)
 	case BPF_HELPER_COUNT:
 		probe_count(g);
 		break;
+	case BPF_HELPER_TICKET:
+		probe_ticket(g);
+		break;
+	case BPF_HELPER_LIMIT:
+		probe_limit(g);
+		break;
 	case BPF_HELPER_READ_USER:
 		read_user(g);
 		break;

@@ -194,10 +194,18 @@ void probe_reserve_cell(struct probe_gen *g, const struct probe_cells *cells);
 /** probe_count_lost() - one more of this probe; scratches rax, rdx and flags */
 void probe_count_lost(struct probe_gen *g);
 void probe_load_saved_id(struct probe_gen *g, enum x86_reg dst);
-void probe_count(struct probe_gen *g);
+/** probe_load_block() - the block of this CPU without rseq into @dst; scratches rdx, sets ZF when there is none */
+void probe_load_block(struct probe_gen *g, enum x86_reg dst);
+/** probe_emit_abort() - a section's abort handler, which leads back to its arming */
+void probe_emit_abort(struct probe_gen *g, const struct probe_stub *stub);
 void probe_output(struct probe_gen *g);
 void probe_reserve(struct probe_gen *g);
 void probe_close(struct probe_gen *g, bool submit);
+
+/* count.c: counters */
+void probe_count(struct probe_gen *g);
+void probe_ticket(struct probe_gen *g);
+void probe_limit(struct probe_gen *g);
 
 /* long.c: LONG records */
 void probe_long_reserve(struct probe_gen *g);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Counters and records, each in two versions.
+ * Records, each in two versions; counters (count.c) are made the same way.
  *
  * rseq: the section is armed by storing its descriptor's address in the thread's struct rseq; the store is the last
  * instruction before start_ip, so that an interruption on either side of it starts again. The one store that publishes
@@ -26,7 +26,7 @@ struct probe_region *probe_region(struct probe_gen *g)
 }
 
 /* The signature, as the displacement of an instruction that traps, then the way back. */
-static void emit_abort(struct probe_gen *g, const struct probe_stub *stub)
+void probe_emit_abort(struct probe_gen *g, const struct probe_stub *stub)
 {
 	isa_emit_bytes(g->e, "\x0f\xb9\x3d", 3);
 	isa_emit_u32(g->e, WIRE_RSEQ_SIGNATURE);
@@ -45,112 +45,12 @@ void probe_arm(struct probe_gen *g, size_t descriptor, size_t start, enum x86_re
 	x86_load(g->e, block, x86_at_index(scratch, block, 3, 0), 8);
 }
 
-/* The block of this CPU without rseq into @dst; scratches rdx, sets ZF when there is none. */
-static void load_block(struct probe_gen *g, enum x86_reg dst)
+void probe_load_block(struct probe_gen *g, enum x86_reg dst)
 {
 	probe_load_cpu(g, dst);
 	x86_address(g->e, X86_DX, g->target->table);
 	x86_load(g->e, dst, x86_at_index(X86_DX, dst, 3, 0), 8);
 	x86_test(g->e, true, dst, dst);
-}
-
-/* A counter of this probe in the block that @block points to: rax holds the id, unless it is known. */
-static struct x86_mem counter_mem(const struct probe_gen *g, enum x86_reg block, uint64_t at)
-{
-	if (g->target->id_known)
-		return x86_at(block, (int32_t)(at + 8ULL * g->target->id));
-	return x86_at_index(block, X86_AX, 3, (int32_t)at);
-}
-
-/* rax is kept; flags are the caller's matter. */
-static void count_shared(struct probe_gen *g)
-{
-	size_t none = probe_label(g);
-
-	load_block(g, X86_CX);
-	x86_jump_if_short(g->e, &g->labels, X86_E, none);
-	x86_lock(g->e);
-	x86_inc(g->e, counter_mem(g, X86_CX, g->target->shared_at));
-	probe_here(g, none);
-}
-
-/* A program that only counts saves no flags: only this way does. */
-static void count_shared_keeping_flags(struct probe_gen *g)
-{
-	x86_push(g->e, X86_AX);
-	x86_save_flags(g->e);
-	x86_push(g->e, X86_AX);
-	if (!g->target->id_known)
-		x86_load(g->e, X86_AX, x86_at(X86_SP, 8), 4);
-	count_shared(g);
-	x86_pop(g->e, X86_AX);
-	x86_restore_flags(g->e);
-	x86_pop(g->e, X86_AX);
-}
-
-static void emit_count_slow(struct probe_gen *g, const struct probe_stub *stub)
-{
-	probe_here(g, stub->label);
-	if (g->plan.flags)
-		count_shared(g);
-	else
-		count_shared_keeping_flags(g);
-	x86_jump(g->e, &g->labels, stub->back);
-}
-
-/* One store: mov, lea, mov change no flags. */
-static void increment(struct probe_gen *g)
-{
-	struct x86_mem counter = counter_mem(g, X86_CX, g->target->counters_at);
-
-	if (g->plan.flags) {
-		x86_inc(g->e, counter);
-		return;
-	}
-	x86_load(g->e, X86_DX, counter, 8);
-	x86_lea(g->e, X86_DX, x86_at(X86_DX, 1));
-	x86_store(g->e, counter, X86_DX, 8);
-}
-
-static void count_rseq(struct probe_gen *g)
-{
-	size_t retry = probe_label(g), start = probe_label(g), end = probe_label(g);
-	size_t abort = probe_label(g), descriptor = probe_label(g);
-	struct probe_stub slow = { .emit = emit_count_slow, .label = probe_label(g), .back = end };
-
-	probe_here(g, retry);
-	probe_arm(g, descriptor, start, X86_CX, X86_DX);
-	if (g->plan.flags) {
-		x86_test(g->e, true, X86_CX, X86_CX);
-		x86_jump_if(g->e, &g->labels, X86_E, slow.label);
-	} else {
-		x86_jump_if_rcx_zero(g->e, &g->labels, slow.label);
-	}
-	increment(g);
-	probe_here(g, end);
-	probe_add_stub(g, slow);
-	probe_add_stub(g, (struct probe_stub) { .emit = emit_abort, .label = abort, .back = retry });
-	probe_add_descriptor(
-	    g, (struct probe_descriptor) { .label = descriptor, .start = start, .end = end, .abort = abort });
-}
-
-void probe_count(struct probe_gen *g)
-{
-	if (!g->id_in_ax && !g->target->id_known)
-		probe_use_ax(g);
-	probe_use(g, X86_CX);
-	probe_use(g, X86_DX);
-	if (!g->target->id_known)
-		probe_load_id(g, X86_AX);
-	if (g->target->rseq_offset) {
-		count_rseq(g);
-	} else {
-		probe_use_flags(g);
-		if (g->plan.flags)
-			count_shared(g);
-	}
-	g->id_in_ax = !g->target->id_known;
-	g->value[0] = (struct probe_value) { .kind = PROBE_CONSTANT };
 }
 
 void probe_load_saved_id(struct probe_gen *g, enum x86_reg dst)
@@ -249,7 +149,7 @@ void probe_reserve_cell(struct probe_gen *g, const struct probe_cells *cells)
 		x86_jump(g->e, &g->labels, lost.label);
 		return;
 	}
-	load_block(g, PROBE_BLOCK);
+	probe_load_block(g, PROBE_BLOCK);
 	x86_jump_if(g->e, &g->labels, X86_E, lost.label);
 	x86_lea(g->e, PROBE_BLOCK, x86_at(PROBE_BLOCK, (int32_t)cells->at));
 	x86_mov_imm(g->e, cells->record, PROBE_CELL_TRIES); /* counts until it is the record */
@@ -294,7 +194,7 @@ void probe_add_section(struct probe_gen *g)
 {
 	const struct probe_region *region = probe_region(g);
 
-	probe_add_stub(g, (struct probe_stub) { .emit = emit_abort, .label = region->abort, .back = region->retry });
+	probe_add_stub(g, (struct probe_stub) { .emit = probe_emit_abort, .label = region->abort, .back = region->retry });
 	probe_add_descriptor(
 	    g, (struct probe_descriptor) {
 		   .label = region->descriptor, .start = region->start, .end = region->end, .abort = region->abort });
