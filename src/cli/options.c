@@ -44,7 +44,7 @@ static const struct option_row rows[] = {
 	{ 'Y', false, "by", required_argument, "WEIGHT", "with --to folded or flame: weigh stacks by time (the default) or calls" },
 	{ 'Z', false, "sort", required_argument, "KEY", "order of the table: see the command's text" },
 	{ '8', false, "interval", required_argument, "SECONDS", "a new table so often; 1 is the default" },
-	{ 'E', false, "every", required_argument, "N", "record the first of every N hits of a probe, on each CPU; of calls with --duration" },
+	{ 'E', false, "every", required_argument, "N", "record the first of every N hits of a probe, on each CPU; or calls" },
 	{ 'I', false, "max", required_argument, "RATE", "record at most RATE hits of a probe a second, as 1000 or 10k/s, in each process" },
 	{ 'd', true, "seconds", required_argument, "SECONDS", "stop after SECONDS" },
 	{ 'D', false, "duration", no_argument, NULL, "calls, not hits: functions are probed at their entry and all returns" },
