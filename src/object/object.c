@@ -40,19 +40,11 @@ static void interpreter_read(struct object *object)
 	}
 }
 
-int object_open(const char *path, struct object **ret, struct utap_error *err)
+/* What is read at once, of an image that is open, or failed with @error. */
+static int finish_open(struct object *object, int error, struct object **ret, struct utap_error *err)
 {
-	struct object *object = calloc(1, sizeof(*object));
+	int r = error ? error : object_segments_read(object, err);
 
-	if (!object)
-		return base_error_system(err, -ENOMEM, "%s", path);
-	object->path = strdup(path);
-	int r = object->path ? 0 : base_error_system(err, -ENOMEM, "%s", path);
-
-	if (!r)
-		r = object_image_open(path, false, &object->image, err);
-	if (!r)
-		r = object_segments_read(object, err);
 	if (r) {
 		object_close(object);
 		return r;
@@ -61,6 +53,37 @@ int object_open(const char *path, struct object **ret, struct utap_error *err)
 	object->build_id_size = object_note(&object->image, "GNU", NT_GNU_BUILD_ID, &object->build_id);
 	*ret = object;
 	return 0;
+}
+
+static struct object *create(const char *path, struct utap_error *err)
+{
+	struct object *object = calloc(1, sizeof(*object));
+
+	if (object)
+		object->path = strdup(path);
+	if (object && object->path)
+		return object;
+	free(object);
+	base_error_system(err, -ENOMEM, "%s", path);
+	return NULL;
+}
+
+int object_open(const char *path, struct object **ret, struct utap_error *err)
+{
+	struct object *object = create(path, err);
+
+	return object ? finish_open(object, object_image_open(path, false, &object->image, err), ret, err) : -ENOMEM;
+}
+
+int object_open_bytes(const char *path, uint8_t *bytes, size_t size, struct object **ret, struct utap_error *err)
+{
+	struct object *object = create(path, err);
+
+	if (!object) {
+		free(bytes);
+		return -ENOMEM;
+	}
+	return finish_open(object, object_image_adopt(path, bytes, size, &object->image, err), ret, err);
 }
 
 void object_close(struct object *object)

@@ -43,6 +43,9 @@ struct object_range {
 int object_open(const char *path, struct object **ret, struct utap_error *err) BASE_MUST_CHECK;
 void object_close(struct object *object); /* NULL is fine */
 
+/** object_open_bytes() - the same of a file in memory, called @path; takes over @bytes (heap), also on failure */
+int object_open_bytes(const char *path, uint8_t *bytes, size_t size, struct object **ret, struct utap_error *err) BASE_MUST_CHECK;
+
 const char *object_path(const struct object *object);
 bool object_is_pie(const struct object *object);         /* ET_DYN */
 uint64_t object_entry(const struct object *object);      /* e_entry, vaddr */

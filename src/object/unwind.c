@@ -372,6 +372,27 @@ static uint64_t code_bounds(const struct object *object, uint64_t *start, uint64
 	return bytes;
 }
 
+/* A word of the build-id; else of the ELF header, where sections are, which is about the size of the file. */
+static void find_check(const struct object *object, struct object_unwind *unwind)
+{
+	const uint8_t *id;
+	size_t size = object_build_id(object, &id);
+	uint64_t offset = size ? (uint64_t)(id - object->image.bytes) : 0;
+	uint64_t vaddr;
+	size_t available;
+
+	if (size && !object_offset_to_vaddr(object, offset, &vaddr) && (vaddr + 7) / 8 * 8 + 8 <= vaddr + size)
+		vaddr = (vaddr + 7) / 8 * 8;
+	else if (object_offset_to_vaddr(object, offsetof(Elf64_Ehdr, e_shoff), &vaddr) || vaddr % 8)
+		return;
+	const uint8_t *bytes = object_data(object, vaddr, &available);
+
+	if (!bytes || available < 8)
+		return;
+	memcpy(&unwind->check, bytes, 8);
+	unwind->check_at = vaddr;
+}
+
 int object_unwind_make(struct object *object, struct object_unwind *ret, struct utap_error *err)
 {
 	struct object_unwind unwind = { 0 };
@@ -397,6 +418,7 @@ int object_unwind_make(struct object *object, struct object_unwind *ret, struct 
 		object_unwind_free(&unwind);
 		return object_no_memory(object, err);
 	}
+	find_check(object, &unwind);
 	*ret = unwind;
 	return 0;
 }

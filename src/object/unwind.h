@@ -13,6 +13,7 @@ struct object_unwind {
 	uint64_t base; /* vaddr that the rows' offsets count from: the first byte of code */
 	struct wire_unwind_row *rows; /* by offset, no two alike next to each other */
 	size_t count, cap;
+	uint64_t check_at, check; /* a vaddr that is a multiple of 8, and the word there, by which this file is known in memory; 0, 0: none */
 };
 
 /**

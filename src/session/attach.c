@@ -85,9 +85,17 @@ static int nothing_probed(const struct session *session, struct utap_error *err)
 	return base_error(err, -ENOTSUP, UTAP_ERROR_REFUSED, "none of %u places could be probed", session->refused);
 }
 
+static int make_tables(struct session_attaching *a, struct utap_error *err)
+{
+	int error = session_tables_renew(a->session, a->process);
+
+	return error ? base_error_system(err, error, "cannot make the tables for stacks of process %d", a->process->pid) : 0;
+}
+
 long session_attach_sites(struct session_attaching *a, struct utap_error *err)
 {
 	struct patch_options options = session_geometry(a->session);
+	long result;
 	int error;
 
 	session_progress(a->session, "patching", 0, a->nsites);
@@ -95,6 +103,7 @@ long session_attach_sites(struct session_attaching *a, struct utap_error *err)
 	if (error)
 		return error;
 	options.more = a->process->waits;
+	options.unwind_size = session_tables_size(a->session, a->process);
 	error = patch_target_setup(a->target, &options, a->sites, a->nsites, err);
 	if (!error) {
 		session_settle_functions(a);
@@ -102,6 +111,8 @@ long session_attach_sites(struct session_attaching *a, struct utap_error *err)
 	}
 	if (!error)
 		session_say_places(a);
+	if (!error)
+		error = make_tables(a, err);
 	if (!error)
 		error = patch_target_apply(a->target, a->sites, a->nsites, session_programs(a->session), session_emit_body, a, err);
 	if (!error)
@@ -113,7 +124,9 @@ long session_attach_sites(struct session_attaching *a, struct utap_error *err)
 		return base_error_system(err, error, "cannot raise a reference counter of process %d", a->process->pid);
 	if (keep_sites(a))
 		return base_error_system(err, -ENOMEM, "cannot keep the list of places");
-	return (long)count_applied(a);
+	result = (long)count_applied(a);
+	error = make_tables(a, err); /* now it is known whether the process waits for us */
+	return error ? error : result;
 }
 
 static long attach_target(struct session_attaching *a, struct utap_error *err)
@@ -129,14 +142,14 @@ static long attach_target(struct session_attaching *a, struct utap_error *err)
 		return result;
 	if (!a->nsites && a->process->followed)
 		return 0;
-	if (!a->nsites && a->process->polls)
+	if (!a->nsites && a->process->polls && !a->process->waits_for_tables)
 		return base_error(err, -ENOTSUP, UTAP_ERROR_REFUSED,
 				  "process %d does not map what is to be probed, and cannot be made to wait where it loads libraries",
 				  a->process->pid);
 	if (!a->nsites)
 		return nothing_probed(a->session, err);
 	result = session_attach_sites(a, err);
-	if (!result && !a->process->waits && !a->process->followed)
+	if (!result && (!a->process->waits || a->process->waits_for_tables) && !a->process->followed)
 		result = nothing_probed(a->session, err);
 	if (result >= 0 && session_note_copies(a->process))
 		result = base_error_system(err, -ENOMEM, "cannot keep the list of files");
@@ -187,6 +200,8 @@ void session_process_free(struct session_process *process)
 	patch_target_close(process->target);
 	free(process->sites);
 	free(process->copies);
+	free(process->rows);
+	free(process->pieces);
 	free(process->semaphores);
 	free(process->found);
 	free(process);

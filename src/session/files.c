@@ -43,8 +43,10 @@ void session_files_free(struct session *session)
 	for (size_t i = 0; i < session->nfiles; i++) {
 		patch_code_destroy(session->files[i]->code);
 		patch_code_destroy(session->files[i]->unframed);
+		object_unwind_free(&session->files[i]->unwind);
 		object_close(session->files[i]->object);
 		free(session->files[i]);
 	}
 	free(session->files);
+	session_vdso_free(session);
 }

@@ -5,6 +5,7 @@
 
 #include <uthash.h>
 
+#include "object/unwind.h"
 #include "patch/target.h"
 #include "session/session.h"
 #include "trace/frames.h"
@@ -15,6 +16,8 @@ struct session_file {
 	uint32_t major, minor;
 	struct object *object;
 	struct patch_code *code; /* NULL until a place in it is planned */
+	struct object_unwind unwind; /* once has_unwind; empty where it could not be made (unwind.c) */
+	bool has_unwind;
 	struct patch_code *unframed; /* with what only symbols describe (pause.c); NULL: not needed yet */
 };
 
@@ -64,6 +67,12 @@ struct session_semaphore {
 	uint32_t major, minor;
 };
 
+/** Where in a process's shared memory a file's rows are. */
+struct session_rows {
+	const struct session_file *file;
+	uint64_t at;
+};
+
 struct session_process {
 	pid_t pid;
 	pid_t inner_pid; /* what its records say: its number in its own pid namespace */
@@ -82,6 +91,14 @@ struct session_process {
 	bool starting;           /* its libraries are not in place yet */
 	utap_addr link_state;    /* r_debug.r_state; 0: not known */
 	bool is_traced;          /* a debugger was there when we last looked */
+	bool waits_for_tables;   /* it waits only so that tables for stacks are made of what it loads */
+	struct session_rows *rows; /* in its shared memory (unwind.c) */
+	size_t nrows, rows_cap;
+	struct wire_unwind_piece *pieces; /* the list that it walks stacks by */
+	size_t npieces;
+	pid_t list_pid;          /* as in struct wire_unwind */
+	bool has_pieces;
+	bool is_full;            /* there is no room for more rows */
 	bool polls;              /* they are looked for now and then: it cannot be made to wait for us where it loads them */
 	uint64_t gone_drains;    /* drains when it was found gone; 0: it was not */
 	uint32_t resumed;        /* as in struct wire_control */
@@ -111,6 +128,7 @@ struct session {
 	size_t nplaced, placed_cap;
 	struct session_file **files;
 	size_t nfiles, files_cap;
+	struct session_file *vdso;        /* NULL: not needed yet */
 	struct session_place *places;     /* hash */
 	struct session_name *names;       /* hash */
 	struct trace_probe *probes;       /* by id */
@@ -351,6 +369,16 @@ uint64_t session_held(const struct session *session, const struct trace_memory *
 bool session_stack_is_elsewhere(const struct session_attaching *a, uint32_t id, utap_addr addr);
 /** session_say_places() - tell the target what stacks start with at the places planned; before they are applied */
 void session_say_places(const struct session_attaching *a);
+
+/* unwind.c */
+
+/** session_has_tables() - do stacks need tables in targets? */
+bool session_has_tables(const struct session *session);
+/** session_tables_size() - room for the tables of a process that is not set up yet, with some for what it loads later; 0: none are needed */
+uint64_t session_tables_size(struct session *session, struct session_process *process);
+/** session_tables_renew() - tell a process that is set up by which tables stacks are walked from now on; nothing where none are needed */
+int session_tables_renew(struct session *session, struct session_process *process) BASE_MUST_CHECK;
+void session_vdso_free(struct session *session);
 
 /* semaphore.c */
 

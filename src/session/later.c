@@ -209,6 +209,9 @@ long session_bring(struct session *session, struct session_process *process, str
 	session->current = process;
 	process->later = true;
 	forget_lost(session, process);
+	result = session_tables_renew(session, process);
+	if (result)
+		return base_error_system(err, (int)result, "cannot make the tables for stacks of process %d", process->pid);
 	if (!has_new_copy(process))
 		return session_traps_renew(process, err);
 	result = bring_new(&a, err);

@@ -115,9 +115,12 @@ int session_plan_pause(struct session_attaching *a)
 	size_t n = a->nsites;
 	uint64_t base = 0;
 
-	if (!session_wants_more(a) || process_auxv(a->process->pid, AT_BASE, &base) || !base)
+	bool wants_more = session_wants_more(a);
+
+	if ((!wants_more && !session_has_tables(a->session)) || process_auxv(a->process->pid, AT_BASE, &base) || !base)
 		return 0;
 	a->process->waits = true;
+	a->process->waits_for_tables = !wants_more;
 	if (base_grow(&a->sites, &a->sites_cap, n + 1, sizeof(*a->sites)) ||
 	    base_grow(&a->groups, &a->groups_cap, n + 1, sizeof(*a->groups)))
 		return -ENOMEM;
