@@ -118,10 +118,13 @@ static int pass_return(struct runtime_walk *walk, uint64_t at, uint64_t *bp)
 static int leave_place(struct runtime_walk *walk, uint64_t place, uint64_t *bp)
 {
 	uint64_t end = walk->sp + 8 * WIRE_PLACE_UP(place);
+	uint64_t kept = end - 8 * WIRE_PLACE_KEPT(place);
 
 	if (!WIRE_PLACE_UP(place))
 		return 1;
-	if (WIRE_PLACE_KEPT(place) && !runtime_walk_word(walk, end - 8 * WIRE_PLACE_KEPT(place), bp))
+	if (WIRE_PLACE_KEPT(place) == WIRE_PLACE_MAYBE)
+		kept = *bp == end - 16 ? *bp : end;
+	if (kept != end && !runtime_walk_word(walk, kept, bp))
 		return -1;
 	return pass_return(walk, end - 8, bp);
 }

@@ -19,6 +19,8 @@ struct session_file {
 	struct object_unwind unwind; /* once has_unwind; empty where it could not be made (unwind.c) */
 	bool has_unwind;
 	struct patch_code *unframed; /* with what only symbols describe (pause.c); NULL: not needed yet */
+	struct object_unwind unwind; /* stacks.c; has_unwind: it was made, or cannot be */
+	bool has_unwind;
 };
 
 /** Where a probe is, in a file; the key of the table of probes. Files, not processes: two targets share an id. */

@@ -21,13 +21,64 @@ bool session_stack_is_elsewhere(const struct session_attaching *a, uint32_t id, 
 	return false;
 }
 
-/* At a function's first instruction the return address is at rsp, and rbp still the caller's. */
-static unsigned words_up(const struct patch_site *site)
+/* A function's first instruction, of which no rule says anything. */
+static bool is_bare_entry(const struct patch_site *site, uint32_t rule)
 {
 	const struct object_range *range = object_range_at(site->module->object, site->vaddr);
 	const struct object_symbol *symbol = range ? NULL : object_symbol_at(site->module->object, site->vaddr);
 
-	return (range && range->start == site->vaddr) || (symbol && symbol->vaddr == site->vaddr);
+	if (range)
+		return range->start == site->vaddr && wire_unwind_kind(rule) == WIRE_UNWIND_UNKNOWN;
+	return symbol && symbol->vaddr == site->vaddr;
+}
+
+/* Where a rule counts from rsp; of others the place's own rbp leads to the caller. */
+static uint64_t place_of(const struct patch_site *site, uint32_t rule)
+{
+	int32_t words = wire_unwind_n(rule);
+	unsigned kept = 0;
+
+	if (is_bare_entry(site, rule))
+		return WIRE_PLACE(site->addr, 1, 0);
+	if (wire_unwind_kind(rule) == WIRE_UNWIND_PLT)
+		return WIRE_PLACE(site->addr, (int32_t)(site->addr % 16) >= words ? 2 : 1, 0);
+	if (wire_unwind_kind(rule) != WIRE_UNWIND_SP || words < 1 || words > (int32_t)WIRE_PLACE_UP_MAX)
+		return WIRE_PLACE(site->addr, 0, 0);
+	switch (wire_unwind_bp(rule)) {
+	case WIRE_UNWIND_BP_SAME:
+		break;
+	case WIRE_UNWIND_BP_AT_CFA:
+		if (wire_unwind_m(rule) >= 0)
+			return WIRE_PLACE(site->addr, 0, 0);
+		kept = (unsigned)-wire_unwind_m(rule);
+		break;
+	case WIRE_UNWIND_BP_AT_BP:
+		return WIRE_PLACE(site->addr, 0, 0);
+	case WIRE_UNWIND_BP_LOST:
+		kept = WIRE_PLACE_MAYBE;
+		break;
+	}
+	return WIRE_PLACE(site->addr, words, kept);
+}
+
+/* The rule for a place; made for all of the file when the first one is asked for. */
+static uint32_t rule_at(struct session *session, const struct patch_site *site)
+{
+	struct session_file *file = NULL;
+	const struct object_unwind *unwind;
+
+	for (size_t i = 0; i < session->nfiles && !file; i++)
+		if (session->files[i]->object == site->module->object)
+			file = session->files[i];
+	if (!file)
+		return 0;
+	if (!file->has_unwind && object_unwind_make(file->object, &file->unwind, NULL))
+		base_log(BASE_LOG_DEBUG, "no table of frames for %s", site->module->path); /* as if it described nothing */
+	file->has_unwind = true;
+	unwind = &file->unwind;
+	return site->vaddr < unwind->base || site->vaddr - unwind->base > UINT32_MAX ?
+		       0 :
+		       wire_unwind_rule(unwind->rows, (uint32_t)unwind->count, (uint32_t)(site->vaddr - unwind->base));
 }
 
 void session_say_places(const struct session_attaching *a)
@@ -41,6 +92,6 @@ void session_say_places(const struct session_attaching *a)
 		if (session_is_pause(a->session, site) || site->layer == PATCH_REFUSED || site->id >= memory->geometry.max_probes ||
 		    a->session->probes[site->id].kind != TRACE_PLACE)
 			continue;
-		__atomic_store_n(&places[site->id], WIRE_PLACE(site->addr, words_up(site), 0), __ATOMIC_RELEASE);
+		__atomic_store_n(&places[site->id], place_of(site, rule_at(a->session, site)), __ATOMIC_RELEASE);
 	}
 }

@@ -128,8 +128,11 @@ static_assert(sizeof(struct wire_stack_raw) == 136, "wire_stack_raw");
 
 /*
  * What a stack starts with at a probed place: its address, and where the caller's are. up: the frame ends (CFA) so many words above rsp, right
- * behind the return address; kept: rbp was saved so many words below that, 0: it is the caller's. up 0: the place's own rbp leads there.
+ * behind the return address; kept: rbp was saved so many words below that, 0: it is the caller's; MAYBE: it is the caller's, or leads to where that is,
+ * right below the return address. up 0: the place's own rbp leads there.
  */
+#define WIRE_PLACE_UP_MAX 255U
+#define WIRE_PLACE_MAYBE 255U
 #define WIRE_PLACE(address, up, kept) ((uint64_t)(address) | (uint64_t)(kept) << 48 | (uint64_t)(up) << 56)
 #define WIRE_PLACE_ADDRESS(place) ((place) & ((1ULL << 48) - 1))
 #define WIRE_PLACE_KEPT(place) ((unsigned)((place) >> 48) & 255)

@@ -48,6 +48,7 @@ run()
 	all "$build" "$here/.."
 	"$here/languages.sh" "$build"
 	"$here/dwarf.sh" "$build"
+	"$here/stacks.sh" "$build"
 	[ "$(id -u)" = 0 ] || return
 	if ! command -v setpriv > /dev/null; then
 		echo "SKIP everything as an ordinary user: setpriv is not installed"

@@ -208,6 +208,17 @@ static void test_places(void **state)
 		walk(probe, at(64), (void *)0x1234567);
 		expect(7, expected, false);
 	}
+	for (unsigned own = 0; own < 2; own++) { /* rbp the caller's still, or its own frame's already */
+		enter(true, WIRE_PLACE(PLACE, 10, WIRE_PLACE_MAYBE));
+		probe = stack_function(WIRE_STACK(WIRE_STACK_FP, MOST));
+		build(4000, 64, 5, 0);
+		from_place(5);
+		memmove(expected + 2, expected + 1, 5 * sizeof(expected[0]));
+		expected[1] = at(64)[9] = 0x777;
+		at(64)[8] = own ? (uint64_t)(uintptr_t)at(4000) : 0x1111111;
+		walk(probe, at(64), own ? at(128) : at(4000));
+		expect(7, expected, false);
+	}
 	enter(true, PLACE); /* of a return: the address returned to is below sp, whatever the table says */
 	probe = stack_function(WIRE_STACK(WIRE_STACK_FP | WIRE_STACK_RETURN, MOST));
 	build(64, 64, 5, 0);

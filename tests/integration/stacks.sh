@@ -1,0 +1,196 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# User stacks along frame pointers: at each instruction of a function, at its entry and behind its returns, in threads, in signal handlers and deep in
+# recursion, compared with gdb's backtrace at the same places; copies; where there is nothing to follow; full rings; a killed utap.
+#
+#   stacks.sh BUILD
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/lib.sh"
+
+fixed='setarch -R'
+python=$(command -v python3)
+can_compare()
+{
+	command -v gdb > /dev/null && [ -n "$python" ] && $fixed true 2> /dev/null && return
+	skip 'gdb, python3 or setarch -R is not there'
+	return 1
+}
+
+# gdb_stacks PROGRAM MODE CALLS [STEPS]: what gdb sees, in the file gdb.out
+gdb_stacks()
+{
+	MODE=$2 CALLS=$3 STEPS=${4:-1} timeout -k 5 100 gdb -q -batch -x "$here/stacks_gdb.py" "$1" > gdb.out 2> gdb.err < /dev/null ||
+		problem "gdb failed: $(tail -2 gdb.err)"
+}
+
+# stacks MODE ARGS..: utap's, in the file stdout; addresses as gdb has them
+stacks()
+{
+	timeout -k 5 60 $fixed "$utap" trace --json -o records "$@" > stdout 2> stderr < /dev/null
+	code=$?
+	expect_code 0
+	grep -q ' 0 lost' stderr || problem "records were lost: $(tail -1 stderr)"
+}
+
+compare()
+{
+	"$python" "$here/stacks_compare.py" gdb.out records "$@" > compared || problem "$(head -3 compared)"
+}
+
+for program in stacks stacks-O2; do
+	for mode in nest thread signal altstack; do
+		begin "fp stacks, $program $mode"
+		if can_compare; then
+			gdb_stacks "$programs/$program" "$mode" 1
+			stacks --stack=fp -e "$program:probed_leaf:*" -- "$programs/$program" "$mode" 1
+			compare inside
+			stacks --stack=fp -e "$program:probed_leaf%return" -- "$programs/$program" "$mode" 1
+			compare returned
+		fi
+		end
+	done
+
+	begin "fp stacks, $program through probed functions"
+	if can_compare; then
+		gdb_stacks "$programs/$program" nest 2 0
+		stacks --stack=fp -e "$program:probed_leaf" -e "$program:nest_*%return" -e "$program:main:*" -e "$program:run" \
+			-- "$programs/$program" nest 2
+		grep '"event":"probed_leaf"' records > some && mv some records
+		compare inside
+	fi
+	end
+
+	begin "fp stacks, $program deep"
+	if can_compare; then
+		gdb_stacks "$programs/$program" deep 1 0
+		stacks --stack=fp,512 -e "$program:probed_leaf" -- "$programs/$program" deep 1
+		compare inside 512
+		[ "$(grep -o '"addr"' records | wc -l)" = 512 ] || problem "not 512 addresses"
+		grep -q '"short":\["stack"\]' records || problem "it is not said that the stack goes on"
+		run trace --stack=fp -e "$program:probed_leaf" -- "$programs/$program" deep 1
+		[ "$(grep -c '^ => ' stdout)" = 65 ] || problem "$(grep -c '^ => ' stdout) lines, want 64 addresses and ..."
+		[ "$(grep '^ => ' stdout | tail -1)" = ' => ...' ] || problem "the last line is not ..."
+	fi
+	end
+done
+
+begin 'fp stacks of callers that keep no frame pointer'
+run trace --json -o records --stack=fp -e stacks:probed_leaf -- "$programs/stacks" junk 1
+expect_code 0
+[ "$(wc -l < records)" = 5 ] || problem "$(wc -l < records) records, want 5"
+[ "$(grep -c '"short":\["stack"\],"stack":\[{[^}]*"probed_leaf"[^}]*},{[^}]*"junk_call"[^}]*}\]' records)" = 5 ] ||
+	problem "they do not end in junk_call: $(head -1 records)"
+end
+
+begin 'stacks as text'
+run trace --stack=fp,3 -e 'stacks:probed_leaf n=%di:s64' -- "$programs/stacks" nest 1
+expect_code 0
+grep -q 'probed_leaf: (probed_leaf+0x0) n=1$' stdout || problem "the event is not a line of its own"
+grep -q '<user stack trace>$' stdout || problem "no stack is announced"
+grep '^ => ' stdout > lines
+printf ' => probed_leaf+0x0 (stacks)\n => nest_three (stacks)\n => nest_two (stacks)\n => ...\n' > want
+sed 's/\(nest_[a-z]*\)+0x[0-9a-f]* /\1 /' lines | cmp -s - want || problem "$(head -4 lines)"
+end
+
+begin 'copied stacks'
+run trace --json -o records --stack=raw,256 -e 'stacks:probed_leaf n=%di:s64 name=+0($stack):x8[4]' -- "$programs/stacks" nest 1
+expect_code 0
+"$python" - records << 'EOF' || problem "a copy is not what the record says: $(head -c 300 records)"
+import json, sys
+row = json.loads(open(sys.argv[1]).readline())
+stack = row["stack"]
+data = bytes.fromhex(stack["bytes"])
+assert len(data) == 256 and row["short"] == ["stack"], len(data)
+assert [int(x, 16) for x in row["args"]["name"]] == list(data[:4]), row["args"]
+# The caller's frame is above: its rbp leads into the copy.
+assert 0 < int(stack["bp"], 16) - int(stack["sp"], 16) < 1000
+EOF
+run trace --json -o records --stack=raw,60000 -e stacks:probed_leaf -- "$programs/stacks" nest 1
+expect_code 0
+grep -q '"short"' records && problem "the stack's end was not noticed"
+end
+
+begin 'stacks recorded'
+target "$programs/stacks" loop
+for way in '' --overwrite; do
+	run record -o perf.data $way -d 0.3 --stack=fp -e 'stacks:probed_leaf n=%di:s64' -p "$pid"
+	expect_code 0
+	run script -i perf.data
+	expect_code 0
+	events=$(grep -c 'probed_leaf: (' stdout)
+	[ "$events" -gt 10 ] || problem "$events events $way"
+	for line in '<user stack trace>$' '^ => probed_leaf+0x0 (stacks)' '^ => nest_three+0x' '^ => main+0x'; do
+		[ "$(grep -c "$line" stdout)" = "$events" ] || problem "$(grep -c "$line" stdout) of $events: $line $way"
+	done
+done
+as_before
+finish
+end
+
+begin 'stacks of followed programs'
+run trace -f --json -o records --stack=fp -e stacks:probed_leaf -- /bin/sh -c "$programs/stacks nest 2; true"
+expect_code 0
+[ "$(grep -c '"symbol":"nest_one"' records)" = 2 ] || problem "$(head -c 300 records)"
+end
+
+begin 'stacks of a Go program'
+if ! command -v go > /dev/null; then
+	skip 'go is not installed'
+elif ! HOME=$work GOFLAGS=-mod=mod GO111MODULE=off GOCACHE=${GOCACHE:-$work/cache} go build -o gostacks "$here/../programs/stacks.go" 2> stderr; then
+	problem "it was not built: $(head -3 stderr)"
+else
+	run trace --json -o records --stack=fp -e gostacks:main.probed -- ./gostacks
+	expect_code 0
+	"$python" - stdout records << 'EOF' || problem "not what runtime.Callers says: $(head -1 stdout) $(head -c 600 records)"
+import json, sys
+wanted = [[int(x, 16) for x in line.split()] for line in open(sys.argv[1]) if line.startswith("0x")]
+got = [[int(f["addr"], 16) for f in json.loads(line)["stack"]] for line in open(sys.argv[2])]
+assert len(wanted) == len(got) > 2, (len(wanted), len(got))
+for want, have in zip(wanted, got):
+    assert have[1:] == want, ([hex(x) for x in have], [hex(x) for x in want])
+EOF
+fi
+end
+
+begin 'stacks and a full ring'
+run record -o perf.data --ring 4K --stack=fp -e stacks-O2:probed_leaf -- "$programs/stacks-O2" nest 300000
+expect_code 0
+read -r events lost < <(sed -n 's/.*[^0-9]\([0-9]*\) events, \([0-9]*\) lost.*/\1 \2/p' stderr)
+[ $((${events:-0} + ${lost:-0})) = 300000 ] || problem "$events events and $lost lost are not 300000"
+[ "${lost:-0}" -gt 0 ] || skip 'nothing was lost'
+end
+
+begin 'stacks where utap is killed'
+if target "$programs/stacks-O2" loop; then
+	"$utap" trace -o records --stack=fp -e stacks-O2:probed_leaf -p "$pid" > stdout 2> stderr &
+	killed=$!
+	sleep 0.5
+	kill -KILL "$killed"
+	wait "$killed" 2> /dev/null
+	sleep 0.1
+	kill -0 "$pid" || problem "the target is gone"
+	run detach -p "$pid"
+	expect_code 0
+	as_before
+	run trace --json -o records -n 3 --stack=fp -e stacks-O2:probed_leaf -p "$pid"
+	expect_code 0
+	[ "$(grep -c '"symbol":"nest_three"' records)" = 3 ] || problem "no stacks afterwards"
+	as_before
+	finish
+fi
+end
+
+begin 'stacks refused'
+run trace --stack=fp --duration -e stacks:probed_leaf -- "$programs/stacks" nest
+expect_error 2 'stack is for single hits'
+run stat --stack=fp -e stacks:probed_leaf -- "$programs/stacks" nest
+expect_error 2 'stack'
+run top --stack fp -e stacks:probed_leaf -- "$programs/stacks" nest
+expect_error 2 'stack'
+for value in dwarf fp, fp,0 fp,513 raw,60001 raw,x '' fpx; do
+	run trace --stack="$value" -e stacks:probed_leaf -- "$programs/stacks" nest
+	expect_error 2 'stack'
+done
+end
+
+summary
