@@ -85,6 +85,7 @@ struct patch_target {
 	struct patch_trap *traps;
 	size_t ntraps, traps_cap;
 	bool allow_trap;
+	size_t expected;           /* see patch_target_expect() */
 	bool keep_others;          /* see patch_target_keep_others() */
 	unsigned stack;            /* that programs take; 0: PATCH_STACK_USUAL */
 	unsigned without;          /* layers that are not used, a bit each: what the others do can be looked at */

@@ -4,7 +4,8 @@
  * (docs/architecture.md) are checked here and in layers.c, run.c and group.c; the first that fails is the reason given.
  *
  * In this order: a trampoline that runs the instruction already; a jump over the one instruction (L1, L3); a trampoline that runs the
- * instruction before it; a punned jump (L4); one over an earlier instruction, whose trampoline goes on to this one; a group (L2); a trap (L0).
+ * instruction before it; a jump over an earlier instruction, whose trampoline goes on to this one; a punned jump (L4), over the instruction or an earlier
+ * one; a group (L2; before the puns where there are very many places); a trap (L0).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -170,6 +171,16 @@ static struct patch_jump *keep_jump(const struct planning *p, const struct patch
 
 static const char why_taken[] = "another probe is at this place or depends on its bytes";
 
+/* A pun takes a page, mostly of its own; a group holds all threads for a moment. */
+static bool plan_pun_or_group(const struct planning *p, const struct plan_insn *place, const struct plan_run *run, struct patch_jump *made,
+			      const char **why)
+{
+	bool many = p->target->expected >= PATCH_MANY;
+
+	return (many && plan_group(p, run, made, why)) || plan_l4(p, place, made) || plan_carry(p, run, true, made) ||
+	       (!many && plan_group(p, run, made, why));
+}
+
 /* The jump that leads to the program: one that is there already, or a new one. NULL: *why is set. */
 static struct patch_jump *find_jump(const struct planning *p, const struct plan_insn *place, struct patch_jump *made,
 				    const char **why)
@@ -196,7 +207,7 @@ static struct patch_jump *find_jump(const struct planning *p, const struct plan_
 	*why = why_taken;
 	if (jump || is_taken)
 		return jump;
-	if (!plan_l4(p, place, made) && !plan_carry(p, &run, made) && !plan_group(p, &run, made, why)) {
+	if (!plan_carry(p, &run, false, made) && !plan_pun_or_group(p, place, &run, made, why)) {
 		jump = plan_extend(p, &run, true);
 		if (jump || !plan_l0(p, place, made))
 			return jump;
@@ -243,6 +254,8 @@ void patch_target_judge(struct patch_target *target, struct patch_site *site)
 {
 	plan(&(struct planning){ .target = target, .module = site->module, .alone = true }, site);
 }
+
+void patch_target_expect(struct patch_target *target, size_t places) { target->expected = places; }
 
 void patch_target_allow_trap(struct patch_target *target, bool allow) { target->allow_trap = allow; }
 

@@ -61,8 +61,8 @@ struct patch_jump *plan_covering(const struct planning *p, uint64_t vaddr);
 const char *plan_join(const struct planning *p, const struct plan_insn *place, struct patch_jump **ret);
 /** plan_extend() - let the trampoline of an earlier instruction go on to the place; NULL: there is none; @by_trap: one that a trap leads to */
 struct patch_jump *plan_extend(const struct planning *p, const struct plan_run *run, bool by_trap);
-/** plan_carry() - a jump over an earlier instruction, whose trampoline goes on to the place */
-bool plan_carry(const struct planning *p, const struct plan_run *run, struct patch_jump *jump);
+/** plan_carry() - a jump over an earlier instruction, whose trampoline goes on to the place; @by_pun: L4, else L1 or L3 */
+bool plan_carry(const struct planning *p, const struct plan_run *run, bool by_pun, struct patch_jump *jump);
 /** plan_mark_run() - the instructions that @jump's trampoline runs besides the first belong to it from now on */
 void plan_mark_run(const struct planning *p, const struct patch_jump *jump);
 

@@ -171,7 +171,7 @@ struct patch_jump *plan_extend(const struct planning *p, const struct plan_run *
 	return NULL;
 }
 
-bool plan_carry(const struct planning *p, const struct plan_run *run, struct patch_jump *jump)
+bool plan_carry(const struct planning *p, const struct plan_run *run, bool by_pun, struct patch_jump *jump)
 {
 	uint64_t end = run->insn[0].vaddr + run->insn[0].insn.length;
 
@@ -182,7 +182,7 @@ bool plan_carry(const struct planning *p, const struct plan_run *run, struct pat
 			return false;
 		if (!plan_in_one_mapping(p, at->vaddr, at->insn.length))
 			continue;
-		if (plan_l1(p, at, jump) || plan_l3(p, at, jump) || plan_l4(p, at, jump)) {
+		if (by_pun ? plan_l4(p, at, jump) : plan_l1(p, at, jump) || plan_l3(p, at, jump)) {
 			if (jump->reach < end - at->vaddr)
 				jump->reach = (uint16_t)(end - at->vaddr);
 			return true;

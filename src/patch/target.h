@@ -127,6 +127,14 @@ void patch_target_unplan(struct patch_target *target, struct patch_site *site);
 /** patch_target_judge() - patch_target_plan() as if no other place were planned; reserves nothing */
 void patch_target_judge(struct patch_target *target, struct patch_site *site);
 
+#define PATCH_MANY 16384
+/**
+ * patch_target_expect() - so many places are going to be planned
+ * From PATCH_MANY on places in groups are preferred to punned jumps: a page for each of these, and its mapping, cost more then than all threads
+ * standing still for a moment.
+ */
+void patch_target_expect(struct patch_target *target, size_t places);
+
 /** patch_target_allow_trap() - may places that no layer takes become PATCH_L0? Who says so has to handle patch_target_traps(). */
 void patch_target_allow_trap(struct patch_target *target, bool allow);
 

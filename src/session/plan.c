@@ -199,6 +199,7 @@ int session_plan_all(struct session_attaching *a, struct utap_error *err)
 	a->number = ++a->session->attaches;
 	if (base_grow(&a->sites, &a->sites_cap, a->nmatches + 1, sizeof(*a->sites)))
 		return base_error_system(err, -ENOMEM, "cannot plan %zu probes", a->nmatches);
+	patch_target_expect(a->target, a->nmatches);
 	for (size_t i = 0; i < a->nmatches; i++) {
 		int error = plan_match(a, &a->matches[i], err);
 

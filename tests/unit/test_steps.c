@@ -336,6 +336,7 @@ static void compare_round(struct bed *bed, pid_t pid, const struct step_count *c
 	assert_non_null(sites);
 	bed_enter(bed, pid);
 	bed->target->without = without;
+	bed->target->expected = shuffle ? PATCH_MANY : 0;
 	n = plan_some(bed, counts, every, shuffle, sites, limit, &refused);
 	memset((void *)shared->counters, 0, sizeof(shared->counters));
 	if (put_in(bed, sites, n, &err))
