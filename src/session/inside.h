@@ -19,8 +19,6 @@ struct session_file {
 	struct object_unwind unwind; /* once has_unwind; empty where it could not be made (unwind.c) */
 	bool has_unwind;
 	struct patch_code *unframed; /* with what only symbols describe (pause.c); NULL: not needed yet */
-	struct object_unwind unwind; /* stacks.c; has_unwind: it was made, or cannot be */
-	bool has_unwind;
 };
 
 /** Where a probe is, in a file; the key of the table of probes. Files, not processes: two targets share an id. */
@@ -373,6 +371,9 @@ bool session_stack_is_elsewhere(const struct session_attaching *a, uint32_t id, 
 void session_say_places(const struct session_attaching *a);
 
 /* unwind.c */
+
+/** session_file_unwind() - make the file's table, if it is not made */
+void session_file_unwind(struct session_file *file);
 
 /** session_has_tables() - do stacks need tables in targets? */
 bool session_has_tables(const struct session *session);

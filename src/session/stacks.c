@@ -72,9 +72,7 @@ static uint32_t rule_at(struct session *session, const struct patch_site *site)
 			file = session->files[i];
 	if (!file)
 		return 0;
-	if (!file->has_unwind && object_unwind_make(file->object, &file->unwind, NULL))
-		base_log(BASE_LOG_DEBUG, "no table of frames for %s", site->module->path); /* as if it described nothing */
-	file->has_unwind = true;
+	session_file_unwind(file);
 	unwind = &file->unwind;
 	return site->vaddr < unwind->base || site->vaddr - unwind->base > UINT32_MAX ?
 		       0 :

@@ -24,7 +24,7 @@ bool session_has_tables(const struct session *session)
 
 /* ---- tables of files ---- */
 
-static void make_table(struct session_file *file)
+void session_file_unwind(struct session_file *file)
 {
 	struct utap_error why = { 0 };
 
@@ -70,7 +70,7 @@ static struct session_file *file_of(struct session *session, struct session_proc
 	else if (session_is_candidate(map) && session_file_of(session, map, &file, NULL))
 		file = NULL;
 	if (file)
-		make_table(file);
+		session_file_unwind(file);
 	return file;
 }
 
