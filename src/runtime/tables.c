@@ -38,7 +38,7 @@ static void start(struct state *state, uint64_t place, bool is_return, uint64_t 
 {
 	const struct wire_control *shared = state->stack->shared;
 	int kept = (int)WIRE_PLACE_KEPT(place);
-	uint32_t bp_rule = kept ? WIRE_UNWIND_BP_AT_CFA : WIRE_UNWIND_BP_SAME;
+	uint32_t bp_rule = kept > WIRE_UNWIND_M_MAX ? WIRE_UNWIND_BP_LOST : kept ? WIRE_UNWIND_BP_AT_CFA : WIRE_UNWIND_BP_SAME;
 	struct wire_unwind_walk *walk = &state->walk;
 
 	state->memory.word = stack_word;

@@ -66,7 +66,7 @@ static inline struct wire_control long_geometry(void)
 	geometry.block_file_size = geometry.block_span - geometry.ring_size;
 	geometry.file_size = geometry.code_at = geometry.blocks_at + geometry.cpus * geometry.block_file_size;
 	geometry.slots = LONG_SLOTS;
-	geometry.slot_size = base_align_up(sizeof(struct wire_slot) + LONG_MOST, WIRE_PAGE) + WIRE_STACK_WINDOW;
+	geometry.slot_size = base_align_up(sizeof(struct wire_slot) + LONG_MOST, WIRE_PAGE) + WIRE_STACK_WINDOW + WIRE_STACK_STATE;
 	geometry.places_at = geometry.lost_at + LONG_PROBES * sizeof(uint64_t); /* on the same page */
 	return geometry;
 }
