@@ -17,7 +17,7 @@ static const struct {
 	const char *name;
 	void (*run)(struct bench *bench);
 } groups[] = {
-	{ "hit", rows_hit },	   { "cold", rows_cold }, { "change", rows_change },
+	{ "hit", rows_hit },	   { "filter", rows_filter },	   { "cold", rows_cold }, { "change", rows_change },
 	{ "memory", rows_memory }, { "idle", rows_idle }, { "reading", rows_reading },
 	{ "returns", rows_returns },
 	{ "programs", rows_programs },

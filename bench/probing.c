@@ -23,8 +23,8 @@ static int add_probe(struct session *session, const char *path, const char *symb
 	return error ? error : session_add(session, &spec, err);
 }
 
-static void begin(struct probing *probing, struct remote *remote, const struct session_options *options,
-		  const char *const *symbols, size_t count, const char *args)
+void probing_begin_options(struct probing *probing, struct remote *remote, const struct session_options *options,
+			   const char *const *symbols, size_t count, const char *args)
 {
 	const struct session_target *targets;
 	struct utap_error err = { 0 };
@@ -55,7 +55,7 @@ void probing_begin(struct probing *probing, struct remote *remote, enum probe_ac
 		.action = action, .ring_size = ring, .refused = on_refused, .refused_arg = probing
 	};
 
-	begin(probing, remote, &options, symbols, count, args);
+	probing_begin_options(probing, remote, &options, symbols, count, args);
 }
 
 void probing_begin_pairs(struct probing *probing, struct remote *remote, const char *const *symbols, size_t count,
@@ -65,7 +65,7 @@ void probing_begin_pairs(struct probing *probing, struct remote *remote, const c
 		.action = PROBE_RECORD, .pairs = true, .refused = on_refused, .refused_arg = probing
 	};
 
-	begin(probing, remote, &options, symbols, count, args);
+	probing_begin_options(probing, remote, &options, symbols, count, args);
 }
 
 static int ignore(void *arg, const struct trace_record *record) { return 0; }

@@ -24,6 +24,9 @@ struct probing {
  */
 void probing_begin(struct probing *probing, struct remote *remote, enum probe_action action,
 		   const char *const *symbols, size_t count, const char *args, uint64_t ring);
+/** probing_begin_options() - likewise, with all that a session can be asked for */
+void probing_begin_options(struct probing *probing, struct remote *remote, const struct session_options *options,
+			   const char *const *symbols, size_t count, const char *args);
 /** probing_begin_pairs() - likewise, to record each call at its entry and at its return */
 void probing_begin_pairs(struct probing *probing, struct remote *remote, const char *const *symbols, size_t count,
 			 const char *args);

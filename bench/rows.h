@@ -15,6 +15,7 @@ int bench_rounds(const struct bench *bench, int usual); /* never below 7 */
 void bench_path(const struct bench *bench, const char *name, char path[4096]);
 
 void rows_hit(struct bench *bench);     /* hot.c's functions: utap, floor, kernel, threads */
+void rows_filter(struct bench *bench);  /* hits that conditions and limits leave out */
 void rows_cold(struct bench *bench);    /* ten thousand functions in turn */
 void rows_change(struct bench *bench);  /* inserting, removing */
 void rows_memory(struct bench *bench);  /* what it takes in the target */

@@ -145,6 +145,8 @@ void base_log_set(base_log_fn *fn, void *arg)
 	log_sink.arg = arg;
 }
 
+bool base_log_is_on(void) { return log_sink.fn; }
+
 void base_log(enum base_log_level level, const char *format, ...)
 {
 	char text[1024];

@@ -78,6 +78,7 @@ typedef void base_log_fn(void *arg, enum base_log_level level, const char *text)
 
 /** base_log_set() - where text goes; NULL (the default) drops it. Not thread-safe: set once, at start. */
 void base_log_set(base_log_fn *fn, void *arg);
+bool base_log_is_on(void); /* does anybody listen? */
 void base_log(enum base_log_level level, const char *format, ...) BASE_PRINTF(2, 3);
 
 #endif

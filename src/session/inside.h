@@ -306,6 +306,8 @@ const struct session_body *session_body_of(const struct session *session, uint32
 uint32_t session_placed_max(const struct session *session);
 void session_placed_free(struct session *session);
 
+/** session_log_program() - its instructions, for whoever asked for what is done inside */
+void session_log_program(const struct session *session, uint32_t number);
 /** session_action() - what programs do */
 enum probe_action session_action(const struct session *session, bool is_trigger);
 /** session_programs() - how many programs patch_target_apply() may ask session_emit_body() for */

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The programs of a session's probes: how large what they write can be, and their machine code in a target. */
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "session/inside.h"
@@ -106,6 +108,18 @@ struct patch_options session_geometry(const struct session *session)
 }
 
 /* ---- code ---- */
+
+void session_log_program(const struct session *session, uint32_t number)
+{
+	const struct session_body *body = &session->bodies[number];
+	_cleanup_free_ char *text = NULL;
+	char *rest = NULL;
+
+	if (!base_log_is_on() || bpf_disassemble(body->insns, body->count, &text))
+		return;
+	for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+		base_log(BASE_LOG_DEBUG, "program %u: %s", number, line);
+}
 
 /* A process has one Go runtime. */
 static uint32_t goid_offset(const struct session_attaching *a)

@@ -176,6 +176,7 @@ static int add_body(struct session *session, struct bpf_insn *insns, size_t coun
 	session->stack = (unsigned)stack > session->stack ? (unsigned)stack : session->stack;
 	*ret = (uint32_t)session->nbodies;
 	session->bodies[session->nbodies++] = (struct session_body){ .insns = insns, .count = count };
+	session_log_program(session, *ret);
 	return 0;
 }
 

@@ -47,6 +47,20 @@ for level in -O0 -O1 -O2; do
 	end
 done
 
+# The debug information is read beforehand: what runs at a hit is the same as with the registers written by hand.
+begin 'a variable costs what its register costs'
+program() { timeout 60 "$utap" trace -vv -o lines "$@" -- ./order 2 2>&1 > stdout < /dev/null | sed -n 's/.*program 0: //p'; }
+if build_order -O2; then
+	program -e './order:take number item' > named
+	"$utap" probe -x ./order -D 'take number item' > definition 2> stderr
+	args=$(sed 's/^[^ ]* [^ ]* //' definition)
+	offset=$(sed -n 's/^[^ ]* [^:]*:\(0x[0-9a-f]*\).*/\1/p' definition)
+	program -e "./order:$offset $args" > typed
+	[ -s named ] && cmp named typed > differ || problem "the programs differ: $(cat definition; diff named typed | head -5)"
+	grep -q '%' definition || problem "no register: $(cat definition)"
+fi
+end
+
 begin 'conditions'
 if build_order -O0; then
 	while read -r want condition; do
