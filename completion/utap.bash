@@ -5,8 +5,8 @@
 _utap_options()
 {
 	case $1 in
-	trace) echo "--event --file --pid --follow --output --to --by --duration --graph --all-instructions --every --max --seconds --events --json --color --ring --force-no-frame --allow-trap --debugger-safe" ;;
-	record) echo "--event --file --pid --follow --output --compression-level --to --by --duration --all-instructions --every --max --seconds --events --ring --overwrite --snapshot-on --force-no-frame --allow-trap --debugger-safe" ;;
+	trace) echo "--event --file --pid --follow --output --to --by --duration --graph --all-instructions --stack --every --max --seconds --events --json --color --ring --force-no-frame --allow-trap --debugger-safe" ;;
+	record) echo "--event --file --pid --follow --output --compression-level --to --by --duration --all-instructions --stack --every --max --seconds --events --ring --overwrite --snapshot-on --force-no-frame --allow-trap --debugger-safe" ;;
 	script) echo "--input --output --events --json --color" ;;
 	report) echo "--input --output --latency --graph --sort --json" ;;
 	convert) echo "--input --output --to --by --events" ;;
@@ -51,6 +51,10 @@ _utap()
 		;;
 	--to)
 		mapfile -t COMPREPLY < <(compgen -W "ctf perfetto chrome folded flame ftrace systrace jsonl csv" -- "$word")
+		return
+		;;
+	--stack)
+		mapfile -t COMPREPLY < <(compgen -W "fp cfi raw" -- "$word")
 		return
 		;;
 	--by)
