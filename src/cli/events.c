@@ -30,6 +30,7 @@ struct events_item {
 struct cli_events {
 	struct format_perf *perf;
 	struct events_item *written;
+	bool with_tables;
 };
 
 int cli_events_create(struct format_perf *perf, struct cli_events **ret)
@@ -41,6 +42,11 @@ int cli_events_create(struct format_perf *perf, struct cli_events **ret)
 	events->perf = perf;
 	*ret = events;
 	return 0;
+}
+
+void cli_events_with_tables(struct cli_events *events)
+{
+	events->with_tables = true;
 }
 
 void cli_events_destroy(struct cli_events *events)
@@ -175,6 +181,12 @@ int cli_events_repeat(const struct cli_events *from, struct cli_events *to)
 	return error;
 }
 
+/* Unwind tables lie in mappings of files that are not executable. */
+static bool is_wanted(const struct cli_events *events, const struct process_map *map)
+{
+	return map->execute || (events->with_tables && map->inode && map->read && !map->write);
+}
+
 static int write_maps(struct cli_events *events, uint32_t pid)
 {
 	struct process_maps maps;
@@ -183,7 +195,7 @@ static int write_maps(struct cli_events *events, uint32_t pid)
 	if (process_maps_read((pid_t)pid, &maps))
 		return 0;
 	for (size_t i = 0; i < maps.count && !error; i++) {
-		if (maps.map[i].execute)
+		if (is_wanted(events, &maps.map[i]))
 			error = write_map(events, pid, &maps.map[i]);
 	}
 	process_maps_free(&maps);

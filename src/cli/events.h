@@ -12,6 +12,8 @@ struct cli_events;
 
 /** cli_events_create() - @perf is borrowed until cli_events_destroy(); NULL: only remember mappings, for cli_events_repeat() */
 int cli_events_create(struct format_perf *perf, struct cli_events **ret) BASE_MUST_CHECK;
+/** cli_events_with_tables() - also what of files is mapped just to be read: perf unwinds copied stacks by that */
+void cli_events_with_tables(struct cli_events *events);
 void cli_events_destroy(struct cli_events *events); /* NULL is fine */
 
 /**

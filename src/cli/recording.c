@@ -84,6 +84,8 @@ int cli_recording_start(struct cli *cli, struct cli_recording *r, struct utap_er
 	r->nprobes = count;
 	r->session = cli->session;
 	error = cli_events_create(r->perf, &r->events);
+	if (!error && cli->options.stack == WIRE_STACK_RAW)
+		cli_events_with_tables(r->events);
 	if (!error)
 		error = cli_recording_describe(cli, r->events);
 	if (!error)

@@ -229,6 +229,8 @@ static int on_start(struct cli *cli, struct utap_error *err)
 	struct flight *flight = cli->consumer;
 	int error = cli_events_create(NULL, &flight->book);
 
+	if (!error && cli->options.stack == WIRE_STACK_RAW)
+		cli_events_with_tables(flight->book);
 	if (!error)
 		error = cli_recording_describe(cli, flight->book);
 	return error ? base_error_system(err, error, "cannot describe the targets") : 0;

@@ -72,8 +72,11 @@ enum format_perf_feature_bit {
 	(PERF_SAMPLE_IDENTIFIER | PERF_SAMPLE_IP | PERF_SAMPLE_TID | PERF_SAMPLE_TIME | PERF_SAMPLE_CPU | \
 	 PERF_SAMPLE_PERIOD | PERF_SAMPLE_RAW)
 
-/* A sample of that type. The arguments follow, each in its own size at its natural alignment from the start of the raw
- * data. */
+/* Of probes with a user stack: addresses are a call chain; a copied one is registers and bytes (perf_stack.c). */
+#define FORMAT_PERF_SAMPLE_CHAIN PERF_SAMPLE_CALLCHAIN
+#define FORMAT_PERF_SAMPLE_COPY (PERF_SAMPLE_CALLCHAIN | PERF_SAMPLE_REGS_USER | PERF_SAMPLE_STACK_USER)
+
+/* A sample of that type. Where there is a user stack its call chain follows: a u64, and so many of them. */
 struct format_perf_sample_record {
 	struct perf_event_header header;
 	uint64_t identifier; /* index of the probe + 1 */
@@ -82,15 +85,20 @@ struct format_perf_sample_record {
 	uint64_t time;
 	uint32_t cpu, unused;
 	uint64_t period;
+};
+static_assert(sizeof(struct format_perf_sample_record) == 56, "format_perf_sample_record");
+
+/* Then the raw data. The arguments follow, each in its own size at its natural alignment from the start of the raw data. */
+struct format_perf_raw_record {
 	uint32_t raw_size;
 	uint16_t common_type; /* raw data from here on */
 	uint8_t common_flags, common_preempt_count;
 	int32_t common_pid;
 	uint64_t probe_ip; /* of a return: the function; __probe_ret_ip, a u64, follows */
 } __attribute__((packed));
-#define FORMAT_PERF_RET_IP (sizeof(struct format_perf_sample_record) - FORMAT_PERF_RAW) /* from the start of the raw data */
-#define FORMAT_PERF_RAW offsetof(struct format_perf_sample_record, common_type)
-static_assert(sizeof(struct format_perf_sample_record) == 76 && FORMAT_PERF_RAW == 60, "format_perf_sample_record");
+static_assert(sizeof(struct format_perf_raw_record) == 20, "format_perf_raw_record");
+#define FORMAT_PERF_RET_IP (sizeof(struct format_perf_raw_record) - 4) /* from the start of the raw data */
+#define FORMAT_PERF_RAW (sizeof(struct format_perf_sample_record) + 4) /* where it is without a call chain */
 
 /* What ends every other record that the kernel would write, as attr.sample_id_all asks. */
 struct format_perf_sample_id {
@@ -139,13 +147,14 @@ struct format_perf_field {
 #define FORMAT_PERF_STATE_BYTES 0xffffU /* of an array that could be read */
 
 struct format_perf_shape {
-	uint16_t size; /* of the whole record, without the bytes that __data_loc words name */
+	uint16_t size; /* of the whole record, without the bytes that __data_loc words name and the user stack */
 	uint16_t raw;  /* of its raw data, padding included */
 	uint16_t end;  /* of the fields, from the start of the raw data: where such bytes can begin */
 	uint32_t nlong; /* fields that have a state; 0: all records have this size */
 	uint32_t nstrings; /* elements of all arrays of strings */
 	uint16_t states; /* offset of the first state */
 	uint16_t tail; /* of a return: offset of the byte that says so of a tail call, from the start of the raw data; 0: none */
+	uint16_t stack; /* the last argument is the user stack, and its state is here; 0: it is not */
 	uint16_t frame; /* of an entry or return: offset of the address of the frame, a u64, behind all other fields; 0: none */
 	uint32_t nargs;
 	const struct format_perf_field *fields;
@@ -161,8 +170,9 @@ int format_perf_shapes(const struct trace_probe *probes, uint32_t nprobes, struc
 
 /* ---- arguments that are more than a word (perf_long.c) ---- */
 
-/** format_perf_long_room() - bytes that the sample of a record may take, at least shape->size and a multiple of 8 */
-uint32_t format_perf_long_room(const struct format_perf_shape *shape, const struct trace_record *record);
+/** format_perf_long_room() - bytes that the sample of a record may take but for its user stack, at least shape->size and a multiple of 8 */
+uint32_t format_perf_long_room(const struct format_perf_shape *shape, const struct trace_probe *probe,
+			       const struct trace_record *record);
 /**
  * format_perf_long_put() - fill in the fields that are no words, and the bytes that they name
  * @raw: the raw data, zeroed; @room bytes of it are there
@@ -178,6 +188,40 @@ uint32_t format_perf_long_put(const struct format_perf_shape *shape, const struc
  */
 void format_perf_long_take(const struct format_perf_shape *shape, const struct trace_probe *probe, const uint8_t *raw,
 			   uint32_t size, uint8_t *bytes, uint64_t *values);
+
+/* ---- user stacks (perf_stack.c) ---- */
+
+/** What the sample of one record says of its stack. */
+struct format_perf_stack {
+	struct trace_stack stack; /* cut to what fits */
+	uint32_t chain, tail;     /* bytes in front of the raw data and behind it, multiples of 8 */
+};
+#define FORMAT_PERF_STACK_LEAST 24 /* that a sample with a stack has more than one without */
+/** format_perf_stack_plan() - @probe's last argument is a stack; @room: bytes for chain and tail together, at least FORMAT_PERF_STACK_LEAST */
+void format_perf_stack_plan(const struct trace_probe *probe, const struct trace_record *record, uint32_t room,
+			    struct format_perf_stack *ret);
+void format_perf_stack_put_chain(const struct format_perf_stack *plan, uint8_t *at);
+void format_perf_stack_put_tail(const struct format_perf_stack *plan, uint8_t *at);
+uint32_t format_perf_stack_state(const struct format_perf_stack *plan);
+/** format_perf_stack_registers() - attr.sample_regs_user */
+uint64_t format_perf_stack_registers(void);
+
+/** Parts of a sample that is read, inside of it. */
+struct format_perf_taken {
+	const uint8_t *chain;
+	uint64_t entries;
+	const uint8_t *raw; /* the raw data */
+	uint32_t raw_size;
+	const uint8_t *tail;
+	uint32_t tail_size;
+};
+#define FORMAT_PERF_STACK_MOST (FORMAT_PERF_RECORD_MAX + sizeof(struct wire_stack_raw))
+/**
+ * format_perf_stack_take() - the locator of a stack
+ * @bytes:  room for FORMAT_PERF_STACK_MOST; what the locator names goes there, @offset is what it says of where that is
+ */
+uint64_t format_perf_stack_take(const struct format_perf_taken *sample, enum trace_arg_format format, uint32_t state,
+				uint32_t offset, uint8_t *bytes);
 
 /* ---- compressed records (perf_pack.c) ---- */
 

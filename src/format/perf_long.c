@@ -18,10 +18,20 @@ struct long_writer {
 	const struct trace_record *record;
 };
 
-uint32_t format_perf_long_room(const struct format_perf_shape *shape, const struct trace_record *record)
+/* Of the record, without those of the user stack. */
+static size_t record_bytes(const struct format_perf_shape *shape, const struct trace_probe *probe, const struct trace_record *record)
 {
-	size_t limit = FORMAT_PERF_RECORD_MAX - 8 * (size_t)shape->nstrings; /* so that a reader's locators reach all of it */
-	size_t size = base_align_up(shape->size + (size_t)record->size + shape->nlong + shape->nstrings + sizeof("(fault)"), 8);
+	uint64_t locator = shape->stack && record->nargs >= probe->nargs ? record->args[probe->nargs - 1] : 0;
+	uint32_t stack = locator & WIRE_LOCATOR_FAILED ? 0 : wire_locator_bytes(locator);
+
+	return record->size > stack ? record->size - stack : 0;
+}
+
+uint32_t format_perf_long_room(const struct format_perf_shape *shape, const struct trace_probe *probe,
+			       const struct trace_record *record)
+{
+	size_t limit = FORMAT_PERF_RECORD_MAX - FORMAT_PERF_STACK_LEAST - 8 * (size_t)shape->nstrings; /* so that a reader's locators reach all of it */
+	size_t size = base_align_up(shape->size + record_bytes(shape, probe, record) + shape->nlong + shape->nstrings + sizeof("(fault)"), 8);
 
 	if (limit > FORMAT_PERF_RECORD_MAX || limit < shape->size)
 		limit = shape->size;
@@ -122,7 +132,7 @@ uint32_t format_perf_long_put(const struct format_perf_shape *shape, const struc
 		uint64_t locator = i < record->nargs ? record->args[i] : 0;
 		uint32_t state;
 
-		if (!field->state)
+		if (!field->state || trace_is_stack(&probe->args[i]))
 			continue;
 		if (!field->is_located)
 			state = put_array(&w, field, locator);
@@ -197,7 +207,7 @@ void format_perf_long_take(const struct format_perf_shape *shape, const struct t
 		const struct format_perf_field *field = &shape->fields[i];
 		uint32_t state;
 
-		if (!field->state)
+		if (!field->state || trace_is_stack(&probe->args[i]))
 			continue;
 		memcpy(&state, raw + field->state, sizeof(state));
 		if (!field->is_located)

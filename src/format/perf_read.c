@@ -131,7 +131,7 @@ static int open_all(struct format_perf_file *file, struct utap_error *err)
 
 	for (uint32_t i = 0; i < file->nprobes; i++)
 		strings = file->shapes[i].nstrings > strings ? file->shapes[i].nstrings : strings;
-	file->bytes = malloc(8 * (size_t)strings + UINT16_MAX + 1); /* a sample is no longer */
+	file->bytes = malloc(8 * (size_t)strings + UINT16_MAX + 8 + FORMAT_PERF_STACK_MOST); /* a sample is no longer, nor is its stack */
 	for (uint32_t i = 0; i < file->nprobes; i++)
 		most = file->probes[i].nargs > most ? file->probes[i].nargs : most;
 	file->values = calloc((size_t)most + 1, sizeof(*file->values));
@@ -332,19 +332,66 @@ static uint64_t take_argument(const uint8_t *raw, const struct format_perf_field
 	}
 }
 
-static uint16_t flags_of(const struct format_perf_shape *shape, const uint8_t *data)
+static uint16_t flags_of(const struct format_perf_shape *shape, const uint8_t *raw)
 {
 	uint16_t is_long = shape->nlong ? WIRE_RECORD_LONG : 0;
 
 	if (!shape->tail)
 		return is_long | (shape->frame ? WIRE_RECORD_ENTRY : 0);
-	return is_long | WIRE_RECORD_RETURN | (data[FORMAT_PERF_RAW + shape->tail] ? WIRE_RECORD_TAIL : 0);
+	return is_long | WIRE_RECORD_RETURN | (raw[shape->tail] ? WIRE_RECORD_TAIL : 0);
+}
+
+/* Where the parts of a sample are; false: it has not what its probe says. */
+static bool cut_sample(const struct format_perf_shape *shape, const uint8_t *data, uint32_t size, struct format_perf_taken *ret)
+{
+	struct format_perf_taken taken = { 0 };
+	uint32_t at = sizeof(struct format_perf_sample_record);
+
+	if (shape->stack) {
+		if (size - at < sizeof(taken.entries))
+			return false;
+		memcpy(&taken.entries, data + at, sizeof(taken.entries));
+		at += sizeof(taken.entries);
+		if (taken.entries > (size - at) / 8)
+			return false;
+		taken.chain = data + at;
+		at += 8 * (uint32_t)taken.entries;
+	}
+	if (size - at < sizeof(taken.raw_size))
+		return false;
+	memcpy(&taken.raw_size, data + at, sizeof(taken.raw_size));
+	at += sizeof(taken.raw_size);
+	if (taken.raw_size > size - at || taken.raw_size < shape->raw)
+		return false;
+	taken.raw = data + at;
+	taken.tail = data + at + taken.raw_size;
+	taken.tail_size = size - at - taken.raw_size;
+	*ret = taken;
+	return true;
+}
+
+/* Arguments that are more than words: their bytes, and of those how many there are. */
+static uint32_t take_long(struct format_perf_file *file, const struct format_perf_shape *shape, const struct trace_probe *probe,
+			  const struct format_perf_taken *taken)
+{
+	uint32_t used = (uint32_t)base_align_up(8 * shape->nstrings + taken->raw_size, 8);
+	uint64_t locator;
+	uint32_t state;
+
+	format_perf_long_take(shape, probe, taken->raw, taken->raw_size, file->bytes, file->values);
+	if (!shape->stack)
+		return 8 * shape->nstrings + taken->raw_size;
+	memcpy(&state, taken->raw + shape->stack, sizeof(state));
+	locator = format_perf_stack_take(taken, probe->args[probe->nargs - 1].format, state, used, file->bytes + used);
+	file->values[probe->nargs - 1] = locator;
+	return used + (locator & WIRE_LOCATOR_FAILED ? 0 : wire_locator_bytes(locator));
 }
 
 static int take_sample(struct format_perf_file *file, const uint8_t *data, size_t size, struct format_perf_event *ret,
 		       struct utap_error *err)
 {
 	struct format_perf_sample_record sample;
+	struct format_perf_taken taken;
 
 	if (size < sizeof(sample))
 		return damage(file, err, "a sample is too short");
@@ -354,21 +401,19 @@ static int take_sample(struct format_perf_file *file, const uint8_t *data, size_
 	uint32_t id = (uint32_t)(sample.identifier - 1);
 	const struct format_perf_shape *shape = &file->shapes[id];
 
-	if (size < shape->size || sample.raw_size < shape->raw)
+	if (!cut_sample(shape, data, (uint32_t)size, &taken))
 		return damage(file, err, "a sample is too short for its arguments");
 	for (uint32_t i = 0; i < shape->nargs; i++)
 		if (!shape->fields[i].state)
-			file->values[i] = take_argument(data + FORMAT_PERF_RAW, &shape->fields[i]);
-	if (shape->nlong)
-		format_perf_long_take(shape, &file->probes[id], data + FORMAT_PERF_RAW, (uint32_t)size - FORMAT_PERF_RAW, file->bytes,
-				      file->values);
+			file->values[i] = take_argument(taken.raw, &shape->fields[i]);
+	uint32_t bytes = shape->nlong ? take_long(file, shape, &file->probes[id], &taken) : 0;
 	const struct thread_name *thread = thread_find(file, sample.tid);
 	uint64_t caller = 0, frame = 0;
 
 	if (shape->tail)
-		memcpy(&caller, data + FORMAT_PERF_RAW + FORMAT_PERF_RET_IP, sizeof(caller));
+		memcpy(&caller, taken.raw + FORMAT_PERF_RET_IP, sizeof(caller));
 	if (shape->frame)
-		memcpy(&frame, data + FORMAT_PERF_RAW + shape->frame, sizeof(frame));
+		memcpy(&frame, taken.raw + shape->frame, sizeof(frame));
 	*ret = (struct format_perf_event) { .type = FORMAT_PERF_SAMPLE,
 					    .record = { .time_ns = sample.time,
 							.id = id,
@@ -378,8 +423,8 @@ static int take_sample(struct format_perf_file *file, const uint8_t *data, size_
 							.nargs = shape->nargs,
 							.args = file->values,
 							.bytes = shape->nlong ? file->bytes : NULL,
-							.size = shape->nlong ? 8 * shape->nstrings + (uint32_t)size - FORMAT_PERF_RAW : 0,
-							.flags = flags_of(shape, data),
+							.size = bytes,
+							.flags = flags_of(shape, taken.raw),
 							.frame = frame,
 							.caller = caller },
 					    .ip = sample.ip,

@@ -19,6 +19,10 @@ static bool field_init(struct format_perf_field *field, const struct trace_arg *
 	bool is_word = arg->kind == TRACE_WORD;
 	bool is_located = arg->kind == TRACE_STRING || arg->kind == TRACE_BYTES || arg->format == TRACE_TEXT;
 
+	if (trace_is_stack(arg)) { /* no field, just a state */
+		*field = (struct format_perf_field) { 0 };
+		return true;
+	}
 	if (!is_located && (arg->bits < 1 || arg->bits > 64))
 		return false;
 	if (arg->kind == TRACE_ARRAY && (arg->count < 1 || arg->count > FORMAT_PERF_RECORD_MAX))
@@ -34,7 +38,7 @@ static bool field_init(struct format_perf_field *field, const struct trace_arg *
 static size_t place_fields(struct format_perf_shape *shape, struct format_perf_field *fields, size_t end)
 {
 	for (uint32_t i = 0; i < shape->nargs; i++) {
-		size_t offset = base_align_up(end, fields[i].bytes);
+		size_t offset = fields[i].bytes ? base_align_up(end, fields[i].bytes) : end;
 
 		end = offset + (size_t)fields[i].bytes * fields[i].count;
 		if (end > FORMAT_PERF_RECORD_MAX - FORMAT_PERF_RAW)
@@ -68,6 +72,8 @@ static int shape_init(struct format_perf_shape *shape, struct format_perf_field 
 
 		if (!field_init(&fields[i], arg))
 			return -EINVAL;
+		if (trace_is_stack(arg) && i + 1 < probe->nargs)
+			return -EINVAL;
 		fields[i].state = arg->kind != TRACE_WORD; /* until they have their place */
 		shape->nlong += arg->kind != TRACE_WORD;
 		shape->nstrings += arg->kind == TRACE_ARRAY && arg->format == TRACE_TEXT ? arg->count : 0;
@@ -77,8 +83,10 @@ static int shape_init(struct format_perf_shape *shape, struct format_perf_field 
 	bool has_frame = probe->kind != TRACE_PLACE && !probe->no_frames;
 	size_t size = base_align_up(FORMAT_PERF_RAW + (has_frame ? frame + 8 : end + is_return), 8);
 
-	if (!end || size > FORMAT_PERF_RECORD_MAX)
+	if (!end || size > FORMAT_PERF_RECORD_MAX - FORMAT_PERF_STACK_LEAST)
 		return -E2BIG;
+	if (probe->nargs && trace_is_stack(&probe->args[probe->nargs - 1]))
+		shape->stack = fields[probe->nargs - 1].state;
 	shape->size = (uint16_t)size;
 	shape->raw = (uint16_t)(size - FORMAT_PERF_RAW);
 	shape->tail = is_return ? (uint16_t)end : 0;

@@ -119,19 +119,26 @@ static void tracing_values(struct format_buffer *out, const struct trace_arg *ar
 		format_buffer_print(out, is_strings(arg) ? ", __get_str(%s_%u)" : ", REC->%s[%u]", name, i);
 }
 
+/* Without the user stack, which is a part of the sample, not of its raw data. */
+static uint32_t shown_args(const struct trace_probe *probe)
+{
+	return probe->nargs && trace_is_stack(&probe->args[probe->nargs - 1]) ? probe->nargs - 1 : probe->nargs;
+}
+
 /* How perf prints the event: places and arguments as the kernel's own events of uprobes and uretprobes have them. */
 static void tracing_print(struct format_buffer *out, const struct trace_probe *probe, bool is_return)
 {
+	uint32_t count = shown_args(probe);
 	char name[64];
 
 	format_buffer_print(out, "\nprint fmt: \"%s", is_return ? "(%lx <- %lx)" : "(%lx)");
-	for (uint32_t i = 0; i < probe->nargs; i++) {
+	for (uint32_t i = 0; i < count; i++) {
 		format_buffer_print(out, " %s=", tracing_name(probe->args[i].name, name));
 		tracing_conversions(out, &probe->args[i]);
 	}
 	format_buffer_print(out, "%s\", REC->%s", is_return ? "%s" : "",
 			    is_return ? "__probe_func, REC->__probe_ret_ip" : "__probe_ip");
-	for (uint32_t i = 0; i < probe->nargs; i++)
+	for (uint32_t i = 0; i < count; i++)
 		tracing_values(out, &probe->args[i]);
 	if (is_return)
 		format_buffer_print(out, ", REC->__probe_tail ? \" (tail call)\" : \"\"");
@@ -178,7 +185,7 @@ static void tracing_format(struct format_buffer *out, const struct trace_probe *
 		format_buffer_add(out, return_fields, sizeof(return_fields) - 1);
 	else
 		format_buffer_add(out, place_fields, sizeof(place_fields) - 1);
-	for (uint32_t i = 0; i < probe->nargs; i++)
+	for (uint32_t i = 0; i < shown_args(probe); i++)
 		tracing_field(out, &probe->args[i], &shape->fields[i]);
 	if (shape->nlong)
 		format_buffer_print(out, "\tfield:u32 __probe_state[%u];\toffset:%u;\tsize:%u;\tsigned:0;\n", shape->nlong,

@@ -81,7 +81,20 @@ static int write_at(int fd, const void *data, size_t size, uint64_t at, size_t *
 
 /* ---- the file's front ---- */
 
-static void add_attributes(struct format_buffer *out, struct format_perf_header *header, uint32_t nprobes)
+/* What the samples of a probe with a user stack have beyond the others'. */
+static void describe_stack(struct perf_event_attr *attr, const struct trace_arg *arg)
+{
+	attr->exclude_callchain_kernel = 1;
+	attr->sample_type |= arg->format == TRACE_CALLERS ? FORMAT_PERF_SAMPLE_CHAIN : FORMAT_PERF_SAMPLE_COPY;
+	if (arg->format == TRACE_CALLERS)
+		return;
+	attr->exclude_callchain_user = 1;
+	attr->sample_regs_user = format_perf_stack_registers();
+	attr->sample_stack_user = FORMAT_PERF_RECORD_MAX;
+}
+
+static void add_attributes(struct format_buffer *out, struct format_perf_header *header, const struct trace_probe *probes,
+			   uint32_t nprobes)
 {
 	format_buffer_align(out, 8);
 	uint64_t ids = out->size;
@@ -103,6 +116,8 @@ static void add_attributes(struct format_buffer *out, struct format_perf_header 
 						.clockid = CLOCK_MONOTONIC };
 		struct attribute row = { .ids = { ids + i * sizeof(uint64_t), sizeof(uint64_t) } };
 
+		if (probes[i].nargs && trace_is_stack(&probes[i].args[probes[i].nargs - 1]))
+			describe_stack(&attr, &probes[i].args[probes[i].nargs - 1]);
 		attr.mmap = attr.mmap2 = attr.comm = i == 0; /* one event carries them, as with perf record */
 		memcpy(row.attr, &attr, sizeof(row.attr));
 		format_buffer_add(out, &row, sizeof(row));
@@ -128,7 +143,7 @@ static int front_write(struct format_perf *perf)
 
 	format_buffer_zero(&out, sizeof(perf->header));
 	format_perf_table(&out, perf->probes, perf->nprobes);
-	add_attributes(&out, &perf->header, perf->nprobes);
+	add_attributes(&out, &perf->header, perf->probes, perf->nprobes);
 	start = out.size;
 	format_perf_tracing(&out, perf->probes, perf->nprobes, perf->shapes);
 	format_perf_features_mark(&perf->features, FORMAT_PERF_TRACING_DATA, &out, start);
@@ -482,19 +497,56 @@ static inline void put_argument(uint8_t *to, uint8_t bytes, uint64_t value)
 	}
 }
 
-/* What is more than words, and with it the size of the sample; room that is not needed is given back. */
-static void put_long(struct format_perf *perf, const struct format_perf_shape *shape, const struct trace_record *record,
-		     uint8_t *at, uint32_t room)
-{
-	uint32_t used = format_perf_long_put(shape, &perf->probes[record->id], record, at + FORMAT_PERF_RAW, room - FORMAT_PERF_RAW);
-	uint32_t size = (uint32_t)base_align_up(FORMAT_PERF_RAW + used, 8);
-	struct perf_event_header header = { .type = PERF_RECORD_SAMPLE, .misc = PERF_RECORD_MISC_USER, .size = (uint16_t)size };
-	uint32_t raw = size - FORMAT_PERF_RAW;
+/* What a record becomes, and where: @at is the sample, @raw its raw data, of which @room bytes are there. */
+struct putting {
+	const struct format_perf_shape *shape;
+	const struct trace_probe *probe;
+	const struct trace_record *record;
+	struct format_perf_stack stack; /* with shape->stack */
+	uint8_t *at, *raw;
+	uint32_t room;
+};
 
-	memset(at + FORMAT_PERF_RAW + used, 0, raw - used);
-	memcpy(at, &header, sizeof(header));
-	memcpy(at + offsetof(struct format_perf_sample_record, raw_size), &raw, sizeof(raw));
-	perf->used -= room - size;
+/* What is more than words; returns the size of the raw data. */
+static uint32_t put_long(const struct putting *p)
+{
+	uint32_t used = format_perf_long_put(p->shape, p->probe, p->record, p->raw, p->room);
+	uint32_t raw = (uint32_t)base_align_up(FORMAT_PERF_RAW + used, 8) - (uint32_t)FORMAT_PERF_RAW;
+
+	memset(p->raw + used, 0, raw - used);
+	return raw;
+}
+
+static void put_words(const struct putting *p)
+{
+	const struct format_perf_shape *shape = p->shape;
+	const struct trace_record *record = p->record;
+
+	if (shape->tail) {
+		memcpy(p->raw + FORMAT_PERF_RET_IP, &record->caller, sizeof(record->caller));
+		p->raw[shape->tail] = !!(record->flags & WIRE_RECORD_TAIL);
+	}
+	if (shape->frame)
+		memcpy(p->raw + shape->frame, &record->frame, sizeof(record->frame));
+	for (uint32_t i = 0; i < shape->nargs; i++)
+		if (!shape->fields[i].state)
+			put_argument(p->raw + shape->fields[i].offset, shape->fields[i].bytes,
+				     i < record->nargs ? record->args[i] : 0);
+}
+
+/* The chain is there, the raw data with its words; returns the size of the sample. */
+static uint32_t put_rest(const struct putting *p)
+{
+	uint32_t raw = p->shape->nlong ? put_long(p) : p->shape->raw;
+	uint32_t state = p->shape->stack ? format_perf_stack_state(&p->stack) : 0;
+
+	memcpy(p->raw - sizeof(raw), &raw, sizeof(raw));
+	if (!p->shape->stack)
+		return (uint32_t)(p->raw - p->at) + raw;
+	memcpy(p->raw + p->shape->stack, &state, sizeof(state));
+	if (p->stack.tail)
+		format_perf_stack_put_tail(&p->stack, p->raw + raw);
+	return (uint32_t)(p->raw - p->at) + raw + p->stack.tail;
 }
 
 int format_perf_sample(struct format_perf *perf, const struct trace_record *record)
@@ -502,42 +554,43 @@ int format_perf_sample(struct format_perf *perf, const struct trace_record *reco
 	if (record->id >= perf->nprobes)
 		return -EINVAL;
 	const struct format_perf_shape *shape = &perf->shapes[record->id];
-	uint32_t room = shape->nlong ? format_perf_long_room(shape, record) : shape->size;
-	uint8_t *at = reserve(perf, room);
+	struct putting p = { .shape = shape, .probe = &perf->probes[record->id], .record = record };
+	uint32_t rest = shape->nlong ? format_perf_long_room(shape, p.probe, record) : shape->size;
 
-	if (!at)
+	if (shape->stack)
+		format_perf_stack_plan(p.probe, record, FORMAT_PERF_RECORD_MAX - rest, &p.stack);
+	uint32_t room = rest + p.stack.chain + p.stack.tail;
+
+	p.at = reserve(perf, room);
+	if (!p.at)
 		return perf->error;
 	uint64_t addr = format_places_addr(perf->places, record->id, record->pid);
-	bool is_return = shape->tail;
-	const struct format_perf_sample_record sample = {
-		.header = { .type = PERF_RECORD_SAMPLE, .misc = PERF_RECORD_MISC_USER, .size = shape->size },
+	struct format_perf_sample_record sample = {
+		.header = { .type = PERF_RECORD_SAMPLE, .misc = PERF_RECORD_MISC_USER },
 		.identifier = (uint64_t)record->id + 1,
-		.ip = is_return ? record->caller : addr, /* as the kernel: where it is when it has returned */
+		.ip = shape->tail ? record->caller : addr, /* as the kernel: of a return where it is when it has returned */
 		.pid = record->pid,
 		.tid = record->tid,
 		.time = record->time_ns,
 		.cpu = record->cpu,
 		.period = 1,
-		.raw_size = shape->raw,
+	};
+	const struct format_perf_raw_record raw = {
 		.common_type = (uint16_t)format_perf_event_id(record->id),
 		.common_pid = (int32_t)record->tid,
 		.probe_ip = addr,
 	};
 
-	memcpy(at, &sample, sizeof(sample));
-	memset(at + sizeof(sample), 0, shape->size - sizeof(sample)); /* gaps between fields, and what is not known */
-	if (is_return) {
-		memcpy(at + FORMAT_PERF_RAW + FORMAT_PERF_RET_IP, &record->caller, sizeof(record->caller));
-		at[FORMAT_PERF_RAW + shape->tail] = !!(record->flags & WIRE_RECORD_TAIL);
-	}
-	if (shape->frame)
-		memcpy(at + FORMAT_PERF_RAW + shape->frame, &record->frame, sizeof(record->frame));
-	for (uint32_t i = 0; i < shape->nargs; i++)
-		if (!shape->fields[i].state)
-			put_argument(at + FORMAT_PERF_RAW + shape->fields[i].offset, shape->fields[i].bytes,
-				     i < record->nargs ? record->args[i] : 0);
-	if (shape->nlong)
-		put_long(perf, shape, record, at, room);
+	p.raw = p.at + FORMAT_PERF_RAW + p.stack.chain;
+	p.room = rest - (uint32_t)FORMAT_PERF_RAW;
+	if (shape->stack)
+		format_perf_stack_put_chain(&p.stack, p.at + sizeof(sample));
+	memcpy(p.raw - 4, &raw, sizeof(raw));
+	memset(p.raw - 4 + sizeof(raw), 0, shape->raw + 4 - sizeof(raw)); /* gaps between fields, and what is not known */
+	put_words(&p);
+	sample.header.size = (uint16_t)put_rest(&p);
+	memcpy(p.at, &sample, sizeof(sample));
+	perf->used -= room - sample.header.size; /* what is not needed is given back */
 	return note_time(perf, record->time_ns);
 }
 
