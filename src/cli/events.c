@@ -187,17 +187,25 @@ static bool is_wanted(const struct cli_events *events, const struct process_map 
 	return map->execute || (events->with_tables && map->inode && map->read && !map->write);
 }
 
+int cli_events_maps(struct cli_events *events, uint32_t pid, const struct process_maps *maps)
+{
+	int error = 0;
+
+	for (size_t i = 0; i < maps->count && !error; i++) {
+		if (is_wanted(events, &maps->map[i]))
+			error = write_map(events, pid, &maps->map[i]);
+	}
+	return error;
+}
+
 static int write_maps(struct cli_events *events, uint32_t pid)
 {
 	struct process_maps maps;
-	int error = 0;
+	int error;
 
 	if (process_maps_read((pid_t)pid, &maps))
 		return 0;
-	for (size_t i = 0; i < maps.count && !error; i++) {
-		if (is_wanted(events, &maps.map[i]))
-			error = write_map(events, pid, &maps.map[i]);
-	}
+	error = cli_events_maps(events, pid, &maps);
 	process_maps_free(&maps);
 	return error;
 }

@@ -24,6 +24,8 @@ void cli_events_destroy(struct cli_events *events); /* NULL is fine */
  */
 int cli_events_process(struct cli_events *events, uint32_t pid) BASE_MUST_CHECK;
 
+/** cli_events_maps() - @maps of @pid, as far as not written yet */
+int cli_events_maps(struct cli_events *events, uint32_t pid, const struct process_maps *maps) BASE_MUST_CHECK;
 /** cli_events_repeat() - write into @to what mappings @from has written, as far as it has not got them */
 int cli_events_repeat(const struct cli_events *from, struct cli_events *to) BASE_MUST_CHECK;
 

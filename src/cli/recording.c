@@ -56,6 +56,18 @@ int cli_recording_open(struct cli_recording *r, const char *path, struct utap_er
 	return 0;
 }
 
+/* What it mapped when it was attached to, for it may be gone by now, and what it maps. */
+static int describe_target(struct cli *cli, struct cli_events *events, uint32_t source)
+{
+	const struct session_target *targets;
+	const struct process_maps *maps = session_maps(cli->session, source);
+	int error;
+
+	session_targets(cli->session, &targets);
+	error = maps ? cli_events_maps(events, (uint32_t)targets[source].pid, maps) : 0;
+	return error ? error : cli_events_process(events, (uint32_t)targets[source].pid);
+}
+
 int cli_recording_describe(struct cli *cli, struct cli_events *events)
 {
 	const struct session_target *targets;
@@ -63,7 +75,9 @@ int cli_recording_describe(struct cli *cli, struct cli_events *events)
 	int error = 0;
 
 	for (size_t i = 0; i < count && !error; i++) {
-		if (targets[i].state == SESSION_RUNNING)
+		if (!cli_events_is_known(events, (uint32_t)targets[i].pid))
+			error = describe_target(cli, events, (uint32_t)i);
+		else if (targets[i].state == SESSION_RUNNING)
 			error = cli_events_process(events, (uint32_t)targets[i].pid);
 	}
 	return error;
@@ -124,7 +138,7 @@ static int describe_new(struct cli *cli, struct cli_recording *r)
 
 	for (; !error && r->ntargets < count; r->ntargets++)
 		if (targets[r->ntargets].state == SESSION_RUNNING)
-			error = cli_events_process(r->events, (uint32_t)targets[r->ntargets].pid);
+			error = describe_target(cli, r->events, (uint32_t)r->ntargets);
 	return error;
 }
 

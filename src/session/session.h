@@ -122,6 +122,9 @@ struct session_where {
 /** session_where() - look up @addr in the target numbered @source (as in a record), for people; false: nothing is mapped there */
 bool session_where(struct session *session, uint32_t source, uint64_t addr, struct session_where *ret);
 
+/** session_maps() - what the target numbered @source mapped when that was looked at last, also when it is gone; NULL: not known */
+const struct process_maps *session_maps(const struct session *session, uint32_t source);
+
 /** How one place is probed, for `utap list`, `utap probe --explain` and -v. */
 struct session_site {
 	pid_t pid;

@@ -97,3 +97,10 @@ bool session_where(struct session *session, uint32_t source, uint64_t addr, stru
 				       .path_offset = where->path_offset };
 	return true;
 }
+
+const struct process_maps *session_maps(const struct session *session, uint32_t source)
+{
+	if (source >= session->nprocesses || !session->processes[source]->target)
+		return NULL;
+	return patch_target_maps(session->processes[source]->target);
+}

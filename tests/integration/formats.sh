@@ -363,6 +363,32 @@ run record -z --to csv -e malloc -- true
 expect_error 2 '-z is for perf.data, not for --to csv'
 end
 
+# What utap prints of stacks, and perf, in one form: "function file", a line for each frame.
+utap_frames() { sed -n 's/^ => \(.*\)+0x[0-9a-f]* (\(.*\))$/\1 \2/p' "$1"; }
+perf_frames() { sed -n 's/^[\t ]*[0-9a-f]* \(.*\)+0x[0-9a-f]* (\(.*\/\)\?\([^\/]*\))$/\1 \3/p' "$1"; }
+
+for kind in fp raw; do
+	begin "formats: perf reads user stacks ($kind)"
+	if need perf linux-perf; then
+		run record -q --stack="$kind" --ring 16M -n 400 -e "p:leaf $programs/stacks-O2:probed_leaf n=%di:s64" \
+			-e "r:left $programs/stacks-O2:nest_two v=\$retval" -- "$programs/stacks-O2" nest 300
+		expect_code 0
+		run script -q
+		mv stdout ours
+		perf script -i perf.data > theirs 2> why
+		[ "$(grep -c ': utap:' theirs)" = 400 ] || problem "perf script reads $(grep -c ': utap:' theirs) samples: $(head -2 why)"
+		perf_frames theirs > theirs.frames
+		grep -q '^main stacks-O2$' theirs.frames || problem "perf does not get to main: $(head -5 theirs)"
+		if [ "$kind" = fp ]; then
+			utap_frames ours > ours.frames
+			cmp -s ours.frames theirs.frames || problem "other frames: $(diff ours.frames theirs.frames | head -6)"
+		fi
+		perf report --stdio --no-children -g caller,0.5,callee --sort sym -i perf.data > report 2> why
+		grep -q 'nest_one' report && grep -q -- '--main\|main$' report || problem "perf report -g shows no callers: $(grep -v '^#' report | head -12)"
+	fi
+	end
+done
+
 begin 'formats: perf reads calls, too'
 if need perf linux-perf; then
 	record_calls
