@@ -8,6 +8,8 @@
 
 #include "format/format.h"
 
+struct process_maps;
+
 struct cli_events;
 
 /** cli_events_create() - @perf is borrowed until cli_events_destroy(); NULL: only remember mappings, for cli_events_repeat() */

@@ -54,7 +54,7 @@ static const struct process_map *map_at(struct session *session, struct session_
 static void look_up(struct session *session, struct where_entry *where)
 {
 	struct session_process *process = session->processes[where->source];
-	const struct process_map *map = map_at(session, process, where->addr);
+	const struct process_map *map = process->target ? map_at(session, process, where->addr) : NULL;
 	const struct object_symbol *symbol;
 	struct session_file *file;
 	uint64_t vaddr;
