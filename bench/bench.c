@@ -19,7 +19,7 @@ static const struct {
 } groups[] = {
 	{ "hit", rows_hit },	   { "filter", rows_filter },	   { "cold", rows_cold }, { "change", rows_change },
 	{ "memory", rows_memory }, { "idle", rows_idle }, { "reading", rows_reading },
-	{ "returns", rows_returns },
+	{ "returns", rows_returns }, { "stacks", rows_stacks },
 	{ "programs", rows_programs },
 };
 

@@ -38,4 +38,17 @@ bool kernel_link_open(struct kernel_link *link, const char *path, uint64_t offse
 uint64_t kernel_link_hits(const struct kernel_link *link);
 void kernel_link_close(struct kernel_link *link);
 
+#define KERNEL_CHAIN_CPUS 64
+struct kernel_chain {
+	unsigned cpus;
+	int fd[KERNEL_CHAIN_CPUS];
+	void *ring[KERNEL_CHAIN_CPUS];
+};
+
+/** kernel_chain_open() - record each hit of one place with up to @frames addresses of its user stack; false: @why says the reason */
+bool kernel_chain_open(struct kernel_chain *chain, const char *path, uint64_t offset, unsigned frames, char why[300]);
+/** kernel_chain_drain() - empty the rings; how many samples, *@addresses grows by those in them */
+uint64_t kernel_chain_drain(struct kernel_chain *chain, uint64_t *addresses);
+void kernel_chain_close(struct kernel_chain *chain);
+
 #endif

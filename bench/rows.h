@@ -19,6 +19,7 @@ void rows_filter(struct bench *bench);  /* hits that conditions and limits leave
 void rows_cold(struct bench *bench);    /* ten thousand functions in turn */
 void rows_change(struct bench *bench);  /* inserting, removing */
 void rows_memory(struct bench *bench);  /* what it takes in the target */
+void rows_stacks(struct bench *bench);  /* user stacks with each hit */
 void rows_returns(struct bench *bench); /* entry and return of a call, returns alone */
 void rows_idle(struct bench *bench);    /* probes that do not fire */
 void rows_reading(struct bench *bench); /* records to disk */

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/* The sets of bench-deep, named ROLE.deep: a function at the end of calls that are 19 deep, with frames of a usual size and frame pointers. */
+#include "target.h"
+
+#define DEPTH 18 /* calls of down(), then the leaf; with its caller twenty addresses */
+
+__attribute__((noinline, noclone)) static long down(long n, target_fn *leaf, long a, const long *b)
+{
+	volatile long room[10];
+	long result;
+
+	room[n % 10] = a;
+	result = n ? down(n - 1, leaf, a + 1, b) : leaf(a, b);
+	return result + room[n % 10];
+}
+
+/* One a role, each with an address of its own. */
+#define LEAF(role)                                                                                    \
+	target_fn deep_##role;                                                                        \
+	target_fn deep_from_##role;                                                                   \
+	__attribute__((noinline, noclone)) long deep_##role(long a, const long *b)                    \
+	{                                                                                             \
+		__asm__ volatile("" ::: "memory");                                                    \
+		return a ^ *b;                                                                        \
+	}                                                                                             \
+	__attribute__((noinline, noclone)) long deep_from_##role(long a, const long *b)               \
+	{                                                                                             \
+		return down(DEPTH - 1, deep_##role, a, b) + 1;                                        \
+	}
+LEAF(plain)
+LEAF(utap)
+LEAF(kernel)
+
+#define SET(role) { #role ".deep", (target_fn *const[]){ deep_from_##role }, 1, false, NULL }, \
+	{ #role ".leaf", (target_fn *const[]){ deep_##role }, 1, false, NULL }
+
+const struct target_set target_sets[] = { SET(plain), SET(utap), SET(kernel) };
+const size_t target_nsets = sizeof(target_sets) / sizeof(*target_sets);
