@@ -86,6 +86,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check_program(&spec, PROBE_COUNT, PROBE_PART_PLACE);
 	for (enum probe_part part = 0; part < PROBE_PARTS; part++)
 		check_program(&spec, PROBE_RECORD, part);
+	if (probe_add_stack(&spec, (enum wire_stack_kind)(size % 4), (uint32_t)size * 97 % 700, NULL) == 0) /* a kind and a number that may be wrong */
+		for (enum probe_part part = 0; part < PROBE_PARTS; part++)
+			check_program(&spec, PROBE_RECORD, part);
 	spec.every = size % 5;
 	spec.limit_ticks = size % 3;
 	for (enum probe_part part = 0; part < PROBE_PARTS; part++)

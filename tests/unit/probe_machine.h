@@ -44,6 +44,9 @@ struct machine {
 		size_t size;
 	} memory[8];
 	bool unnamed; /* the thread's name cannot be had */
+	enum wire_stack_kind stack_kind; /* of an argument that is added; 0: none */
+	uint32_t stack_most;
+	bool no_stack; /* nothing of it can be had */
 };
 #define GOID_OFFSET 0x98
 #define MACHINE_BASE 0x7f1122330000ULL /* of the file that is probed */
@@ -128,6 +131,14 @@ static uint64_t long_helper(struct machine *m, int32_t helper)
 	}
 }
 
+/* What the real one appends is another test's: here the kind, sp, bp, as a program gave them. */
+static uint64_t long_stack(struct machine *m)
+{
+	assert_true(m->most);
+	assert_int_equal(m->regs[1], (uint64_t)(uintptr_t)m->scratch);
+	return m->no_stack ? WIRE_LOCATOR_FAILED | EFAULT : append(m, (const uint8_t *)&m->regs[2], 24, true);
+}
+
 static uint64_t long_reserve(struct machine *m)
 {
 	assert_int_equal(m->regs[1], 0xf00d);
@@ -189,6 +200,9 @@ static void call(struct machine *m, int32_t helper)
 		break;
 	case BPF_HELPER_LONG_RESERVE:
 		result = long_reserve(m);
+		break;
+	case BPF_HELPER_LONG_STACK:
+		result = long_stack(m);
 		break;
 	case BPF_HELPER_LONG_STRING:
 	case BPF_HELPER_LONG_BYTES:
@@ -373,6 +387,9 @@ static void run(struct machine *m, const struct bpf_insn *program, size_t count)
 		case 0x55:
 			at += *dst != (uint64_t)(int64_t)insn->imm ? (size_t)insn->offset : 0;
 			break;
+		case 0xc5:
+			at += (int64_t)*dst < insn->imm ? (size_t)insn->offset : 0;
+			break;
 		case 0x05:
 			at += (size_t)insn->offset;
 			break;
@@ -417,6 +434,8 @@ static inline void run_part(struct machine *m, const char *text, enum probe_acti
 
 	if (probe_parse(text, &spec, NULL, &err))
 		fail_msg("'%s' is refused: %s", text, err.text);
+	if (m->stack_kind && probe_add_stack(&spec, m->stack_kind, m->stack_most, &err))
+		fail_msg("'%s': no stack: %s", text, err.text);
 	assert_int_equal(probe_program(&spec, action, part, &place, &program, &count), 0);
 	if (bpf_check(program, count, BPF_PROBE, &err))
 		fail_msg("'%s': %s", text, err.text);

@@ -488,6 +488,107 @@ static void test_long_parts(void **state)
 	assert_true(word_of(&m, 0) & WIRE_LOCATOR_FAILED);
 }
 
+static const uint8_t *locate(const struct machine *m, uint64_t locator, uint32_t size)
+{
+	assert_int_equal(locator & (WIRE_LOCATOR_FAILED | WIRE_LOCATOR_SHORT), WIRE_LOCATOR_SHORT);
+	assert_int_equal(wire_locator_bytes(locator), size);
+	return m->record + wire_locator_offset(locator);
+}
+
+static void expect_walk(const uint8_t *at, uint64_t what, uint64_t sp, uint64_t bp)
+{
+	const uint64_t want[] = { what, sp, bp };
+
+	assert_memory_equal(at, want, sizeof(want));
+}
+
+/* The stack is fetched before all else and is the last argument; a return's is as after the return. */
+static void test_user_stack(void **state)
+{
+	struct machine m = { .stack_kind = WIRE_STACK_FP, .stack_most = 7 };
+	uint64_t bp;
+
+	run_memory(&m, "f s=@0x10038:string a=%di", PROBE_PART_PLACE);
+	assert_int_equal(m.longs, 1);
+	bp = m.context[ISA_BP];
+	assert_int_equal(word_of(&m, 1), m.context[ISA_DI]);
+	assert_int_equal(wire_locator_offset(word_of(&m, 2)), 48);
+	expect_walk(locate(&m, word_of(&m, 2), 24), WIRE_STACK(WIRE_STACK_FP, 7), SP_VALUE, bp);
+	assert_int_equal(wire_locator_offset(word_of(&m, 0)), 72);
+
+	m = (struct machine) { .stack_kind = WIRE_STACK_CFI, .stack_most = 512 };
+	run_memory(&m, "f%return", PROBE_PART_RETURN);
+	expect_walk(locate(&m, word_of(&m, 2), 24), WIRE_STACK(WIRE_STACK_CFI | WIRE_STACK_RETURN, 512), SP_VALUE + 8, bp);
+
+	m = (struct machine) { .stack_kind = WIRE_STACK_FP, .stack_most = 1, .no_stack = true };
+	run_memory(&m, "f", PROBE_PART_PLACE);
+	assert_int_equal(word_of(&m, 0), WIRE_LOCATOR_FAILED | EFAULT);
+}
+
+/* Registers and what is appended are one piece. */
+static void test_copied_stack(void **state)
+{
+	static const enum isa_reg regs[16] = { ISA_AX, ISA_DX, ISA_CX, ISA_BX, ISA_SI, ISA_DI, ISA_BP, ISA_SP,
+					       ISA_R8, ISA_R9, ISA_R10, ISA_R11, ISA_R12, ISA_R13, ISA_R14, ISA_R15 };
+
+	for (unsigned is_return = 0; is_return < 2; is_return++) {
+		struct machine m = { .stack_kind = WIRE_STACK_RAW, .stack_most = 60000 };
+		const uint8_t *at;
+
+		run_memory(&m, is_return ? "f%return $comm s=@0x10038:string" : "f $comm s=@0x10038:string",
+			   is_return ? PROBE_PART_RETURN : PROBE_PART_PLACE);
+		at = locate(&m, word_of(&m, 2 * is_return + 2), 16 * 8 + 24);
+		for (unsigned i = 0; i < 16; i++)
+			assert_int_equal(((const uint64_t *)(const void *)at)[i],
+					 m.context[regs[i]] + (is_return && regs[i] == ISA_SP ? 8 : 0));
+		expect_walk(at + 128, WIRE_STACK(WIRE_STACK_RAW | (is_return ? WIRE_STACK_RETURN : 0), 60000), SP_VALUE + 8 * is_return,
+			    m.context[ISA_BP]);
+		m = (struct machine) { .stack_kind = WIRE_STACK_RAW, .stack_most = 60000, .no_stack = true };
+		run_memory(&m, "f", PROBE_PART_PLACE);
+		assert_int_equal(word_of(&m, 0), WIRE_LOCATOR_FAILED | EFAULT);
+	}
+}
+
+static void test_stack_limits(void **state)
+{
+	static const struct {
+		enum wire_stack_kind kind;
+		uint32_t most;
+		int error;
+		uint32_t size, record_most;
+	} cases[] = {
+		{ WIRE_STACK_FP, 1, 0, 32, 40 },
+		{ WIRE_STACK_CFI, 512, 0, 32, 32 + 4096 },
+		{ WIRE_STACK_RAW, 1, 0, 160, 160 + 16 },
+		{ WIRE_STACK_RAW, 60000, 0, 160, 160 + 60008 },
+		{ WIRE_STACK_FP, 0, -EINVAL, 24, 0 },
+		{ WIRE_STACK_FP, 513, -EINVAL, 24, 0 },
+		{ WIRE_STACK_RAW, 60001, -EINVAL, 24, 0 },
+		{ 0, 1, -EINVAL, 24, 0 },
+		{ 4, 1, -EINVAL, 24, 0 },
+	};
+	static struct probe_spec spec;
+	char text[2000] = "f stack=%di stack_=%di";
+
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		assert_int_equal(probe_parse("f", &spec, NULL, NULL), 0);
+		assert_int_equal(probe_add_stack(&spec, cases[i].kind, cases[i].most, NULL), cases[i].error);
+		assert_int_equal(probe_record_size(&spec, PROBE_PART_PLACE), cases[i].size);
+		assert_int_equal(probe_record_most(&spec, PROBE_PART_PLACE), cases[i].record_most);
+	}
+	assert_int_equal(probe_parse(text, &spec, NULL, NULL), 0);
+	assert_int_equal(probe_add_stack(&spec, WIRE_STACK_FP, 1, NULL), 0);
+	assert_string_equal(spec.args[2].name, "stack__");
+	for (int i = 2; i < PROBE_ARGS; i++)
+		strcat(text, " %di");
+	assert_int_equal(probe_parse(text, &spec, NULL, NULL), 0);
+	assert_int_equal(probe_add_stack(&spec, WIRE_STACK_FP, 1, NULL), -E2BIG);
+	assert_int_equal(spec.nargs, PROBE_ARGS);
+	assert_int_equal(probe_parse("f @0:u64[4096] @0:u64[4000]", &spec, NULL, NULL), 0);
+	assert_int_equal(probe_add_stack(&spec, WIRE_STACK_RAW, 8192, NULL), -E2BIG);
+	assert_int_equal(spec.nargs, 2);
+}
+
 /* The largest programs there can be pass the checker. */
 static void test_largest(void **state)
 {
@@ -563,6 +664,9 @@ int main(void)
 		cmocka_unit_test(test_strings),
 		cmocka_unit_test(test_arrays),
 		cmocka_unit_test(test_long_parts),
+		cmocka_unit_test(test_user_stack),
+		cmocka_unit_test(test_copied_stack),
+		cmocka_unit_test(test_stack_limits),
 		cmocka_unit_test(test_largest),
 		cmocka_unit_test(test_sizes),
 	};
