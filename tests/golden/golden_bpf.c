@@ -40,7 +40,8 @@ static const struct bpf_target target = {
 	.long_cells = 64,
 	.long_cell_size = 65536,
 	.runtime = { [RT_RING_SLOW] = 0x70100000, 0x70100100, 0x70100200, 0x70100300, 0x70100400, 0x70100500,
-		     [RT_LONG_RESERVE] = 0x70100700, 0x70100800, 0x70100900, 0x70100a00, 0x70100b00 },
+		     [RT_LONG_RESERVE] = 0x70100700, 0x70100800, 0x70100900, 0x70100a00, 0x70100b00,
+		     [RT_LONG_STACK] = 0x70100d00 },
 };
 
 static void print_program(FILE *out, const struct bpf_insn *program, size_t count)

@@ -3,6 +3,7 @@
  * ftrace's text and JSON: to the byte, since other programs read them; and no byte of a hostile name reaches a
  * terminal.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -394,6 +395,133 @@ static void test_duration(void **state)
 	}
 }
 
+/* ---- user stacks ---- */
+
+#define NAMED 0x401000 /* a function of 0x100 bytes, and what is around it belongs to no function */
+
+static bool find_symbol(void *arg, uint32_t source, uint32_t pid, uint64_t addr, struct format_symbol *ret)
+{
+	assert_int_equal(pid, 1230);
+	assert_int_equal(source, 0);
+	(*(unsigned *)arg)++;
+	if (addr < 0x400000 || addr >= 0x500000)
+		return false;
+	*ret = (struct format_symbol) { .path = "/lib/x\033.so", .path_offset = addr - 0x400000 };
+	if (addr >= NAMED && addr < NAMED + 0x100) {
+		ret->name = "deep\x1b";
+		ret->offset = addr - NAMED;
+	}
+	return true;
+}
+
+/* Any stack as three addresses. */
+static bool unwind(void *arg, const struct trace_record *record, const struct trace_stack *raw, struct trace_stack *ret)
+{
+	static const uint64_t addresses[] = { NAMED, NAMED + 1, NAMED + 2 };
+
+	assert_non_null(raw->raw);
+	assert_int_equal(record->pid, 1230);
+	if (!*(const bool *)arg)
+		return false;
+	*ret = (struct trace_stack) { .format = TRACE_CALLERS, .count = 3, .addresses = (const uint8_t *)addresses };
+	return true;
+}
+
+struct stack_bed {
+	struct trace_arg args[2];
+	struct trace_probe probe;
+	uint64_t words[2];
+	uint8_t bytes[1024];
+	struct trace_record record;
+	unsigned lookups;
+	bool unwinds;
+	struct format_call call;
+};
+
+/* A record whose stack stands at an odd place. */
+static void stack_make(struct stack_bed *bed, enum trace_arg_format format, const void *data, uint32_t size, uint64_t flags)
+{
+	*bed = (struct stack_bed) {
+		.args = { { .name = "n", .bits = 64 }, { .name = "stack", .bits = 8, .kind = TRACE_BYTES, .format = format } },
+		.probe = { .event = "malloc", .group = "g", .symbol = "malloc", .nargs = 2 },
+		.words = { 7, WIRE_LOCATOR(41, size) | flags },
+		.record = sample,
+	};
+	memcpy(bed->bytes + 41, data, size);
+	bed->probe.args = bed->args;
+	bed->record.nargs = 2;
+	bed->record.args = bed->words;
+	bed->record.bytes = bed->bytes;
+	bed->record.size = sizeof(bed->bytes);
+	bed->call = (struct format_call) {
+		.symbol = find_symbol, .symbol_arg = &bed->lookups, .unwind = unwind, .unwind_arg = &bed->unwinds
+	};
+}
+
+static void expect_stack(struct stack_bed *bed, const char *text, const char *json)
+{
+	static const char line[] = "               x-1234    [001] ..... 12345.678901: malloc: (malloc+0x0) n=7\n"
+				   "               x-1234    [001] ..... 12345.678901: <user stack trace>\n";
+	char *got;
+	FILE *out = open_text(&got);
+
+	format_text_call(out, &bed->probe, &bed->record, &bed->call, "x", false);
+	fclose(out);
+	assert_memory_equal(got, line, strlen(line));
+	assert_text(memmove(got, got + strlen(line), strlen(got + strlen(line)) + 1), text);
+	out = open_text(&got);
+	format_json_call(out, &bed->probe, &bed->record, &bed->call, "x");
+	fclose(out);
+	char *at = strstr(got, "\"args\"");
+
+	assert_non_null(at);
+	assert_string_equal(at, json);
+	free(got);
+}
+
+static void test_stacks(void **state)
+{
+	/* The place; a call at a function's very end; of no function; of no file; what a signal interrupted. */
+	static const uint64_t addresses[] = { NAMED, NAMED + 0x100, 0x402000, 0x123, (NAMED + 0x10) | WIRE_STACK_EXACT };
+	struct stack_bed bed;
+
+	stack_make(&bed, TRACE_CALLERS, addresses, sizeof(addresses), WIRE_LOCATOR_SHORT);
+	expect_stack(&bed,
+		     " => deep?+0x0 (x?.so)\n => deep?+0x100 (x?.so)\n => 0x402000 (x?.so)\n => 0x123\n => deep?+0x10 (x?.so)\n => ...\n",
+		     "\"args\":{\"n\":7},\"short\":[\"stack\"],\"stack\":["
+		     "{\"addr\":\"0x401000\",\"symbol\":\"deep\\u001b\",\"offset\":0,\"file\":\"/lib/x\\u001b.so\"},"
+		     "{\"addr\":\"0x401100\",\"symbol\":\"deep\\u001b\",\"offset\":256,\"file\":\"/lib/x\\u001b.so\"},"
+		     "{\"addr\":\"0x402000\",\"file\":\"/lib/x\\u001b.so\"},{\"addr\":\"0x123\"},"
+		     "{\"addr\":\"0x401010\",\"symbol\":\"deep\\u001b\",\"offset\":16,\"file\":\"/lib/x\\u001b.so\",\"exact\":true}]}\n");
+	assert_int_equal(bed.lookups, 10);
+	bed.call.symbol = NULL;
+	bed.words[1] = WIRE_LOCATOR(41, 15);
+	expect_stack(&bed, " => 0x401000\n", "\"args\":{\"n\":7},\"stack\":[{\"addr\":\"0x401000\"}]}\n");
+	bed.words[1] = WIRE_LOCATOR_FAILURE(EFAULT);
+	expect_stack(&bed, " => (fault)\n", "\"args\":{\"n\":7},\"stack\":null}\n");
+	bed.words[1] = WIRE_LOCATOR(1020, 16); /* not in the record */
+	expect_stack(&bed, "", "\"args\":{\"n\":7},\"stack\":[]}\n");
+}
+
+static void test_copied_stacks(void **state)
+{
+	struct wire_stack_raw raw = { .reg = { [6] = 0x66, [7] = 0x77, [16] = NAMED } };
+	uint8_t data[sizeof(raw) + 3];
+	struct stack_bed bed;
+
+	memcpy(data, &raw, sizeof(raw));
+	memcpy(data + sizeof(raw), "\x01\x02\xff", 3);
+	stack_make(&bed, TRACE_RAW_STACK, data, sizeof(data), 0);
+	expect_stack(&bed, " => 3 bytes from 0x77\n",
+		     "\"args\":{\"n\":7},\"stack\":{\"ip\":\"0x401000\",\"sp\":\"0x77\",\"bp\":\"0x66\",\"bytes\":\"0102ff\"}}\n");
+	bed.unwinds = true;
+	bed.call.symbol = NULL;
+	expect_stack(&bed, " => 0x401000\n => 0x401001\n => 0x401002\n",
+		     "\"args\":{\"n\":7},\"stack\":[{\"addr\":\"0x401000\"},{\"addr\":\"0x401001\"},{\"addr\":\"0x401002\"}]}\n");
+	bed.words[1] = WIRE_LOCATOR(41, sizeof(raw) - 1); /* registers that are not whole: nothing to unwind */
+	expect_stack(&bed, "", "\"args\":{\"n\":7},\"stack\":[]}\n");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -403,6 +531,8 @@ int main(void)
 		cmocka_unit_test(test_json_strings), cmocka_unit_test(test_return),
 		cmocka_unit_test(test_whole_call),   cmocka_unit_test(test_json_call),
 		cmocka_unit_test(test_duration),
+		cmocka_unit_test(test_stacks),
+		cmocka_unit_test(test_copied_stacks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
