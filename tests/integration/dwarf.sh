@@ -15,12 +15,16 @@ compared()
 {
 	local total equal
 
-	UTAP=$utap FUNCTIONS=$2 SAMPLE=$sample ARGS=${3:-} timeout 300 gdb -q -nx -batch -x "$here/dwarf_gdb.py" "$1" > gdb.out 2>&1
+	UTAP=$utap FUNCTIONS=$2 SAMPLE=$sample ARGS=${3:-} timeout 900 gdb -q -nx -batch -x "$here/dwarf_gdb.py" "$1" > gdb.out 2>&1
 	total=$(sed -n 's/^TOTAL //p' gdb.out)
 	[ -n "$total" ] || { problem "$1: nothing was compared: $(tail -2 gdb.out)"; return; }
 	grep -E '^(DIFFERENT|ONLY UTAP)' gdb.out | head -5 | while read -r line; do echo "    $name: $1: $line"; done
 	grep -qE '^(DIFFERENT|ONLY UTAP)' gdb.out && problem "$1: variables differ from gdb's: $total"
 	equal=$(sed -n 's/^TOTAL .*\bequal \([0-9]*\).*/\1/p' gdb.out)
+	for what in 'only gdb' 'unknown to gdb'; do # pointers to what is in registers; frames that gdb picks otherwise where something inlined begins
+		[ $((20 * $(sed -n "s/^TOTAL .*\\b$what \([0-9]*\).*/\1/p" gdb.out | grep . || echo 0))) -le $((${equal:-0} + 20)) ] ||
+			problem "$1: too much is known to one of them only: $total"
+	done
 	[ "${equal:-0}" -ge 20 ] || problem "$1: only ${equal:-0} variables were compared: $total"
 	pairs=$((pairs + ${equal:-0}))
 }
@@ -57,6 +61,24 @@ if [ "${UTAP_ALL:-0}" = 1 ]; then
 	compiled cc clang++
 fi
 
+# A real program: utap itself, while it reads a file. As it was built here, or with UTAP_ALL=1 at three levels.
+begin 'variables against gdb, a real program'
+pairs=0
+if ! command -v gdb > /dev/null; then
+	skip 'gdb is not installed'
+elif [ "${UTAP_ALL:-0}" = 1 ]; then
+	for level in 0 2 3; do
+		meson setup -Doptimization=$level -Ddebug=true "real$level" "$here/../.." > build.out 2>&1 && ninja -C "real$level" utap >> build.out 2>&1 ||
+			{ problem "-O$level: utap does not build: $(tail -2 build.out)"; continue; }
+		sample=3000 compared "./real$level/utap" '/src/[a-z]*/.*\.c$' 'list /bin/ls'
+		echo "    utap -O$level: $(sed -n 's/^TOTAL //p' gdb.out)"
+	done
+else
+	sample=400 compared "$utap" '/src/[a-z]*/.*\.c$' 'list /bin/ls'
+fi
+name="$name: $pairs equal"
+end
+
 # ---- what is shown ----
 
 begin 'lines, variables, functions, definitions'
@@ -78,6 +100,34 @@ grep -q "there is no variable 'nobody' here" err || problem "$(cat err)"
 strip -o bare program
 "$utap" probe -x bare -V handle 2> err && problem 'there are variables without debug information'
 grep -q 'has no debug information' err || problem "$(cat err)"
+end
+
+# Debug information from a server, as gdb gets it.
+begin 'debuginfod'
+if ! command -v debuginfod > /dev/null; then
+	skip 'debuginfod is not installed'
+else
+	mkdir -p served
+	gcc -g -O2 "$sources/variables.c" -o away && objcopy --only-keep-debug away served/away.debug && strip away
+	port=$((20000 + $$ % 20000))
+	debuginfod -p "$port" -d :memory: -F served > server.out 2>&1 &
+	server=$!
+	for _ in $(seq 100); do
+		curl -sf "http://127.0.0.1:$port/metrics" 2> /dev/null | grep -q '^thread_work_total{role="traverse"} [1-9]' && break
+		sleep 0.1
+	done
+	export DEBUGINFOD_CACHE_PATH=$PWD/cache DEBUGINFOD_TIMEOUT=5
+	DEBUGINFOD_URLS=http://127.0.0.1:$port "$utap" probe -x away -V handle > variables 2> err || problem "utap probe -V fails: $(cat err)"
+	grep -q "$(printf '\t\tstruct conn \*\tconn$')" variables || problem "-V: $(cat variables)"
+	kill "$server"
+	wait "$server" 2> /dev/null
+	DEBUGINFOD_URLS=http://127.0.0.1:$port "$utap" probe -x away -V handle > again 2> err || problem "it is not kept: $(cat err)"
+	cmp -s variables again || problem 'what was kept is not the same'
+	rm -rf cache
+	DEBUGINFOD_URLS=http://127.0.0.1:$port timeout 20 "$utap" probe -x away -V handle 2> err && problem 'there are variables without a server'
+	grep -q 'has no debug information' err || problem "$(cat err)"
+	unset DEBUGINFOD_CACHE_PATH DEBUGINFOD_TIMEOUT
+fi
 end
 
 # The kernel takes what is printed, where we are root and it has uprobe events.
