@@ -67,6 +67,37 @@ bool format_convert_symbol(const struct format_convert *convert, const struct tr
 	return options->symbol && options->symbol(options->symbol_arg, record->source, record->pid, addr, ret);
 }
 
+static struct format_call call_of(const struct format_convert *convert)
+{
+	const struct format_convert_options *options = &convert->options;
+
+	return (struct format_call) { .symbol = options->symbol,
+				      .symbol_arg = options->symbol_arg,
+				      .unwind = options->unwind,
+				      .unwind_arg = options->unwind_arg };
+}
+
+bool format_convert_stack(const struct format_convert *convert, const struct format_event *event, struct trace_stack *ret)
+{
+	struct format_call call = call_of(convert);
+	struct trace_stack stack;
+
+	if (!format_stack_of(event->probe, event->record, &call, &stack) || stack.raw || stack.error)
+		return false;
+	*ret = stack;
+	return true;
+}
+
+uint64_t format_convert_frame(const struct format_convert *convert, const struct format_event *event, const struct trace_stack *stack,
+			      uint32_t i, struct format_symbol *symbol)
+{
+	struct format_call call = call_of(convert);
+	uint64_t address;
+
+	format_stack_frame(stack, i, event->record, &call, &address, symbol);
+	return address;
+}
+
 const char *format_function_name(const struct trace_probe *probe)
 {
 	return probe->symbol && *probe->symbol ? probe->symbol : probe->event;

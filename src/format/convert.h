@@ -23,6 +23,8 @@ struct format_convert_options {
 	bool json, verbose;    /* of the two reports */
 	format_symbol_fn *symbol; /* NULL: addresses have no names */
 	void *symbol_arg;
+	format_unwind_fn *unwind; /* NULL: copied stacks are left out, or shown as bytes */
+	void *unwind_arg;
 	uint64_t realtime_ns;  /* CLOCK_REALTIME - CLOCK_MONOTONIC of the records; 0: not known */
 };
 

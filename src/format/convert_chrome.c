@@ -9,6 +9,7 @@
  *
  * Source: the "Trace Event Format" document; RFC 8259.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -19,16 +20,27 @@
 
 #define EXACT (1ULL << 53) /* doubles hold integers up to here */
 
+struct chrome {
+	bool is_begun; /* from now on a comma */
+	struct format_frames *frames;
+};
+
 static void begin_event(struct format_convert *convert, char phase, uint32_t pid, uint32_t tid, uint64_t time_ns)
 {
+	struct chrome *chrome = convert->state;
+
 	fprintf(convert->out, "%s{\"ph\":\"%c\",\"pid\":%" PRIu32 ",\"tid\":%" PRIu32 ",\"ts\":%" PRIu64 ".%03" PRIu64,
-		convert->state ? ",\n" : "\n", phase, pid, tid, time_ns / 1000, time_ns % 1000);
-	convert->state = convert; /* from now on a comma */
+		chrome->is_begun ? ",\n" : "\n", phase, pid, tid, time_ns / 1000, time_ns % 1000);
+	chrome->is_begun = true;
 }
 
 static int begin(struct format_convert *convert, struct utap_error *err)
 {
-	(void)err;
+	struct chrome *chrome = calloc(1, sizeof(*chrome));
+
+	convert->state = chrome;
+	if (!chrome || format_frames_create(false, &chrome->frames))
+		return base_error(err, -ENOMEM, UTAP_ERROR_SYSTEM, "no memory to convert");
 	fputs("{\"displayTimeUnit\":\"ns\",\"otherData\":{\"clock\":\"CLOCK_MONOTONIC\",\"writer\":\"utap\"},"
 	      "\"traceEvents\":[",
 	      convert->out);
@@ -37,8 +49,32 @@ static int begin(struct format_convert *convert, struct utap_error *err)
 
 static int end(struct format_convert *convert)
 {
-	fputs("\n]}\n", convert->out);
+	const struct chrome *chrome = convert->state;
+	const struct format_frame *frame;
+
+	fputs("\n]", convert->out);
+	for (uint64_t number = 1; (frame = format_frames_at(chrome->frames, number)); number++) {
+		fprintf(convert->out, "%s\"%" PRIu64 "\":{\"name\":", number == 1 ? ",\n\"stackFrames\":{\n" : ",\n", number);
+		format_json_string(convert->out, frame->name->text);
+		if (frame->path) {
+			fputs(",\"category\":", convert->out);
+			format_json_string(convert->out, frame->path->text);
+		}
+		if (frame->parent)
+			fprintf(convert->out, ",\"parent\":\"%" PRIu64 "\"", frame->parent->number);
+		putc('}', convert->out);
+	}
+	fputs(format_frames_at(chrome->frames, 1) ? "\n}}\n" : "}\n", convert->out);
 	return 0;
+}
+
+static void release(struct format_convert *convert)
+{
+	struct chrome *chrome = convert->state;
+
+	if (chrome)
+		format_frames_destroy(chrome->frames);
+	free(chrome);
 }
 
 static int name_thread(struct format_convert *convert, const struct format_thread *thread)
@@ -102,10 +138,10 @@ static int print_args(struct format_convert *convert, const struct format_event 
 	const char *comma = "";
 	int error = 0;
 
-	if (!event->probe->nargs)
+	if (!format_args_shown(event->probe))
 		return 0;
 	fputs(",\"args\":{", convert->out);
-	for (uint32_t i = 0; i < event->probe->nargs && !error; i++) {
+	for (uint32_t i = 0; i < format_args_shown(event->probe) && !error; i++) {
 		struct format_field field;
 
 		format_field_get(event->probe, event->record, i, &field);
@@ -116,6 +152,18 @@ static int print_args(struct format_convert *convert, const struct format_event 
 		comma = ",";
 	}
 	putc('}', convert->out);
+	return error;
+}
+
+/* "sf" names the innermost frame; all of them follow the events. */
+static int print_stack(struct format_convert *convert, const struct format_event *event)
+{
+	const struct chrome *chrome = convert->state;
+	struct format_frame *frame;
+	int error = format_frames_get(chrome->frames, convert, event, &frame);
+
+	if (!error && frame)
+		fprintf(convert->out, ",\"sf\":\"%" PRIu64 "\"", frame->number);
 	return error;
 }
 
@@ -133,6 +181,8 @@ static int print_event(struct format_convert *convert, const struct format_event
 	if (phase == 'i')
 		fputs(",\"s\":\"t\"", convert->out);
 	error = print_args(convert, event);
+	if (!error)
+		error = print_stack(convert, event);
 	putc('}', convert->out);
 	return error;
 }
@@ -182,4 +232,5 @@ const struct format_kind format_kind_chrome = {
 	.leave = leave,
 	.lost = lost,
 	.end = end,
+	.release = release,
 };

@@ -103,10 +103,38 @@ static int learn_probes(struct format_convert *convert)
 	return error ? error : print_header(convert);
 }
 
+/* "function+0x12;caller+0x34", the innermost first. */
+static void stack_text(const struct format_convert *convert, const struct format_event *event, struct format_buffer *out)
+{
+	struct trace_stack stack;
+
+	if (format_convert_stack(convert, event, &stack)) {
+		for (uint32_t i = 0; i < stack.count; i++) {
+			struct format_symbol symbol;
+			uint64_t address = format_convert_frame(convert, event, &stack, i, &symbol);
+
+			if (symbol.name)
+				format_buffer_print(out, "%s%s+0x%" PRIx64, i ? ";" : "", symbol.name, symbol.offset);
+			else
+				format_buffer_print(out, "%s0x%" PRIx64, i ? ";" : "", address);
+		}
+		if (stack.is_short)
+			format_buffer_print(out, ";...");
+	}
+	format_buffer_zero(out, 1);
+	if (out->size && !out->error)
+		out->size--; /* the terminator stays behind the text */
+}
+
 static int print_arg(struct format_convert *convert, const struct format_event *event, uint32_t index)
 {
 	_cleanup_buffer_ struct format_buffer text = { 0 };
 	struct format_field field;
+
+	if (trace_is_stack(&event->probe->args[index])) {
+		stack_text(convert, event, &text);
+		return text.error ? text.error : print_text(convert, (const char *)text.data);
+	}
 
 	format_field_get(event->probe, event->record, index, &field);
 	if (field.kind == FORMAT_UNKNOWN)
@@ -132,6 +160,13 @@ static int print_more(struct format_convert *convert, const struct format_event 
 		HASH_FIND_STR(csv->columns, arg->name, column);
 		if (column && column->stamp == csv->row && column->arg == i)
 			continue;
+		if (trace_is_stack(arg)) {
+			if (more.size)
+				format_buffer_add(&more, " ", 1);
+			format_buffer_print(&more, "stack=");
+			stack_text(convert, event, &more);
+			continue;
+		}
 		format_field_get(event->probe, event->record, i, &field);
 		if (more.size)
 			format_buffer_add(&more, " ", 1);

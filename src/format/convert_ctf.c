@@ -238,6 +238,21 @@ static int add_arg(struct format_convert *convert, struct format_buffer *out, co
 	return 0;
 }
 
+/* The innermost address first; of a copied stack that nobody unwinds there is none. */
+static void add_stack(const struct format_convert *convert, struct format_buffer *out, const struct format_event *event)
+{
+	struct trace_stack stack;
+	bool has_stack = format_convert_stack(convert, event, &stack);
+	uint32_t count = has_stack ? stack.count : 0;
+
+	format_buffer_u32(out, count);
+	for (uint32_t i = 0; i < count; i++) {
+		bool is_exact;
+
+		format_buffer_u64(out, trace_stack_address(&stack, i, &is_exact));
+	}
+}
+
 static int record(struct format_convert *convert, const struct format_event *event)
 {
 	const struct trace_record *record = event->record;
@@ -261,6 +276,10 @@ static int record(struct format_convert *convert, const struct format_event *eve
 	for (uint32_t i = 0; i < event->probe->nargs && !error; i++) {
 		struct format_field field;
 
+		if (trace_is_stack(&event->probe->args[i])) {
+			add_stack(convert, out, event);
+			continue;
+		}
 		format_field_get(event->probe, record, i, &field);
 		error = add_arg(convert, out, &event->probe->args[i], &field);
 	}

@@ -139,6 +139,10 @@ static void add_arg(struct format_buffer *out, const struct trace_arg *arg, cons
 		add_type(out, arg);
 		break;
 	case TRACE_BYTES:
+		if (trace_is_stack(arg)) {
+			format_buffer_print(out, "uint32_t %s_length;\n\t\taddress_t", name);
+			break;
+		}
 		format_buffer_print(
 		    out, "uint32_t %s_length;\n\t\tinteger { size = 8; align = 8; signed = false; base = 16; }", name);
 		break;

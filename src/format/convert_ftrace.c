@@ -41,7 +41,7 @@ static int print_args(struct format_convert *convert, const struct format_event 
 {
 	_cleanup_buffer_ struct format_buffer clean = { 0 };
 
-	for (uint32_t i = 0; i < event->probe->nargs; i++) {
+	for (uint32_t i = 0; i < format_args_shown(event->probe); i++) {
 		const struct trace_arg *arg = &event->probe->args[i];
 		struct format_field field;
 
@@ -53,6 +53,30 @@ static int print_args(struct format_convert *convert, const struct format_event 
 		fprintf(convert->out, " %s=", format_clean(&clean, arg->name, "", " "));
 		fputs(format_clean(&clean, (const char *)convert->text.data, "", ""), convert->out);
 	}
+	return clean.error;
+}
+
+/* As the kernel writes it with the option userstacktrace and symbols known. */
+static int print_stack(struct format_convert *convert, const struct format_event *event)
+{
+	_cleanup_buffer_ struct format_buffer clean = { 0 };
+	struct trace_stack stack;
+
+	if (!format_convert_stack(convert, event, &stack))
+		return 0;
+	print_columns(convert, event->thread, event->record->cpu, event->record->time_ns);
+	fputs("<user stack trace>\n", convert->out);
+	for (uint32_t i = 0; i < stack.count; i++) {
+		struct format_symbol symbol;
+		uint64_t address = format_convert_frame(convert, event, &stack, i, &symbol);
+
+		if (symbol.name)
+			fprintf(convert->out, " => %s+0x%" PRIx64 "\n", format_clean(&clean, symbol.name, "", ""), symbol.offset);
+		else
+			fprintf(convert->out, " => 0x%" PRIx64 "\n", address);
+	}
+	if (stack.is_short)
+		fputs(" => ...\n", convert->out);
 	return clean.error;
 }
 
@@ -69,6 +93,8 @@ static int ftrace_record(struct format_convert *convert, const struct format_eve
 		fprintf(convert->out, ": (0x%" PRIx64 ")", event->ip);
 	error = print_args(convert, event);
 	putc('\n', convert->out);
+	if (!error)
+		error = print_stack(convert, event);
 	return error ? error : convert->text.error;
 }
 

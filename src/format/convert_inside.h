@@ -11,6 +11,7 @@
 #define FORMAT_CONVERT_INSIDE_H
 
 #include "format/convert.h"
+#include "format/inside.h"
 #include "format/perf_layout.h"
 
 /* ---- arguments ---- */
@@ -145,6 +146,11 @@ struct format_convert {
 /** format_convert_symbol() - what holds @addr in the process of @record; false: not known */
 bool format_convert_symbol(const struct format_convert *convert, const struct trace_record *record, uint64_t addr,
 			   struct format_symbol *ret);
+/** format_convert_stack() - the user stack of an event, as addresses; false: it has none, or it is a copy that nobody unwinds */
+bool format_convert_stack(const struct format_convert *convert, const struct format_event *event, struct trace_stack *ret);
+/** format_convert_frame() - address number @i of it, and what is known of that */
+uint64_t format_convert_frame(const struct format_convert *convert, const struct format_event *event, const struct trace_stack *stack,
+			      uint32_t i, struct format_symbol *symbol);
 /** format_function_name() - for people: the function, else the event */
 const char *format_function_name(const struct trace_probe *probe);
 
@@ -168,6 +174,36 @@ uint32_t format_calls_entry(const struct format_calls *calls, const struct trace
 int format_calls_add(struct format_convert *convert, const struct format_event *event) BASE_MUST_CHECK;
 /** format_calls_end() - leave all that is open in @thread */
 int format_calls_end(struct format_convert *convert, struct format_thread *thread) BASE_MUST_CHECK;
+
+/* ---- convert_frames.c: user stacks, interned ---- */
+
+/** A text that comes again and again. */
+struct format_string {
+	uint64_t number; /* from 1 */
+	bool is_told, is_path_told; /* by the format, as a function and as a path */
+	char text[];
+};
+
+/** A frame below all that called it: one of the innermost stands for its whole stack. */
+struct format_frame {
+	uint64_t number; /* from 1, larger than the parent's */
+	struct format_frame *parent; /* NULL: the outermost */
+	struct format_string *name; /* the function; "[file]" or "[unknown]" */
+	struct format_string *path; /* NULL: not known */
+	uint64_t offset;            /* in that file, when asked for by address */
+	uint32_t depth;             /* 1: the outermost */
+	bool is_told, is_stack_told;
+};
+
+struct format_frames;
+/** format_frames_create() - @by_address: frames of a function differ by where in it they are; else they are one */
+int format_frames_create(bool by_address, struct format_frames **ret) BASE_MUST_CHECK;
+void format_frames_destroy(struct format_frames *frames); /* NULL is fine */
+/** format_frames_get() - the innermost frame of the event's user stack; NULL: it has none. 0 or -ENOMEM */
+int format_frames_get(struct format_frames *frames, const struct format_convert *convert, const struct format_event *event,
+		      struct format_frame **ret) BASE_MUST_CHECK;
+/** format_frames_at() - number @number, NULL after the last */
+const struct format_frame *format_frames_at(const struct format_frames *frames, uint64_t number);
 
 /* ---- stacks.c: the tree of what was called from where, for folded stacks and the flame graph ---- */
 

@@ -8,7 +8,10 @@
 static int record(struct format_convert *convert, const struct format_event *event)
 {
 	const struct format_convert_options *options = &convert->options;
-	struct format_call call = { .symbol = options->symbol, .symbol_arg = options->symbol_arg };
+	struct format_call call = { .symbol = options->symbol,
+				    .symbol_arg = options->symbol_arg,
+				    .unwind = options->unwind,
+				    .unwind_arg = options->unwind_arg };
 	struct format_symbol caller;
 
 	if (event->record->caller && format_convert_symbol(convert, event->record, event->record->caller, &caller)) {

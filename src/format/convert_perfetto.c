@@ -58,6 +58,7 @@ enum {
 	EVENT_NAME = 10,
 	EVENT_TRACK = 11,
 	EVENT_COUNTER_VALUE = 30,
+	EVENT_STACK = 56,
 };
 enum event_type { TYPE_BEGIN = 1, TYPE_END = 2, TYPE_INSTANT = 3, TYPE_COUNTER = 4 };
 enum {
@@ -69,7 +70,18 @@ enum {
 	ANNOTATION_NAME = 10,
 	ANNOTATION_ARRAY = 12,
 };
-enum { INTERNED_CATEGORY = 1, INTERNED_NAME = 2, INTERNED_IID = 1, INTERNED_TEXT = 2 };
+enum {
+	INTERNED_CATEGORY = 1,
+	INTERNED_NAME = 2,
+	INTERNED_FUNCTION = 5,
+	INTERNED_FRAME = 6,
+	INTERNED_STACK = 7,
+	INTERNED_PATH = 17,
+	INTERNED_MAPPING = 19,
+	INTERNED_IID = 1,
+	INTERNED_TEXT = 2
+};
+enum { FRAME_FUNCTION = 2, FRAME_MAPPING = 3, FRAME_PC = 4, STACK_FRAME = 2, MAPPING_PATH = 7 };
 
 /* Of each probe. Event names have two numbers a probe: of the hit and of the call. */
 struct told {
@@ -81,6 +93,7 @@ struct perfetto {
 	struct format_buffer packet;
 	struct told *told;
 	size_t ntold, told_cap;
+	struct format_frames *frames;
 };
 
 /* ---- packets ---- */
@@ -125,6 +138,8 @@ static int begin(struct format_convert *convert, struct utap_error *err)
 	if (!p)
 		return base_error(err, -ENOMEM, UTAP_ERROR_SYSTEM, "no memory to convert");
 	convert->state = p;
+	if (format_frames_create(true, &p->frames))
+		return base_error(err, -ENOMEM, UTAP_ERROR_SYSTEM, "no memory to convert");
 	size_t packet = packet_begin(p, 0);
 
 	proto_varint(&p->packet, PACKET_SEQUENCE_FLAGS, SEQUENCE_CLEARED);
@@ -158,6 +173,7 @@ static void release(struct format_convert *convert)
 	if (!p)
 		return;
 	format_buffer_deinit(&p->packet);
+	format_frames_destroy(p->frames);
 	free(p->told);
 	free(p);
 }
@@ -231,15 +247,74 @@ static void put_name(struct format_convert *convert, uint32_t field, uint64_t ii
 	proto_end(&p->packet, name);
 }
 
-/* Define the names of an event that were not yet. */
-static void put_names(struct format_convert *convert, uint32_t id, bool is_call)
+/* A file is told of as one mapping that begins at its start: so the place of a frame in it is one in the file. */
+static void put_file(struct format_convert *convert, struct format_string *path)
+{
+	struct format_buffer *out = &((struct perfetto *)convert->state)->packet;
+
+	if (path->is_path_told)
+		return;
+	path->is_path_told = true;
+	put_name(convert, INTERNED_PATH, path->number, path->text);
+	size_t mapping = proto_begin(out, INTERNED_MAPPING);
+
+	proto_varint(out, INTERNED_IID, path->number);
+	proto_varint(out, MAPPING_PATH, path->number);
+	proto_end(out, mapping);
+}
+
+static void put_frame(struct format_convert *convert, struct format_frame *frame)
+{
+	struct format_buffer *out = &((struct perfetto *)convert->state)->packet;
+
+	if (!frame->name->is_told)
+		put_name(convert, INTERNED_FUNCTION, frame->name->number, frame->name->text);
+	frame->name->is_told = true;
+	if (frame->path)
+		put_file(convert, frame->path);
+	size_t message = proto_begin(out, INTERNED_FRAME);
+
+	proto_varint(out, INTERNED_IID, frame->number);
+	proto_varint(out, FRAME_FUNCTION, frame->name->number);
+	if (frame->path) {
+		proto_varint(out, FRAME_MAPPING, frame->path->number);
+		proto_varint(out, FRAME_PC, frame->offset);
+	}
+	proto_end(out, message);
+	frame->is_told = true;
+}
+
+/* The outermost frame is the first; as deep as stacks are recorded. */
+static void put_stack_frames(struct format_buffer *out, const struct format_frame *frame)
+{
+	if (frame->parent)
+		put_stack_frames(out, frame->parent);
+	proto_varint(out, STACK_FRAME, frame->number);
+}
+
+static void put_stack(struct format_convert *convert, struct format_frame *innermost)
+{
+	struct format_buffer *out = &((struct perfetto *)convert->state)->packet;
+
+	for (struct format_frame *frame = innermost; frame && !frame->is_told; frame = frame->parent)
+		put_frame(convert, frame);
+	size_t message = proto_begin(out, INTERNED_STACK);
+
+	proto_varint(out, INTERNED_IID, innermost->number);
+	put_stack_frames(out, innermost);
+	proto_end(out, message);
+	innermost->is_stack_told = true;
+}
+
+/* Define the names, and the stack, of an event that were not yet. */
+static void put_names(struct format_convert *convert, uint32_t id, bool is_call, struct format_frame *stack)
 {
 	struct perfetto *p = convert->state;
 	const struct trace_probe *probe = &convert->probes[id];
 	struct told *told = &p->told[id];
 	bool *is_told = is_call ? &told->function : &told->event;
 
-	if (told->category && *is_told)
+	if (told->category && *is_told && (!stack || stack->is_stack_told))
 		return;
 	size_t interned = proto_begin(&p->packet, PACKET_INTERNED);
 
@@ -248,6 +323,8 @@ static void put_names(struct format_convert *convert, uint32_t id, bool is_call)
 	if (!*is_told)
 		put_name(convert, INTERNED_NAME, event_iid(id, is_call),
 			 is_call ? format_function_name(probe) : probe->event);
+	if (stack && !stack->is_stack_told)
+		put_stack(convert, stack);
 	proto_end(&p->packet, interned);
 	told->category = *is_told = true;
 }
@@ -308,7 +385,7 @@ static void put_args(struct format_convert *convert, const struct format_event *
 {
 	struct format_buffer *out = &((struct perfetto *)convert->state)->packet;
 
-	for (uint32_t i = 0; i < event->probe->nargs; i++) {
+	for (uint32_t i = 0; i < format_args_shown(event->probe); i++) {
 		struct format_field field;
 
 		format_field_get(event->probe, event->record, i, &field);
@@ -328,10 +405,15 @@ static int put_event(struct format_convert *convert, const struct format_event *
 {
 	struct perfetto *p = convert->state;
 	uint32_t id = event->record->id;
+	struct format_frame *stack;
+	int error = format_frames_get(p->frames, convert, event, &stack);
+
+	if (error)
+		return error;
 	size_t packet = packet_begin(p, event->record->time_ns);
 
 	proto_varint(&p->packet, PACKET_SEQUENCE_FLAGS, SEQUENCE_NEEDS_STATE);
-	put_names(convert, id, type == TYPE_BEGIN);
+	put_names(convert, id, type == TYPE_BEGIN, stack);
 	size_t body = proto_begin(&p->packet, PACKET_TRACK_EVENT);
 
 	proto_varint(&p->packet, EVENT_TYPE, type);
@@ -339,6 +421,8 @@ static int put_event(struct format_convert *convert, const struct format_event *
 	proto_varint(&p->packet, EVENT_CATEGORY, category_iid(id));
 	proto_varint(&p->packet, EVENT_NAME, event_iid(id, type == TYPE_BEGIN));
 	put_args(convert, event);
+	if (stack)
+		proto_varint(&p->packet, EVENT_STACK, stack->number);
 	proto_end(&p->packet, body);
 	return packet_end(convert, packet);
 }

@@ -13,10 +13,12 @@
 
 #include "format/convert_inside.h"
 
+#define FRAME (1ULL << 40)
+
 /* Hashed as bytes: no padding. */
 struct node_key {
 	const void *parent;
-	uint64_t probe; /* UINT64_MAX: a program, by name */
+	uint64_t probe; /* UINT64_MAX: a program, by name; FRAME + number of its name: of a user stack */
 	char name[32];  /* of a program; else zero */
 };
 
@@ -27,6 +29,7 @@ struct node_entry {
 };
 
 struct stacks {
+	struct format_frames *frames;
 	struct format_node root;
 	struct node_entry *entries;
 };
@@ -57,21 +60,54 @@ static struct format_node *get_node(struct stacks *stacks, struct format_node *p
 	return NULL;
 }
 
-/* What was called last in @thread, or its program. */
-static struct format_node *get_top(struct stacks *stacks, const struct format_thread *thread)
+static struct format_node *get_program(struct stacks *stacks, const struct format_thread *thread)
 {
 	struct node_key key = { .parent = &stacks->root, .probe = UINT64_MAX };
 	const char *name = thread->comm[0] ? thread->comm : "<...>";
 
-	if (thread->nopen)
-		return thread->open[thread->nopen - 1].node;
 	memcpy(key.name, name, strnlen(name, sizeof(key.name) - 1));
 	return get_node(stacks, &stacks->root, &key, name);
 }
 
-static struct format_node *get_call(struct stacks *stacks, const struct format_event *event, const char *name)
+/* What was called last in @thread, or its program. */
+static struct format_node *get_top(struct stacks *stacks, const struct format_thread *thread)
 {
-	struct format_node *top = get_top(stacks, event->thread);
+	return thread->nopen ? thread->open[thread->nopen - 1].node : get_program(stacks, thread);
+}
+
+/* The frames from the outermost to @frame: as deep as stacks are recorded. */
+static struct format_node *get_frames(struct stacks *stacks, struct format_node *program, const struct format_frame *frame)
+{
+	struct format_node *parent = frame->parent ? get_frames(stacks, program, frame->parent) : program;
+	struct node_key key = { .parent = parent, .probe = FRAME + frame->name->number };
+
+	return parent ? get_node(stacks, parent, &key, frame->name->text) : NULL;
+}
+
+/* Where an event with a user stack belongs: its innermost frame, or, where that is another function, below it. */
+static struct format_node *get_recorded(struct stacks *stacks, const struct format_event *event, const struct format_frame *frame,
+					const char *name)
+{
+	struct format_node *program = get_program(stacks, event->thread);
+	struct format_node *node = program ? get_frames(stacks, program, frame) : NULL;
+	struct node_key key = { .parent = node, .probe = event->record->id };
+
+	if (!node || (event->probe->kind != TRACE_RETURN && strcmp(frame->name->text, format_function_name(event->probe)) == 0))
+		return node;
+	return get_node(stacks, node, &key, name);
+}
+
+static struct format_node *get_call(const struct format_convert *convert, const struct format_event *event, const char *name)
+{
+	struct stacks *stacks = convert->state;
+	struct format_frame *frame;
+	struct format_node *top;
+
+	if (format_frames_get(stacks->frames, convert, event, &frame))
+		return NULL;
+	if (frame)
+		return get_recorded(stacks, event, frame, name);
+	top = get_top(stacks, event->thread);
 	struct node_key key = { .parent = top, .probe = event->record->id };
 
 	return top ? get_node(stacks, top, &key, name) : NULL;
@@ -81,16 +117,16 @@ int format_stacks_begin(struct format_convert *convert, struct utap_error *err)
 {
 	struct stacks *stacks = calloc(1, sizeof(*stacks));
 
-	if (!stacks)
+	convert->state = stacks;
+	if (!stacks || format_frames_create(false, &stacks->frames))
 		return base_error(err, -ENOMEM, UTAP_ERROR_SYSTEM, "no memory to convert");
 	stacks->root.name = "all";
-	convert->state = stacks;
 	return 0;
 }
 
 int format_stacks_enter(struct format_convert *convert, const struct format_event *event, struct format_open *call)
 {
-	struct format_node *node = get_call(convert->state, event, format_function_name(event->probe));
+	struct format_node *node = get_call(convert, event, format_function_name(event->probe));
 
 	if (!node)
 		return -ENOMEM;
@@ -120,7 +156,7 @@ int format_stacks_record(struct format_convert *convert, const struct format_eve
 	if (event->probe->kind == TRACE_RETURN && convert->calls &&
 	    format_calls_is_half(convert->calls, event->record->id))
 		return 0;
-	node = get_call(convert->state, event, event->probe->event);
+	node = get_call(convert, event, event->probe->event);
 	if (!node)
 		return -ENOMEM;
 	node->calls++;
@@ -141,6 +177,7 @@ void format_stacks_release(struct format_convert *convert)
 		free((char *)(uintptr_t)entry->node.name);
 		free(entry);
 	}
+	format_frames_destroy(stacks->frames);
 	free(stacks);
 }
 

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "format/inside.h"
 #include "format/perf_layout.h"
 
 /* libtraceevent asks the page header for the width of a long; nothing else in it matters without ring buffer pages. */
@@ -119,16 +120,10 @@ static void tracing_values(struct format_buffer *out, const struct trace_arg *ar
 		format_buffer_print(out, is_strings(arg) ? ", __get_str(%s_%u)" : ", REC->%s[%u]", name, i);
 }
 
-/* Without the user stack, which is a part of the sample, not of its raw data. */
-static uint32_t shown_args(const struct trace_probe *probe)
-{
-	return probe->nargs && trace_is_stack(&probe->args[probe->nargs - 1]) ? probe->nargs - 1 : probe->nargs;
-}
-
 /* How perf prints the event: places and arguments as the kernel's own events of uprobes and uretprobes have them. */
 static void tracing_print(struct format_buffer *out, const struct trace_probe *probe, bool is_return)
 {
-	uint32_t count = shown_args(probe);
+	uint32_t count = format_args_shown(probe);
 	char name[64];
 
 	format_buffer_print(out, "\nprint fmt: \"%s", is_return ? "(%lx <- %lx)" : "(%lx)");
@@ -185,7 +180,7 @@ static void tracing_format(struct format_buffer *out, const struct trace_probe *
 		format_buffer_add(out, return_fields, sizeof(return_fields) - 1);
 	else
 		format_buffer_add(out, place_fields, sizeof(place_fields) - 1);
-	for (uint32_t i = 0; i < shown_args(probe); i++)
+	for (uint32_t i = 0; i < format_args_shown(probe); i++)
 		tracing_field(out, &probe->args[i], &shape->fields[i]);
 	if (shape->nlong)
 		format_buffer_print(out, "\tfield:u32 __probe_state[%u];\toffset:%u;\tsize:%u;\tsigned:0;\n", shape->nlong,

@@ -21,9 +21,8 @@ bool format_stack_of(const struct trace_probe *probe, const struct trace_record 
 	return true;
 }
 
-/* The address and what is known of it; false: nothing. */
-static bool frame_at(const struct trace_stack *stack, uint32_t i, const struct trace_record *record,
-		     const struct format_call *call, uint64_t *address, struct format_symbol *symbol)
+bool format_stack_frame(const struct trace_stack *stack, uint32_t i, const struct trace_record *record,
+			const struct format_call *call, uint64_t *address, struct format_symbol *symbol)
 {
 	bool is_exact;
 
@@ -47,7 +46,7 @@ static uint64_t raw_register(const struct trace_stack *stack, unsigned number)
 
 /* ---- text ---- */
 
-static const char *file_name(const char *path)
+const char *format_file_name(const char *path)
 {
 	const char *slash = strrchr(path, '/');
 
@@ -65,7 +64,7 @@ static void put_frame(FILE *out, uint64_t address, const struct format_symbol *s
 	}
 	if (symbol->path) {
 		fputs(" (", out);
-		format_safe(out, file_name(symbol->path));
+		format_safe(out, format_file_name(symbol->path));
 		putc(')', out);
 	}
 	putc('\n', out);
@@ -81,7 +80,7 @@ void format_stack_text(FILE *out, const struct trace_stack *stack, const struct 
 	else if (stack->raw)
 		fprintf(out, " => %" PRIu32 " bytes from 0x%" PRIx64 "\n", stack->size, raw_register(stack, 7));
 	for (uint32_t i = 0; i < stack->count; i++) {
-		frame_at(stack, i, record, call, &address, &symbol);
+		format_stack_frame(stack, i, record, call, &address, &symbol);
 		put_frame(out, address, &symbol);
 	}
 	if (stack->is_short)
@@ -97,7 +96,7 @@ static void json_frame(FILE *out, const struct trace_stack *stack, uint32_t i, c
 	uint64_t address;
 	bool is_exact;
 
-	frame_at(stack, i, record, call, &address, &symbol);
+	format_stack_frame(stack, i, record, call, &address, &symbol);
 	fprintf(out, "{\"addr\":\"0x%" PRIx64 "\"", address);
 	if (symbol.name) {
 		fputs(",\"symbol\":", out);

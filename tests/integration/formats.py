@@ -3,10 +3,13 @@
 """Reads a file of one of utap's formats strictly and prints what is in it, sorted: "begins N", "ends N", "hits N", "threads N" ..; or says what is wrong.
 
 formats.py FORMAT FILE     (perfetto: the text of protoc --decode)
+
+"stacks N": events with a user stack; each has to contain the functions of $CHAIN (outermost first, with ';' between), where that is set.
 """
 import csv
 import io
 import json
+import os
 import re
 import sys
 from collections import Counter, defaultdict
@@ -19,6 +22,17 @@ class Wrong(Exception):
 def check(condition, what):
     if not condition:
         raise Wrong(what)
+
+
+def check_stack(names):
+    """Function names, the outermost first; returns 1, for counting."""
+    chain = ";" + ";".join(names) + ";"
+    check(f";{os.environ.get('CHAIN', '')};" in chain or "CHAIN" not in os.environ, f"a strange stack: {chain}")
+    return 1
+
+
+def bare(frame):
+    return re.sub(r"\+0x[0-9a-f]+$", "", frame)
 
 
 class Nesting:
@@ -48,8 +62,17 @@ class Nesting:
 def chrome(text):
     nesting = Nesting()
     named = set()
-    lost = 0
-    for event in json.loads(text)["traceEvents"]:
+    lost = stacks = 0
+    trace = json.loads(text)
+    frames = trace.get("stackFrames", {})
+
+    def stack_of(number):
+        frame = frames[number]
+        return (stack_of(frame["parent"]) if "parent" in frame else []) + [frame["name"]]
+
+    for event in trace["traceEvents"]:
+        if "sf" in event:
+            stacks += check_stack(stack_of(event["sf"]))
         thread = (event["pid"], event["tid"])
         time = round(event["ts"] * 1000)
         if event["ph"] == "M":
@@ -60,7 +83,7 @@ def chrome(text):
         else:
             check(thread in named, f"{thread} has no name")
             nesting.event(thread, {"B": "begins", "E": "ends", "i": "hits"}[event["ph"]], time, event.get("name"))
-    return dict(nesting.close(False), lost=lost)
+    return dict(nesting.close(False), lost=lost, stacks=stacks)
 
 
 def jsonl(text):
@@ -72,6 +95,8 @@ def jsonl(text):
         else:
             counts["hits"] += 1
             check(isinstance(event["args"], dict), "no args")
+            if "stack" in event:
+                counts["stacks"] += check_stack([frame.get("symbol", "?") for frame in event["stack"]][::-1])
     return dict(counts)
 
 
@@ -84,7 +109,9 @@ def csv_(text):
         check(len(row) == len(rows[0]), f"{len(row)} columns instead of {len(rows[0])}: {row}")
         check(int(row[0]) >= time, "time goes back")
         time = int(row[0])
-    return {"hits": len(rows) - 1}
+    column = rows[0].index("stack") if "stack" in rows[0] else None
+    stacks = sum(check_stack([bare(frame) for frame in row[column].split(";")[::-1]]) for row in rows[1:] if column)
+    return {"hits": len(rows) - 1, "stacks": stacks}
 
 
 # What importers of the kernel's trace file look for.
@@ -92,10 +119,16 @@ FTRACE = re.compile(r" *(?P<comm>.{1,16})-(?P<tid>\d+) +\( *(?P<tgid>\d+)\) \[(?
                     r"(?P<event>[^ :]+): (?P<rest>.*)")
 
 
-def ftrace_lines(text):
+def ftrace_lines(text, frames=None):
     check(text.startswith("# tracer: nop\n#\n"), "no header")
     for line in text.splitlines():
         if line.startswith("#"):
+            continue
+        if frames is not None and re.fullmatch(r".*-\d+ +\( *\d+\) \[\d+\] [^ ]{5} +\d+\.\d{6}: <user stack trace>", line):
+            frames.append([])
+            continue
+        if frames is not None and line.startswith(" => "):
+            frames[-1].append(bare(line[4:]))
             continue
         match = FTRACE.fullmatch(line)
         check(match, f"not a line of ftrace: {line}")
@@ -104,10 +137,11 @@ def ftrace_lines(text):
 
 def ftrace(text):
     hits = 0
-    for match, _ in ftrace_lines(text):
+    stacks = []
+    for match, _ in ftrace_lines(text, stacks):
         check(re.match(r"\(0x[0-9a-f]+( <- 0x[0-9a-f]+)?\)( [^ =]+=.+)?$", match["rest"]), f"no place: {match[0]}")
         hits += 1
-    return {"hits": hits, "lost": sum(int(n) for n in re.findall(r"(?m)^# lost: (\d+) of ", text))}
+    return {"hits": hits, "stacks": sum(check_stack(stack[::-1]) for stack in stacks), "lost": sum(int(n) for n in re.findall(r"(?m)^# lost: (\d+) of ", text))}
 
 
 def systrace(text):
@@ -125,6 +159,7 @@ def folded(text):
     for line in text.splitlines():
         match = re.fullmatch(r"([^;]+)(;[^;]+)* ([1-9]\d*)", line)
         check(match, f"not a folded stack: {line}")
+        check_stack(line.rsplit(" ", 1)[0].split(";"))
         weight += int(match[3])
     check(len(set(line.rsplit(" ", 1)[0] for line in text.splitlines())) == len(text.splitlines()), "a stack comes twice")
     return {"weight": weight}
@@ -134,6 +169,8 @@ def perfetto(text):
     nesting = Nesting()
     tracks, names, categories = {}, set(), set()
     counts = Counter()
+    functions, frames, callstacks, mappings = {}, {}, {}, set()
+    stacks = 0
     packets = text.split("packet {\n")
     check(not packets[0].strip(), f"not packets: {packets[0][:100]}")
     check("clock_snapshot" in packets[1] and "primary_trace_clock: 3" in packets[1], "no clock snapshot")
@@ -146,6 +183,13 @@ def perfetto(text):
 
         names |= set(re.findall(r"event_names \{\s+iid: (\d+)\s+name: \"", packet))
         categories |= set(re.findall(r"event_categories \{\s+iid: (\d+)\s+name: \"", packet))
+        functions.update(re.findall(r"function_names \{\s+iid: (\d+)\s+str: \"(.*)\"", packet))
+        mappings |= set(re.findall(r"mappings \{\s+iid: (\d+)\s+path_string_ids: \1\s", packet))
+        for iid, name, mapping in re.findall(r"frames \{\s+iid: (\d+)\s+function_name_id: (\d+)\s+mapping_id: (\d+)\s+rel_pc: \d+", packet):
+            check(name in functions and mapping in mappings, f"frame {iid} has no name or mapping")
+            frames[iid] = functions[name]
+        for iid, body in re.findall(r"callstacks \{\s+iid: (\d+)\s+((?:frame_ids: \d+\s+)+)", packet):
+            callstacks[iid] = [frames[frame] for frame in re.findall(r"\d+", body)]
         if "track_descriptor" in packet:
             tracks[number("uuid")] = re.sub(r".*(thread|process|counter) \{.*", r"\1", packet, flags=re.S)
         if "track_event" not in packet:
@@ -158,9 +202,11 @@ def perfetto(text):
             continue
         check(tracks.get(track) == "thread", f"no thread's track: {packet}")
         check(kind == "TYPE_SLICE_END" or (number("name_iid") in names and number("category_iids") in categories), f"no name: {packet}")
+        if number("callstack_iid"):
+            stacks += check_stack(callstacks[number("callstack_iid")])
         kind = {"TYPE_SLICE_BEGIN": "begins", "TYPE_SLICE_END": "ends", "TYPE_INSTANT": "hits"}[kind]
         nesting.event(track, kind, int(number("timestamp")))
-    return dict(nesting.close(True), lost=sum(counts.values()))
+    return dict(nesting.close(True), lost=sum(counts.values()), stacks=stacks)
 
 
 def main():

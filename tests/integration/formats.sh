@@ -389,6 +389,39 @@ for kind in fp raw; do
 	end
 done
 
+begin 'formats: user stacks in all streams'
+if need protoc protobuf-compiler && need xmllint libxml2-utils; then
+	export CHAIN='main;run;nest_one'
+	run record -q --stack=fp --ring 16M -n 400 -e "p:leaf $programs/stacks-O2:probed_leaf n=%di:s64" \
+		-e "r:left $programs/stacks-O2:nest_two v=\$retval" -- "$programs/stacks-O2" nest 300
+	expect_code 0
+	for format in perfetto chrome ftrace jsonl csv folded flame; do
+		convert "$format"
+		check "$format" "out.$format" || continue
+		case $format in
+		folded)
+			grep -q ';main;run;nest_one;nest_two;nest_three;probed_leaf 200$' out.folded &&
+				grep -q ';main;run;nest_one;left 200$' out.folded || problem "folded: $(cat out.folded)"
+			;;
+		flame) expect_found "frames $(tr ' ' ';' < out.folded | cut -d';' -f1-9 | awk -F';' '{ for (i = 1; i <= NF; i++) if ($i != "200") { p = p ";" $i; seen[p] } p = "" } END { for (p in seen) n++; print n + 1 }')" flame ;;
+		*) expect_found "stacks 400" "$format" ;;
+		esac
+	done
+	convert ctf
+	if command -v babeltrace2 > /dev/null; then
+		"$utap" script --json -q | grep -o '"addr":"0x[0-9a-f]*"' | tr -dc '0-9a-f\n' | sed 's/^add//' > want
+		babeltrace2 out.ctf 2> why | grep -o 'stack = .*' | grep -o '0x[0-9A-F]*' | tr A-F a-f | sed 's/^0x//' > got
+		sed -i 's/^0*//' want got
+		cmp -s want got || problem "babeltrace2 reads other stacks: $(diff want got | head -4)"
+	fi
+	# Live, too.
+	"$utap" trace -q --stack=fp --ring 16M -n 100 --to chrome -o live.chrome -e "$programs/stacks-O2:probed_leaf" -- "$programs/stacks-O2" nest 300 > said 2>&1 ||
+		problem "trace --to chrome: $(head -2 said)"
+	check chrome live.chrome && expect_found "stacks 100" 'live chrome'
+	unset CHAIN
+fi
+end
+
 begin 'formats: perf reads calls, too'
 if need perf linux-perf; then
 	record_calls
