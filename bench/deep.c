@@ -2,9 +2,14 @@
 /* The sets of bench-deep, named ROLE.deep: a function at the end of calls that are 19 deep, with frames of a usual size and frame pointers. */
 #include "target.h"
 
+#if __has_attribute(noclone)
+#define NOINLINE __attribute__((noinline, noclone))
+#else
+#define NOINLINE __attribute__((noinline))
+#endif
 #define DEPTH 18 /* calls of down(), then the leaf; with its caller twenty addresses */
 
-__attribute__((noinline, noclone)) static long down(long n, target_fn *leaf, long a, const long *b)
+NOINLINE static long down(long n, target_fn *leaf, long a, const long *b)
 {
 	volatile long room[10];
 	long result;
@@ -18,12 +23,12 @@ __attribute__((noinline, noclone)) static long down(long n, target_fn *leaf, lon
 #define LEAF(role)                                                                                    \
 	target_fn deep_##role;                                                                        \
 	target_fn deep_from_##role;                                                                   \
-	__attribute__((noinline, noclone)) long deep_##role(long a, const long *b)                    \
+	NOINLINE long deep_##role(long a, const long *b)                    \
 	{                                                                                             \
 		__asm__ volatile("" ::: "memory");                                                    \
 		return a ^ *b;                                                                        \
 	}                                                                                             \
-	__attribute__((noinline, noclone)) long deep_from_##role(long a, const long *b)               \
+	NOINLINE long deep_from_##role(long a, const long *b)               \
 	{                                                                                             \
 		return down(DEPTH - 1, deep_##role, a, b) + 1;                                        \
 	}

@@ -161,9 +161,12 @@ static int plan_match(struct session_attaching *a, const struct session_match *m
 	if (error == -EEXIST || error == -EADDRINUSE)
 		return 0; /* an earlier probe is there: one is enough */
 	if (!error && what == SESSION_PLACE && a->session->options.stack && id < known &&
-	    session_stack_is_elsewhere(a, id, match->vaddr + module->bias))
-		snprintf(why, sizeof(why), "another copy of the file is probed in the process, and with --stack a probe has one address there");
-	else if (!error && what == SESSION_PLACE)
+	    session_stack_is_elsewhere(a, id, match->vaddr + module->bias)) {
+		session_refuse_match(a, match, NULL,
+				     "another copy of the file is probed in the process, and with --stack a probe has one address there");
+		return 0;
+	}
+	if (!error && what == SESSION_PLACE)
 		error = plan_place(a, match, module, id, why);
 	else if (!error)
 		error = session_plan_function(a, match, module, id, why);

@@ -268,6 +268,8 @@ int session_add(struct session *session, const struct probe_spec *spec, struct u
 
 	if (session->options.action != PROBE_RECORD)
 		return add(session, spec, err);
+	if (session->options.stack && session->options.pairs)
+		return base_error(err, -EINVAL, UTAP_ERROR_USAGE, "calls that are recorded at both ends have no stacks");
 	more = malloc(sizeof(*more));
 	if (!more)
 		return base_error_system(err, -ENOMEM, "cannot add probe %s", spec->symbol);

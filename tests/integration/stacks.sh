@@ -180,6 +180,35 @@ if target "$programs/stacks-O2" loop; then
 fi
 end
 
+# A copy of a file has its own address, and all records of a probe say the first one's.
+begin 'stacks in libraries that come and go, and in copies'
+for mode in cycle copies; do
+	target "$programs/loader" "$mode" "$programs/plugin.so"
+	"$utap" trace --json -o records --stack=fp -e "$programs/plugin.so:plugin_step" -p "$pid" > stdout 2> stderr &
+	tracer=$!
+	for ((i = 0; i < 300; i++)); do
+		grep -q 'waits until it does' stderr && break
+		sleep 0.01
+	done
+	sleep 0.1
+	kill -USR1 "$pid"
+	for ((i = 0; i < 500; i++)); do
+		grep -q '^calls' target.out && break
+		sleep 0.01
+	done
+	finish
+	wait "$tracer"
+	[ -s records ] || problem "no records: $(tail -3 stderr)"
+	grep -v '"stack":\[{"addr":"0x[0-9a-f]*","symbol":"plugin_step","offset":0,' records > others &&
+		problem "$mode: a stack does not start at the place: $(head -1 others)"
+	if [ "$mode" = copies ]; then
+		[ "$(grep -c 'another copy of the file' stderr)" = 2 ] || problem "the copies are not refused: $(tail -3 stderr)"
+	else
+		grep -q ' 2080 events, 0 lost' stderr || problem "$(tail -1 stderr), want 2080"
+	fi
+done
+end
+
 begin 'stacks refused'
 run trace --stack=fp --duration -e stacks:probed_leaf -- "$programs/stacks" nest
 expect_error 2 'stack is for single hits'
