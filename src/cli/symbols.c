@@ -16,6 +16,7 @@
 
 #include "object/jit.h"
 #include "object/object.h"
+#include "object/unwind.h"
 
 #define FOUND 8192 /* a power of two */
 
@@ -26,6 +27,8 @@ struct symbols_file {
 	size_t build_id_size; /* 0: not recorded */
 	bool is_tried;
 	struct object *object; /* NULL: not there, or another */
+	bool has_unwind;
+	struct object_unwind unwind;
 	UT_hash_handle hh;
 };
 
@@ -40,6 +43,8 @@ struct symbols_process {
 	struct symbols_map *maps; /* by start */
 	size_t count, cap;
 	struct object_jit *jit;
+	struct session_unwinder *unwinder; /* NULL: no copied stack was walked yet */
+	bool is_unwinder_new; /* it is to be told the mappings */
 	UT_hash_handle hh;
 };
 
@@ -79,6 +84,7 @@ static void forget_found(struct cli_symbols *symbols)
 
 static void free_file(struct symbols_file *file)
 {
+	object_unwind_free(&file->unwind);
 	object_close(file->object);
 	free(file->path);
 	free(file);
@@ -87,6 +93,7 @@ static void free_file(struct symbols_file *file)
 static void free_process(struct symbols_process *process)
 {
 	object_jit_close(process->jit);
+	session_unwinder_destroy(process->unwinder);
 	free(process->maps);
 	free(process);
 }
@@ -164,6 +171,7 @@ static int add_row(struct symbols_process *process, const struct symbols_map *ma
 {
 	size_t at = process->count;
 
+	process->is_unwinder_new = true;
 	if (base_grow(&process->maps, &process->cap, process->count + 1, sizeof(*process->maps)))
 		return -ENOMEM;
 	for (; at && process->maps[at - 1].start > map->start; at--)
@@ -371,12 +379,57 @@ bool cli_symbols_find(void *arg, uint32_t source, uint32_t pid, uint64_t addr, s
 	return is_known || symbol.name;
 }
 
+/* ---- copied stacks ---- */
+
+static const struct object_unwind *table_of(struct symbols_file *file)
+{
+	struct object *object = open_object(file);
+
+	if (!object)
+		return NULL;
+	if (!file->has_unwind && object_unwind_make(object, &file->unwind, NULL))
+		base_log(BASE_LOG_WARN, "stacks end in %s", file->path);
+	file->has_unwind = true;
+	return &file->unwind;
+}
+
+static int tell_maps(struct symbols_process *process)
+{
+	int error = process->unwinder ? 0 : session_unwinder_create(&process->unwinder);
+
+	if (error || !process->is_unwinder_new)
+		return error;
+	session_unwinder_clear(process->unwinder);
+	for (size_t i = 0; i < process->count && !error; i++) {
+		const struct symbols_map *map = &process->maps[i];
+
+		if (map->is_code && strcmp(path_name(map->file->path), "[anon]") != 0)
+			error = session_unwinder_add(process->unwinder, map->start, map->start + map->size, map->offset,
+						     open_object(map->file), table_of(map->file));
+	}
+	process->is_unwinder_new = error;
+	return error;
+}
+
+bool cli_symbols_unwind(void *arg, const struct trace_record *record, const struct trace_stack *raw, struct trace_stack *ret)
+{
+	struct cli_symbols *symbols = arg;
+	struct symbols_process *process;
+
+	if (symbols->session)
+		return session_unwind(symbols->session, record, raw, ret);
+	process = get_process(symbols, record->pid);
+	return process && !tell_maps(process) && session_unwinder_walk(process->unwinder, record, raw, ret);
+}
+
 void cli_symbols_call(struct cli_symbols *symbols, const struct trace_record *record, struct format_call *call)
 {
 	struct format_symbol caller;
 
 	call->symbol = cli_symbols_find;
 	call->symbol_arg = symbols;
+	call->unwind = cli_symbols_unwind;
+	call->unwind_arg = symbols;
 	if (!record->caller || !cli_symbols_find(symbols, record->source, record->pid, record->caller, &caller))
 		return;
 	call->caller = caller.name;

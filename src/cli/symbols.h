@@ -21,7 +21,9 @@ int cli_symbols_event(struct cli_symbols *symbols, const struct format_perf_file
 		      const struct format_perf_event *event) BASE_MUST_CHECK;
 /** cli_symbols_find() - a format_symbol_fn; @arg is a struct cli_symbols */
 bool cli_symbols_find(void *arg, uint32_t source, uint32_t pid, uint64_t addr, struct format_symbol *ret);
-/** cli_symbols_call() - let @call show symbols: of arguments, and of where @record returns to. Good for one record */
+/** cli_symbols_unwind() - a format_unwind_fn; @arg is a struct cli_symbols */
+bool cli_symbols_unwind(void *arg, const struct trace_record *record, const struct trace_stack *raw, struct trace_stack *ret);
+/** cli_symbols_call() - let @call show symbols: of arguments, stacks, and of where @record returns to. Good for one record */
 void cli_symbols_call(struct cli_symbols *symbols, const struct trace_record *record, struct format_call *call);
 
 #endif

@@ -9,6 +9,11 @@
 #include "object/object.h"
 #include "wire/unwind.h"
 
+/* DWARF's numbers of registers, as in struct wire_stack_raw. */
+#define OBJECT_UNWIND_BP 6
+#define OBJECT_UNWIND_SP 7
+#define OBJECT_UNWIND_IP 16
+
 struct object_unwind {
 	uint64_t base; /* vaddr that the rows' offsets count from: the first byte of code */
 	struct wire_unwind_row *rows; /* by offset, no two alike next to each other */

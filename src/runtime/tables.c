@@ -43,7 +43,7 @@ static void start(struct state *state, uint64_t place, bool is_return, uint64_t 
 
 	state->memory.word = stack_word;
 	walk->memory = &state->memory;
-	walk->tables.area = (const uint8_t *)shared->unwind_at;
+	walk->tables.area = shared->unwind_at;
 	walk->tables.size = shared->unwind_size;
 	walk->piece = 0;
 	walk->is_bp_lost = false;

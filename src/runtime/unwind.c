@@ -37,7 +37,7 @@ uint32_t wire_unwind_rule(const struct wire_unwind_row *rows, uint32_t count, ui
 static uint32_t pieces_of(const struct wire_unwind_tables *tables)
 {
 	const struct wire_unwind *list = tables->list;
-	uint64_t at = (uint64_t)list - (uint64_t)tables->area;
+	uint64_t at = (uint64_t)list - tables->area;
 	uint64_t room;
 
 	if (!list || at > tables->size || tables->size - at < sizeof(*list) || at % 8)

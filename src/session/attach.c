@@ -202,6 +202,7 @@ void session_process_free(struct session_process *process)
 	free(process->copies);
 	free(process->rows);
 	free(process->pieces);
+	session_unwinder_destroy(process->unwinder);
 	free(process->semaphores);
 	free(process->found);
 	free(process);

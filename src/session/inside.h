@@ -99,6 +99,8 @@ struct session_process {
 	pid_t list_pid;          /* as in struct wire_unwind */
 	bool has_pieces;
 	bool is_full;            /* there is no room for more rows */
+	struct session_unwinder *unwinder; /* for stacks that were copied; NULL: none was walked yet */
+	uint64_t unwinder_ns;    /* when it was told the mappings; 0: to be told */
 	bool polls;              /* they are looked for now and then: it cannot be made to wait for us where it loads them */
 	uint64_t gone_drains;    /* drains when it was found gone; 0: it was not */
 	uint32_t resumed;        /* as in struct wire_control */
@@ -383,6 +385,11 @@ bool session_has_tables(const struct session *session);
 uint64_t session_tables_size(struct session *session, struct session_process *process);
 /** session_tables_renew() - tell a process that is set up by which tables stacks are walked from now on; nothing where none are needed */
 int session_tables_renew(struct session *session, struct session_process *process) BASE_MUST_CHECK;
+/** session_unwinder_fill() - all code of a process that is no JIT compiler's (unwind.c) */
+int session_unwinder_fill(struct session *session, struct session_process *process, const struct process_maps *maps,
+			  struct session_unwinder *unwinder) BASE_MUST_CHECK;
+/** session_wants_loads() - have stacks to know what is loaded and unloaded? */
+bool session_wants_loads(const struct session *session);
 void session_vdso_free(struct session *session);
 
 /* semaphore.c */

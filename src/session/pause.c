@@ -117,7 +117,7 @@ int session_plan_pause(struct session_attaching *a)
 
 	bool wants_more = session_wants_more(a);
 
-	if ((!wants_more && !session_has_tables(a->session)) || process_auxv(a->process->pid, AT_BASE, &base) || !base)
+	if ((!wants_more && !session_wants_loads(a->session)) || process_auxv(a->process->pid, AT_BASE, &base) || !base)
 		return 0;
 	a->process->waits = true;
 	a->process->waits_for_tables = !wants_more;

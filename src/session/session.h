@@ -125,6 +125,33 @@ bool session_where(struct session *session, uint32_t source, uint64_t addr, stru
 /** session_maps() - what the target numbered @source mapped when that was looked at last, also when it is gone; NULL: not known */
 const struct process_maps *session_maps(const struct session *session, uint32_t source);
 
+/*
+ * Stacks that were copied (--stack=raw), walked by the unwind information of the files that the process had mapped.
+ */
+struct session_unwinder; /* of one process */
+struct object;
+struct object_unwind;
+int session_unwinder_create(struct session_unwinder **ret) BASE_MUST_CHECK;
+void session_unwinder_destroy(struct session_unwinder *unwinder); /* NULL is fine */
+/**
+ * session_unwinder_add() - code at [start, end), in any order, not overlapping
+ * @offset: of @start in its file
+ * @object: its file, and @table of it, borrowed; NULL: nothing is known of it. What was added nowhere was made at run time: there frame pointers
+ *          are tried.
+ */
+int session_unwinder_add(struct session_unwinder *unwinder, uint64_t start, uint64_t end, uint64_t offset, const struct object *object,
+			 const struct object_unwind *table) BASE_MUST_CHECK;
+void session_unwinder_clear(struct session_unwinder *unwinder);
+/**
+ * session_unwinder_walk() - the stack of @record, which has a copy: @raw
+ * @ret:  as CALLERS; its addresses are valid until the next walk
+ * Return: false: there is no copy.
+ */
+bool session_unwinder_walk(struct session_unwinder *unwinder, const struct trace_record *record, const struct trace_stack *raw,
+			   struct trace_stack *ret);
+/** session_unwind() - likewise, of a target that runs: by what it maps now; false also when it is gone and was never looked at */
+bool session_unwind(struct session *session, const struct trace_record *record, const struct trace_stack *raw, struct trace_stack *ret);
+
 /** How one place is probed, for `utap list`, `utap probe --explain` and -v. */
 struct session_site {
 	pid_t pid;

@@ -22,6 +22,11 @@ bool session_has_tables(const struct session *session)
 	return session->options.stack == WIRE_STACK_CFI && session->options.action == PROBE_RECORD;
 }
 
+bool session_wants_loads(const struct session *session)
+{
+	return session_has_tables(session) || (session->options.stack == WIRE_STACK_RAW && session->options.action == PROBE_RECORD);
+}
+
 /* ---- tables of files ---- */
 
 void session_file_unwind(struct session_file *file)
@@ -110,9 +115,7 @@ static int fill_piece(struct session_process *process, const struct process_map 
 	uint64_t bias;
 	int error;
 
-	if (!strcmp(map->path, VDSO))
-		bias = map->start;
-	else if (session_map_bias(map, file->object, &bias))
+	if (session_map_bias(map, file->object, &bias)) /* of the vDSO, too: its first byte is mapped first */
 		return 0;
 	error = place_rows(process, file, &piece->rows);
 	if (error == -ENOSPC && !process->is_full) {
@@ -200,6 +203,7 @@ int session_tables_renew(struct session *session, struct session_process *proces
 	struct process_maps maps;
 	int error;
 
+	process->unwinder_ns = 0;
 	if (!session_has_tables(session) || !process->has_memory)
 		return 0;
 	error = process_maps_read(process->pid, &maps);
@@ -207,6 +211,23 @@ int session_tables_renew(struct session *session, struct session_process *proces
 		return error;
 	error = publish(session, process, &maps);
 	process_maps_free(&maps);
+	return error;
+}
+
+int session_unwinder_fill(struct session *session, struct session_process *process, const struct process_maps *maps,
+			  struct session_unwinder *unwinder)
+{
+	int error = 0;
+
+	for (size_t i = 0; i < maps->count && !error; i++) {
+		const struct process_map *map = &maps->map[i];
+		bool is_code = map->execute && !is_made_at_run_time(map);
+		struct session_file *file = is_code ? file_of(session, process, map) : NULL;
+
+		if (is_code)
+			error = session_unwinder_add(unwinder, map->start, map->end, map->offset, file ? file->object : NULL,
+						     file ? &file->unwind : NULL);
+	}
 	return error;
 }
 

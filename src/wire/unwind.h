@@ -89,7 +89,7 @@ struct wire_unwind {
 
 /** What a walk may read. All of it is bounded: a list or rows that do not lie in the area are not there. */
 struct wire_unwind_tables {
-	const uint8_t *area; /* where the rows are */
+	uint64_t area;       /* address of where the rows are */
 	uint64_t size;       /* its bytes */
 	const struct wire_unwind *list; /* inside of the area, or NULL */
 	bool check;          /* compare each piece's word first; what is in no piece may be anything */
