@@ -93,18 +93,10 @@ sed 's/\(nest_[a-z]*\)+0x[0-9a-f]* /\1 /' lines | cmp -s - want || problem "$(he
 end
 
 begin 'copied stacks'
-run trace --json -o records --stack=raw,256 -e 'stacks:probed_leaf n=%di:s64 name=+0($stack):x8[4]' -- "$programs/stacks" nest 1
+run trace --json -o records --stack=raw,16 -e 'stacks:probed_leaf' -- "$programs/stacks" nest 1
 expect_code 0
-"$python" - records << 'EOF' || problem "a copy is not what the record says: $(head -c 300 records)"
-import json, sys
-row = json.loads(open(sys.argv[1]).readline())
-stack = row["stack"]
-data = bytes.fromhex(stack["bytes"])
-assert len(data) == 256 and row["short"] == ["stack"], len(data)
-assert [int(x, 16) for x in row["args"]["name"]] == list(data[:4]), row["args"]
-# The caller's frame is above: its rbp leads into the copy.
-assert 0 < int(stack["bp"], 16) - int(stack["sp"], 16) < 1000
-EOF
+[ "$(grep -c '"short":\["stack"\],"stack":\[{[^}]*"probed_leaf"[^}]*},{[^}]*"nest_three"[^}]*}\]' records)" = 1 ] ||
+	problem "two words of the stack do not end in the caller: $(head -c 600 records)"
 run trace --json -o records --stack=raw,60000 -e stacks:probed_leaf -- "$programs/stacks" nest 1
 expect_code 0
 grep -q '"short"' records && problem "the stack's end was not noticed"
