@@ -4,7 +4,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 BUILD ?= build
 
-.PHONY: all demo test bench install check-sanitize check-clang fuzz format lint clean
+.PHONY: all demo test bench fuzz install format lint clean
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) utap bpf-run > $(BUILD)/make.log 2>&1 || { cat $(BUILD)/make.log; exit 1; }
@@ -29,6 +29,13 @@ bench:
 	@scripts/deps.sh build test
 	@$(MAKE) --no-print-directory all
 	@scripts/bench.sh $(BUILD)
+
+# A campaign: a new way each time, UTAP_FUZZ_SECONDS for each target.
+fuzz:
+	@scripts/deps.sh build test
+	@[ -d $(BUILD)-clang ] || CC=clang meson setup $(BUILD)-clang -Dfuzz=true -Dwerror=true > /dev/null
+	@ninja -C $(BUILD)-clang > /dev/null
+	@UTAP_FUZZ_SEED=0 tests/fuzz/run.sh $(BUILD)-clang $${UTAP_FUZZ_SECONDS:-60}
 
 install: all
 	@meson configure $(BUILD) -Dprefix=$(PREFIX) && DESTDIR=$(DESTDIR) meson install -C $(BUILD) --quiet
