@@ -434,4 +434,16 @@ if need perf linux-perf; then
 fi
 end
 
+begin "formats: hotspot's importer"
+perfparser=/usr/lib/x86_64-linux-gnu/libexec/hotspot-perfparser
+if need $perfparser hotspot; then
+	run record -q --stack=fp --ring 16M -n 200 -e "$programs/stacks-O2:probed_leaf" -- "$programs/stacks-O2" nest 300
+	expect_code 0
+	timeout 60 $perfparser --input perf.data --output imported 2> why || problem "it fails: $(head -2 why)"
+	for function in probed_leaf nest_three nest_two nest_one run main; do
+		grep -aq "$function" imported || problem "$function is not in what it imported"
+	done
+fi
+end
+
 summary
