@@ -366,10 +366,11 @@ static void test_random(void **state)
 /* Registers, flags and the red zone stay; how deep it goes is what the code generator says. */
 static void test_registers_and_stack(void **state)
 {
-	static const uint32_t kinds[] = { WIRE_STACK(WIRE_STACK_FP, MOST), WIRE_STACK(WIRE_STACK_RAW, 8192) };
+	static const uint32_t kinds[] = { WIRE_STACK(WIRE_STACK_FP, MOST), WIRE_STACK(WIRE_STACK_RAW, 8192), WIRE_STACK(WIRE_STACK_CFI, MOST) };
+	static const char *const names[] = { "fp", "raw", "cfi" };
 
 	(void)state;
-	for (unsigned k = 0; k < 4; k++) {
+	for (unsigned k = 0; k < 6; k++) {
 		_cleanup_free_ struct bpf_insn *program = NULL;
 		const void *entry;
 		unsigned deepest = 0;
@@ -377,13 +378,13 @@ static void test_registers_and_stack(void **state)
 		size_t count;
 		int most;
 
-		enter(k / 2, PLACE);
+		enter(k / 3, PLACE);
 		sprintf(text,
 			"r7 = r1\nr1 = map 0\nr2 = 32\nr3 = 60064\ncall 65540\nr6 = r0\nif r6 == 0 goto out\n"
 			"*(u32 *)(r6 + 0) = 5\n*(u32 *)(r6 + 4) = %d\n"
 			"r1 = r6\nr2 = %u\nr3 = *(u64 *)(r7 + 152)\nr4 = *(u64 *)(r7 + 32)\ncall 65545\n*(u64 *)(r6 + 24) = r0\n"
 			"r1 = r6\nr2 = 0\ncall 65543\nout: " EXIT,
-			8 << 16 | STACK_FIXED, kinds[k % 2]);
+			8 << 16 | STACK_FIXED, kinds[k % 3]);
 		assert_int_equal(bpf_assemble(text, &program, &count, NULL), 0);
 		most = bpf_stack_most(program, count);
 		entry = trampoline(fake_compile_text(&fake, text, NULL));
@@ -400,7 +401,7 @@ static void test_registers_and_stack(void **state)
 			long_drain();
 			assert_int_equal(got.count, 1);
 		}
-		print_message("%s, %s: %u bytes of stack, at most %d are promised\n", k % 2 ? "raw" : "fp", k / 2 ? "rseq" : "cells", deepest,
+		print_message("%s, %s: %u bytes of stack, at most %d are promised\n", names[k % 3], k / 3 ? "rseq" : "cells", deepest,
 			      most);
 		assert_true((int)deepest <= most);
 	}
