@@ -59,6 +59,11 @@ enum bpf_helper {
 	 */
 	BPF_HELPER_LONG_STACK = 65545,
 	BPF_HELPER_TICKET = 65550,         /* () -> hits of this probe counted on this CPU before (apart: by threads with rseq); counts one */
+	/*
+	 * (constant n) -> 8 bytes of a vector register as the probed place has it: of xmm(n / 2) the low ones, or where n is odd the high ones. The
+	 * code touches none: a value of one is only stored.
+	 */
+	BPF_HELPER_VECTOR = 65552,
 	BPF_HELPER_LIMIT = 65551,          /* (constant TSC ticks a record, constant ticks of a burst) -> 1: it may be recorded, or 0 */
 };
 #define BPF_MAP_RING 0 /* imm of a pseudo map load (LD_IMM64 with src 1) that names the ring */
@@ -96,7 +101,7 @@ enum bpf_kind {
  * to the reserved bytes (constant offsets inside the reserved size), a reservation tested against 0 before use and always
  * submitted or discarded, no direct loads from other memory (READ_USER is the way), helper arguments of the right kind. Between
  * RESERVE and SUBMIT the code is restartable: no register that was live at RESERVE is written, no helper
- * but TIME, PID_TGID, CPU, COOKIE is called, no atomic operation, no stack store. Records are multiples of 8 bytes, from 24
+ * but TIME, PID_TGID, CPU, COOKIE, VECTOR is called, no atomic operation, no stack store. Records are multiples of 8 bytes, from 24
  * (struct wire_record) to WIRE_RECORD_MAX, those of RING_OUTPUT to BPF_PROBE_STACK.
  * Between LONG_RESERVE and LONG_SUBMIT or LONG_DISCARD, of which one must come, everything is allowed but another record: the scratch
  * memory's fixed part is read and written at constant offsets, after it was tested against 0.
@@ -162,8 +167,8 @@ struct bpf_target {
  * Entry: by `call`, with eax = the probe's id (zero-extended), the probed place's rax at 8(%rsp), its rsp = %rsp + 144, everything else as at
  * the probed place, flags included. The code returns with `ret`; it preserves every register (but rax) and the flags, uses less than
  * 256 bytes of stack (the 144 included; a counter 160, a record 184, a LONG record 256; a program that uses nearly all registers up to 272,
- * the BPF stack adds what is used of it, reading memory 32, a call of the runtime 16 and what the runtime needs: wire.h), no vector
- * register, and touches no memory but its own, the rings and slots, in STACK_WORD the page that rsp points into, in READ_USER the one
+ * the BPF stack adds what is used of it, reading memory 32, a call of the runtime 16 and what the runtime needs: wire.h), writes no vector
+ * register (of VECTOR's it stores the values), and touches no memory but its own, the rings and slots, in STACK_WORD the page that rsp points into, in READ_USER the one
  * that ends at or behind it.
  *
  * Records and counters are committed by one store inside an rseq critical section where target->rseq_offset is set and the

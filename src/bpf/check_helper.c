@@ -6,6 +6,7 @@
 #include "bpf/check_inside.h"
 
 #define STACK_WORD_LIMIT (1LL << 28) /* its byte offset is an instruction's displacement */
+#define VECTOR_HALVES 32 /* xmm0 to xmm15 */
 #define LIMIT_TICKS (1LL << 48)
 
 static int check_size(struct probe_check *c, size_t at, const struct bpf_reg *reg, int64_t min, int64_t max)
@@ -211,6 +212,15 @@ static int check_stack_word(struct probe_check *c, size_t at, const struct bpf_s
 	return 0;
 }
 
+static int check_vector(struct probe_check *c, size_t at, const struct bpf_state *s)
+{
+	const struct bpf_reg *n = &s->reg[1];
+
+	if (n->type != BPF_SCALAR || !n->known || n->value < 0 || n->value >= VECTOR_HALVES)
+		return bpf_refuse(c->err, at, "the half of a vector register must be a constant from 0 to %d", VECTOR_HALVES - 1);
+	return 0;
+}
+
 static int check_limit(struct probe_check *c, size_t at, const struct bpf_state *s)
 {
 	for (int i = 1; i <= 2; i++)
@@ -248,6 +258,8 @@ int bpf_check_helper(struct probe_check *c, size_t at, struct bpf_state *s)
 	case BPF_HELPER_GOID_OFFSET:
 	case BPF_HELPER_TICKET:
 		return 0;
+	case BPF_HELPER_VECTOR:
+		return check_vector(c, at, s);
 	case BPF_HELPER_LIMIT:
 		return check_limit(c, at, s);
 	case BPF_HELPER_LONG_RESERVE:

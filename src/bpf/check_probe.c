@@ -306,7 +306,7 @@ static int check_branch(struct probe_check *c, size_t at, const struct bpf_state
 static bool helper_is_restartable(int32_t helper)
 {
 	return helper == BPF_HELPER_CPU || helper == BPF_HELPER_PID_TGID || helper == BPF_HELPER_TIME ||
-	       helper == BPF_HELPER_COOKIE || helper == BPF_HELPER_RING_SUBMIT || helper == BPF_HELPER_RING_DISCARD;
+	       helper == BPF_HELPER_COOKIE || helper == BPF_HELPER_VECTOR || helper == BPF_HELPER_RING_SUBMIT || helper == BPF_HELPER_RING_DISCARD;
 }
 
 static int check_call(struct probe_check *c, size_t at, struct bpf_state *s)

@@ -142,7 +142,7 @@ int bpf_helper_args(int32_t helper)
 		{ BPF_HELPER_LONG_RESERVE, 3 }, { BPF_HELPER_LONG_STRING, 3 }, { BPF_HELPER_LONG_BYTES, 3 },
 		{ BPF_HELPER_LONG_SUBMIT, 2 },  { BPF_HELPER_LONG_DISCARD, 2 }, { BPF_HELPER_COMM, 2 },
 		{ BPF_HELPER_LONG_STACK, 4 },
-		{ BPF_HELPER_TICKET, 0 },       { BPF_HELPER_LIMIT, 2 },
+		{ BPF_HELPER_VECTOR, 1 },       { BPF_HELPER_TICKET, 0 },       { BPF_HELPER_LIMIT, 2 },
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)

@@ -276,6 +276,21 @@ void x86_cmpxchg(struct isa_emitter *e, bool wide, struct x86_mem mem, enum x86_
 	form_mem(e, ESCAPE | 0xb1, wide, false, reg, mem);
 }
 
+void x86_mov_vector(struct isa_emitter *e, enum x86_reg dst, unsigned number)
+{
+	isa_emit_u8(e, 0x66);
+	form_reg(e, ESCAPE | 0x7e, true, number, dst); /* movq */
+}
+
+void x86_store_vector(struct isa_emitter *e, struct x86_mem mem, unsigned half, unsigned size)
+{
+	bool high = half % 2; /* movhps has no prefix; movq, movd */
+
+	if (!high)
+		isa_emit_u8(e, 0x66);
+	form_mem(e, ESCAPE | (high ? 0x17 : size == 8 ? 0xd6 : 0x7e), false, false, half / 2, mem);
+}
+
 void x86_push(struct isa_emitter *e, enum x86_reg reg)
 {
 	rex(e, false, false, 0, 0, reg);

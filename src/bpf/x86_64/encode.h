@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The x86-64 instructions that the code generator uses, one function a form. Each appends to an emitter, whose sticky
- * error is checked at the end. No vector instructions: the code may run in any context.
+ * error is checked at the end. No instruction writes a vector register: the code may run in any context.
  * Source: Intel SDM volume 2, chapter 2 (prefixes, ModRM, SIB) and the instruction pages.
  */
 #ifndef BPF_X86_64_ENCODE_H
@@ -118,6 +118,12 @@ void x86_push(struct isa_emitter *e, enum x86_reg reg);
 void x86_pop(struct isa_emitter *e, enum x86_reg reg);
 void x86_save_flags(struct isa_emitter *e);    /* into ax: lahf, seto %al */
 void x86_restore_flags(struct isa_emitter *e); /* from ax, as saved; the arithmetic flags only */
+/*
+ * Halves of the 128-bit registers: 2 n the low 8 bytes of xmm(n), 2 n + 1 the high ones. The only instructions here that name such registers; they
+ * read them, and have the encodings without VEX, which never touch what lies above 128 bits.
+ */
+void x86_mov_vector(struct isa_emitter *e, enum x86_reg dst, unsigned number); /* from the low half of xmm(number) */
+void x86_store_vector(struct isa_emitter *e, struct x86_mem mem, unsigned half, unsigned size); /* 8; 4 of a low half */
 void x86_rdtsc(struct isa_emitter *e);
 void x86_rdpid(struct isa_emitter *e, enum x86_reg reg);
 void x86_lsl(struct isa_emitter *e, enum x86_reg dst, enum x86_reg src);

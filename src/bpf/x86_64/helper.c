@@ -280,6 +280,9 @@ void probe_helper(struct probe_gen *g, const struct bpf_insn *insn)
 	case BPF_HELPER_TICKET:
 		probe_ticket(g);
 		break;
+	case BPF_HELPER_VECTOR:
+		g->value[0] = (struct probe_value) { .kind = PROBE_VECTOR, .reg = (uint8_t)g->states[g->at].reg[1].value };
+		break;
 	case BPF_HELPER_LIMIT:
 		probe_limit(g);
 		break;

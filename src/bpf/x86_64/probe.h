@@ -46,6 +46,7 @@ enum probe_kind {
 	PROBE_FRAME,    /* BPF stack address r10 + .imm */
 	PROBE_RESERVED, /* PROBE_RECORD + .imm: reserved memory, or the scratch memory of a LONG record */
 	PROBE_CONTEXT,  /* the low .size bytes of the probed place's register .reg, extended */
+	PROBE_VECTOR,   /* half .reg of the vector registers, as BPF_HELPER_VECTOR counts */
 	PROBE_COOKIE,   /* the id, or-ed with .imm, whose low half is 0 */
 	PROBE_PID_TGID,
 	PROBE_TIME, /* in edx:eax, not yet put together; at most one register */
@@ -53,7 +54,7 @@ enum probe_kind {
 
 struct probe_value {
 	enum probe_kind kind;
-	uint8_t reg;  /* enum isa_reg */
+	uint8_t reg;  /* enum isa_reg, or a half of a vector register */
 	uint8_t size; /* 1, 2, 4, 8 */
 	bool is_signed;
 	int64_t imm;

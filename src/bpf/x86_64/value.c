@@ -144,6 +144,20 @@ static void materialise_pid_tgid(struct probe_gen *g, enum x86_reg home)
 	x86_alu(g->e, X86_OR, true, home, X86_AX);
 }
 
+/* Instructions without VEX, which leave the upper halves of the registers alone; a high half takes a way through memory. */
+static void materialise_vector(struct probe_gen *g, enum x86_reg home, unsigned half)
+{
+	struct x86_mem word;
+
+	if (half % 2 == 0) {
+		x86_mov_vector(g->e, home, half / 2);
+		return;
+	}
+	word = probe_read_mem(g, sizeof(struct wire_read));
+	x86_store_vector(g->e, word, half, 8);
+	x86_load(g->e, home, word, 8);
+}
+
 static void materialise_time(struct probe_gen *g, enum x86_reg home)
 {
 	probe_use_flags(g);
@@ -168,6 +182,9 @@ void probe_materialise(struct probe_gen *g, unsigned reg)
 		break;
 	case PROBE_CONTEXT:
 		load_register(g, home, v.reg, v.size, v.is_signed);
+		break;
+	case PROBE_VECTOR:
+		materialise_vector(g, home, v.reg);
 		break;
 	case PROBE_COOKIE:
 		materialise_cookie(g, home, v.imm);
@@ -328,6 +345,12 @@ void probe_store(struct probe_gen *g, struct x86_mem mem, unsigned reg, unsigned
 	case PROBE_TIME:
 		store_time(g, mem, size);
 		return;
+	case PROBE_VECTOR:
+		if (size == 8 || (size == 4 && v->reg % 2 == 0)) {
+			x86_store_vector(g->e, mem, v->reg, size);
+			return;
+		}
+		break;
 	case PROBE_CONTEXT:
 		if (v->reg != ISA_FLAGS) {
 			store_context(g, mem, v, size);
