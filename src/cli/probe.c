@@ -218,7 +218,7 @@ static void definition_print(struct cli *cli, const char *path, const struct obj
 	for (size_t i = 0; i < place->nargs; i++) {
 		char name[256];
 
-		if (!place->args[i].fetch)
+		if (!place->args[i].fetch || place->args[i].in_vector)
 			continue;
 		probe_event_name(place->args[i].name, 0, name, sizeof(name));
 		fprintf(cli->out, " %s=%s", name, place->args[i].fetch);
@@ -232,6 +232,9 @@ static int refusals(struct cli *cli, const struct object_dwarf_place *place, cha
 	for (size_t i = 0; i < place->nargs; i++) {
 		const struct object_dwarf_arg *arg = &place->args[i];
 
+		if (arg->in_vector)
+			cli_note(cli, "%s: '%s' left out: it is in a vector register, which the kernel's fetch arguments do not have", place->function,
+				 arg->name);
 		if (arg->fetch)
 			continue;
 		if (args[arg->from][0] == '$' || strchr(arg->name, '.')) {

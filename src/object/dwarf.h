@@ -49,6 +49,7 @@ struct object_dwarf_arg {
 	const char *why;   /* a sentence when refused, else NULL */
 	enum object_dwarf_show show;
 	uint8_t bits;      /* of one value; 0: a string */
+	bool in_vector;    /* %xmmN, or $retval of type f32, f64: utap's language, not the kernel's */
 	bool is_signed;    /* bit fields print as unsigned in uprobe_events: who prints can do better */
 	size_t from;       /* index of the caller's argument that it came from */
 };

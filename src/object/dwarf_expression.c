@@ -352,7 +352,9 @@ static void entry_value(struct run *run)
 		run->nowhere = true;
 		return;
 	}
-	if (run->context->has_function && run->context->vaddr == run->context->entry)
+	if (run->context->has_function && run->context->vaddr == run->context->entry && dwarf_register_is_vector(reg))
+		push(run, in_register(reg, 0));
+	else if (run->context->has_function && run->context->vaddr == run->context->entry)
 		push_register(run, reg, 0);
 	else if (!entry_saved(run, reg)) {
 		refuse(run, "optimized out: its value is the one at the function's entry, which only the caller knows");
@@ -382,11 +384,10 @@ static void set_simple(struct run *run, struct dwarf_chain chain)
 
 static void set_register(struct run *run, uint64_t reg)
 {
-	if (reg >= 17 && reg <= 32) {
-		refuse(run, "it is in a vector register, which fetch arguments do not have");
-		return;
-	}
-	push_register(run, reg, 0);
+	if (dwarf_register_is_vector(reg))
+		push(run, in_register(reg, 0));
+	else
+		push_register(run, reg, 0);
 	set_simple(run, pop(run));
 }
 

@@ -356,6 +356,11 @@ struct dwarf_location dwarf_location_expression(struct dwarf_context *context, s
 /** dwarf_location_refused() - with a sentence */
 struct dwarf_location dwarf_location_refused(struct dwarf_arena *arena, const char *format, ...) BASE_PRINTF(2, 3);
 const char *dwarf_register_name(unsigned number); /* "di", or NULL */
+/** dwarf_register_is_vector() - xmm0 to xmm15: values, of 128 bits, that are in one; addresses are not */
+static inline bool dwarf_register_is_vector(uint64_t number)
+{
+	return number >= 17 && number <= 32;
+}
 
 /* ---- types (dwarf_type.c) ---- */
 

@@ -62,19 +62,28 @@ static char *memory_text(struct dwarf_context *context, const struct dwarf_chain
 	return text;
 }
 
+static bool is_in_vector(const struct dwarf_chain *chain)
+{
+	return chain->base == DWARF_BASE_REGISTER && !chain->derefs && dwarf_register_is_vector(chain->reg);
+}
+
 /* The chain's value itself; NULL with arg->why when fetch arguments cannot give it. */
 static char *value_text(struct dwarf_context *context, const struct dwarf_chain *chain, struct object_dwarf_arg *arg)
 {
 	struct dwarf_chain address = *chain;
 	char why[160];
 
-	if (!chain->derefs && chain->base == DWARF_BASE_REGISTER && !chain->offsets[0])
+	if (is_in_vector(chain) && !chain->offsets[0])
+		return dwarf_print(context->arena, "%%xmm%u", chain->reg - 17);
+	if (!chain->derefs && chain->base == DWARF_BASE_REGISTER && !chain->offsets[0] && !is_in_vector(chain))
 		return dwarf_print(context->arena, "%%%s", dwarf_register_name(chain->reg));
 	if (chain->derefs && !chain->offsets[chain->derefs]) {
 		address.derefs--; /* the last load is the fetch itself */
 		return memory_text(context, &address);
 	}
-	if (chain->base == DWARF_BASE_REGISTER && !chain->derefs)
+	if (is_in_vector(chain))
+		snprintf(why, sizeof(why), "its value is computed from a vector register, which fetch arguments cannot");
+	else if (chain->base == DWARF_BASE_REGISTER && !chain->derefs)
 		snprintf(why, sizeof(why), "its value is %%%s%+" PRId64 ", which fetch arguments cannot compute; what it points to can be fetched",
 			 dwarf_register_name(chain->reg), chain->offsets[0]);
 	else
@@ -226,6 +235,28 @@ static void fetch_cut(struct dwarf_context *context, const struct dwarf_location
 		       dwarf_print(context->arena, "b%u@0/%u", cut, container(cut)));
 }
 
+/* One of its halves holds all of it, or a field of it. */
+static void fetch_vector(struct dwarf_context *context, const struct dwarf_location *where, const struct want *want,
+			 struct object_dwarf_arg *arg)
+{
+	const char *text = value_text(context, &where->chain, arg);
+	uint64_t end = where->shift + want->bits;
+	char letter = want->is_float ? 'f' : want->letter;
+
+	if (!text)
+		return;
+	arg->in_vector = true;
+	if (where->chain.cut && end > where->chain.cut)
+		refuse(context, arg, "its value is made of a part of a register in a way that fetch arguments cannot express");
+	else if (end > 128 || (where->shift < 64 && end > 64))
+		refuse(context, arg, "it does not lie in one half of the vector register that it is said to be in");
+	else if (!where->shift && want->bits == container(want->bits))
+		finish(context, arg, text, dwarf_print(context->arena, "%c%" PRIu64, letter, want->bits));
+	else
+		finish(context, arg, text,
+		       dwarf_print(context->arena, "%c%" PRIu64 "@%" PRIu64 "/128", want->is_float ? 'f' : 'b', want->bits, where->shift));
+}
+
 static void fetch_value(struct dwarf_context *context, const struct dwarf_location *where, const struct want *want,
 			struct object_dwarf_arg *arg)
 {
@@ -236,6 +267,10 @@ static void fetch_value(struct dwarf_context *context, const struct dwarf_locati
 			refuse(context, arg, "its constant value is too short");
 		else
 			fetch_constant(context, want, (uint64_t)chain->offsets[0] >> where->shift, arg);
+		return;
+	}
+	if (is_in_vector(chain)) {
+		fetch_vector(context, where, want, arg);
 		return;
 	}
 	char *text = value_text(context, chain, arg);
@@ -525,6 +560,11 @@ void dwarf_return_fetch(struct dwarf_context *context, const struct dwarf_die *f
 		arg->show = OBJECT_DWARF_POINTER;
 		arg->bits = 64;
 		finish(context, arg, "$retval", "x64");
+	} else if (!cast && want_of(&plain, &want) && want.is_float && !dwarf_unit_is_go(type.unit)) {
+		arg->show = want.show;
+		arg->bits = (uint8_t)want.bits;
+		arg->in_vector = true;
+		finish(context, arg, "$retval", dwarf_print(context->arena, "f%" PRIu64, want.bits));
 	} else if (!want_of(&plain, &want) || want.is_float || dwarf_unit_is_go(type.unit)) {
 		refuse(context, arg, "a value of its type is not returned in a register that can be fetched");
 	} else if (cast && !cast_number(cast, &want)) {

@@ -3,7 +3,7 @@
  * The arguments of statically defined probes: operands as the assembler writes them, with a size in front, separated by spaces.
  *
  *     ARG = [SIZE@]OPERAND   SIZE = [-]1|2|4|8[f], - for signed, f for floating point
- *     OPERAND = $NUMBER | %REGISTER | [DISPLACEMENT](%REGISTER) | SYMBOL[+-NUMBER](%rip) | [NUMBER+]SYMBOL(%rip)
+ *     OPERAND = $NUMBER | %REGISTER | %xmmN | [DISPLACEMENT]([%REGISTER][,%REGISTER[,SCALE]]) | SYMBOL[+-NUMBER](%rip) | [NUMBER+]SYMBOL(%rip)
  */
 #include <errno.h>
 #include <stdio.h>
@@ -145,19 +145,39 @@ static void print_fetch(const struct operand *operand, unsigned number, const ch
 	snprintf(text, FETCH_SIZE, "arg%u=%s:%c%u", number, fetch, operand->is_float ? 'f' : operand->is_signed ? 's' : 'u', operand->size * 8);
 }
 
+/* "xmm0" to "xmm15"; -1: no such */
+static int take_vector(struct operand *operand)
+{
+	size_t size = word_size(operand);
+	unsigned number = 0;
+
+	if (size < 4 || size > 5 || memcmp(operand->at, "xmm", 3))
+		return -1;
+	for (size_t i = 3; i < size; i++)
+		number = operand->at[i] >= '0' && operand->at[i] <= '9' ? number * 10 + (unsigned)(operand->at[i] - '0') : 16;
+	if (number > 15)
+		return -1;
+	operand->at += size;
+	return (int)number;
+}
+
 static int fetch_register(struct operand *operand, unsigned number, char *text, struct utap_error *err)
 {
 	const char *high = high_byte(operand);
-	const char *name = high ? NULL : take_register(operand);
+	int vector = take_vector(operand);
+	const char *name = high || vector >= 0 ? NULL : take_register(operand);
 	char fetch[FETCH_SIZE / 2];
 
 	if (high && !operand->is_signed && operand->size == 1) {
 		snprintf(text, FETCH_SIZE, "arg%u=%%%s:b8@8/16", number, high);
 		return 0;
 	}
-	if (!name || operand->at != operand->end || operand->is_float)
-		return refuse(operand, -ENOTSUP, "is in a register that cannot be recorded yet", err);
-	snprintf(fetch, sizeof(fetch), "%%%s", name);
+	if ((!name && vector < 0) || operand->at != operand->end) /* compilers move floating point to general registers, too */
+		return refuse(operand, -ENOTSUP, "is in a register that cannot be recorded", err);
+	if (vector >= 0)
+		snprintf(fetch, sizeof(fetch), "%%xmm%d", vector);
+	else
+		snprintf(fetch, sizeof(fetch), "%%%s", name);
 	print_fetch(operand, number, fetch, text);
 	return 0;
 }
@@ -172,24 +192,59 @@ static int fetch_static(struct operand *operand, const struct object_usdt *usdt,
 	return 0;
 }
 
-/* What stands in parentheses; *name: "" for %rip. */
-static int take_base(struct operand *operand, const char **name, struct utap_error *err)
+/* What stands in parentheses. */
+struct address {
+	const char *base, *index; /* NULL: none */
+	int64_t scale;
+	bool is_rip; /* the base */
+};
+
+/* A register of 64 bits, behind its '%'. */
+static const char *take_pointer(struct operand *operand)
 {
-	*name = NULL;
-	if (!take(operand, '(') || (operand->at < operand->end && *operand->at == ','))
-		return refuse(operand, -ENOTSUP, "has an address that is not a register and a distance", err);
+	const char *start = operand->at;
+	const char *name = take_register(operand);
+
+	for (size_t i = 0; name && i < sizeof(registers) / sizeof(registers[0]); i++)
+		if (registers[i].fetch == name && is_word(start, (size_t)(operand->at - start), registers[i].names[0]))
+			return name;
+	return NULL;
+}
+
+/* ",%REGISTER[,SCALE]" */
+static bool take_index(struct operand *operand, struct address *address)
+{
+	if (!take(operand, ',') || !take(operand, '%'))
+		return false;
+	address->index = take_pointer(operand);
+	if (!address->index || !strcmp(address->index, "sp") || (take(operand, ',') && !take_number(operand, &address->scale)))
+		return false;
+	return address->scale == 1 || address->scale == 2 || address->scale == 4 || address->scale == 8;
+}
+
+static bool take_base(struct operand *operand, struct address *address)
+{
 	if (!take(operand, '%'))
-		return refuse(operand, -EINVAL, "is none that an assembler writes", err);
+		return operand->at < operand->end && *operand->at == ',';
 	if (word_size(operand) == 3 && !memcmp(operand->at, "rip", 3)) {
 		operand->at += 3;
-		*name = "";
-	} else {
-		*name = take_register(operand);
+		address->is_rip = true;
+		return true;
 	}
-	if (*name && operand->at < operand->end && *operand->at == ',')
-		return refuse(operand, -ENOTSUP, "has an index in its address, which cannot be recorded yet", err);
-	if (!*name || !take(operand, ')') || operand->at != operand->end)
+	address->base = take_pointer(operand);
+	return address->base;
+}
+
+static int take_address(struct operand *operand, struct address *ret, struct utap_error *err)
+{
+	struct address address = { .scale = 1 };
+
+	if (!take(operand, '('))
+		return refuse(operand, -ENOTSUP, "has an address that is not a register and a distance", err);
+	if (!take_base(operand, &address) || (operand->at < operand->end && *operand->at == ',' && !address.is_rip && !take_index(operand, &address)) ||
+	    !take(operand, ')') || operand->at != operand->end)
 		return refuse(operand, -EINVAL, "is none that an assembler writes", err);
+	*ret = address;
 	return 0;
 }
 
@@ -200,7 +255,7 @@ static int fetch_memory(struct operand *operand, struct object *object, const st
 	bool has_number = take_number(operand, &distance);
 	bool has_symbol = operand->at < operand->end && *operand->at != '(';
 	char fetch[FETCH_SIZE / 2];
-	const char *base;
+	struct address address = { 0 };
 	uint64_t vaddr = 0;
 	int error;
 
@@ -211,14 +266,17 @@ static int fetch_memory(struct operand *operand, struct object *object, const st
 		return error;
 	if (has_symbol)
 		(void)take_number(operand, &more);
-	error = take_base(operand, &base, err);
+	error = take_address(operand, &address, err);
 	if (error)
 		return error;
-	if (has_symbol != !*base)
+	if (has_symbol != address.is_rip)
 		return refuse(operand, -ENOTSUP, "has an address that is not a register and a distance", err);
 	if (has_symbol)
 		return fetch_static(operand, usdt, vaddr + (uint64_t)distance + (uint64_t)more, number, text);
-	snprintf(fetch, sizeof(fetch), "%+lld(%%%s)", (long long)distance, base);
+	snprintf(fetch, sizeof(fetch), "%+lld(%s%s", (long long)distance, address.base ? "%" : "", address.base ? address.base : "");
+	if (address.index)
+		snprintf(fetch + strlen(fetch), sizeof(fetch) - strlen(fetch), ",%%%s,%lld", address.index, (long long)address.scale);
+	strncat(fetch, ")", sizeof(fetch) - strlen(fetch) - 1);
 	print_fetch(operand, number, fetch, text);
 	return 0;
 }
@@ -236,7 +294,7 @@ static int take_size(struct operand *operand, struct utap_error *err)
 	}
 	operand->is_signed = size < 0;
 	operand->size = (unsigned)(size < 0 ? -size : size);
-	if (operand->size != 1 && operand->size != 2 && operand->size != 4 && operand->size != 8)
+	if ((operand->size != 1 && operand->size != 2 && operand->size != 4 && operand->size != 8) || (operand->is_float && operand->size < 4))
 		return refuse(operand, -ENOTSUP, "is of a size that cannot be recorded", err);
 	return 0;
 }

@@ -103,6 +103,27 @@ static int check_type(struct probe_input *input, const char *type, const char *e
 				(int)arg->length, input->text + arg->at, arg->source_bits);
 }
 
+/* Of 128 bits a vector register alone has fields; each lies in one of its halves. What a function returns as floating point is in one. */
+static int check_vector(struct probe_input *input, const char *type, struct probe_arg *arg)
+{
+	if (arg->source == PROBE_ARG_RETVAL && arg->format == PROBE_FORMAT_FLOAT && !arg->nreads)
+		arg->is_vector = true;
+	if (arg->is_vector && arg->nreads)
+		return probe_input_fail(input, input->text + arg->at, "a vector register is not an address");
+	if (arg->at_entry && arg->source == PROBE_ARG_REGISTER && arg->format == PROBE_FORMAT_FLOAT && !arg->nreads)
+		return probe_input_fail(input, type, "$argN counts integers; floating-point arguments are in %%xmm0, %%xmm1 ..");
+	if (arg->bits != 128)
+		return 0;
+	if (!arg->is_vector || arg->count)
+		return probe_input_fail(input, type, "only vector registers have 128 bits");
+	if (arg->field_at < 64 && arg->field_at + arg->field_bits > 64)
+		return probe_input_fail(input, type, "a field of a vector register lies in its low or in its high 64 bits");
+	arg->word += arg->field_at >= 64;
+	arg->field_at %= 64;
+	arg->bits = 64;
+	return 0;
+}
+
 /* The ':' of ":TYPE"; a string given in the text may hold others. */
 static const char *find_type(const char *at, const char *end)
 {
@@ -132,7 +153,10 @@ static int parse_value(struct probe_input *input, const char *at, const char *en
 		arg->format = arg->source == PROBE_ARG_GOID ? PROBE_FORMAT_UNSIGNED : PROBE_FORMAT_HEX;
 		arg->bits = arg->nreads ? 64 : arg->source_bits;
 	}
-	return check_type(input, colon ? colon + 1 : NULL, end, arg);
+	error = check_vector(input, colon ? colon + 1 : at, arg);
+	if (!error && arg->scale && !arg->nreads)
+		error = probe_input_fail(input, at, "%%REG,%%REG,SCALE is an address, and what lies there is read: +0(%%REG,%%REG,SCALE)");
+	return error ? error : check_type(input, colon ? colon + 1 : NULL, end, arg);
 }
 
 /* ---- sizes ---- */

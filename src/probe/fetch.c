@@ -65,13 +65,70 @@ static void set_immediate(struct probe_arg *arg, uint64_t value)
 	arg->value = value;
 }
 
+/* "%xmmN"; false: another register, or none. */
+static bool parse_vector(const char *at, const char *end, struct probe_arg *arg)
+{
+	static const char start[] = "%xmm";
+	size_t digits = (size_t)(end - at) - strlen(start);
+	uint64_t number;
+
+	if ((size_t)(end - at) <= strlen(start) || memcmp(at, start, strlen(start)) || digits > 2 || (digits == 2 && at[4] == '0') ||
+	    !probe_is_digit(at[4]) || !probe_number(at + strlen(start), end, &number) || number > 15)
+		return false;
+	arg->source = PROBE_ARG_REGISTER;
+	arg->is_vector = true;
+	arg->word = 2 * (uint32_t)number;
+	return true;
+}
+
+/* "%REG,SCALE" behind a comma, of "%REG,%REG,SCALE". */
+static int parse_index(struct probe_input *input, const char *at, const char *end, struct probe_arg *arg)
+{
+	const char *comma = memchr(at, ',', (size_t)(end - at));
+	const char *name_end = comma ? comma : end;
+	unsigned width = 0;
+	uint64_t scale = 1;
+	int reg = *at == '%' ? isa_reg_parse(at + 1, (size_t)(name_end - at) - 1, &width) : -1;
+
+	if (reg < 0 || reg >= ISA_ORIG_AX || width != 64) /* those before it are the general ones, but for sp */
+		return probe_input_fail(input, at, "an index is a register of 64 bits: %%REG,%%REG,SCALE");
+	if (comma && (!probe_number(comma + 1, end, &scale) || (scale != 1 && scale != 2 && scale != 4 && scale != 8)))
+		return probe_input_fail(input, comma + 1, "the scale of an index is 1, 2, 4 or 8");
+	arg->index = (enum isa_reg)reg;
+	arg->scale = (uint8_t)scale;
+	return 0;
+}
+
+static int parse_register(struct probe_input *input, const char *at, const char *end, struct probe_arg *arg);
+
+/* "%REG,%REG,SCALE", or without the first. */
+static int parse_indexed(struct probe_input *input, const char *at, const char *comma, const char *end, struct probe_arg *arg)
+{
+	int error = 0;
+
+	if (comma == at)
+		set_immediate(arg, 0);
+	else
+		error = parse_register(input, at, comma, arg);
+	if (!error && comma + 1 == end)
+		error = probe_input_fail(input, end, "an index is expected here: %%REG,%%REG,SCALE");
+	if (!error && (arg->is_vector || arg->source_bits != 64 || (comma > at && arg->source != PROBE_ARG_REGISTER)))
+		error = probe_input_fail(input, at, "an address with an index begins with a general register of 64 bits");
+	return error ? error : parse_index(input, comma + 1, end, arg);
+}
+
 static int parse_register(struct probe_input *input, const char *at, const char *end, struct probe_arg *arg)
 {
 	size_t length = (size_t)(end - at) - 1;
 	unsigned width = 64;
+	const char *comma = memchr(at, ',', (size_t)(end - at));
 	int reg = isa_reg_parse(at + 1, length, &width);
 	char more[48];
 
+	if (comma)
+		return parse_indexed(input, at, comma, end, arg);
+	if (parse_vector(at, end, arg))
+		return 0;
 	if (reg < 0) {
 		probe_hint(more, sizeof(more), "%", probe_nearest(at + 1, length, register_names, COUNT(register_names)));
 		return probe_input_fail(input, at, "there is no register '%.*s'%s", (int)(end - at), at, more);
@@ -91,7 +148,7 @@ static int parse_register(struct probe_input *input, const char *at, const char 
 /* ---- variables ---- */
 
 /* Digits in [at, end), less than @limit. */
-static bool parse_index(const char *at, const char *end, uint32_t limit, uint32_t *ret)
+static bool parse_digits(const char *at, const char *end, uint32_t limit, uint32_t *ret)
 {
 	uint32_t value = 0;
 
@@ -118,7 +175,7 @@ static int parse_stack(struct probe_input *input, const char *at, const char *en
 	if (digits == end)
 		return 0;
 	arg->source = PROBE_ARG_STACK;
-	if (parse_index(digits, end, STACK_WORD_LIMIT, &arg->word))
+	if (parse_digits(digits, end, STACK_WORD_LIMIT, &arg->word))
 		return 0;
 	if (strspn(digits, "0123456789") >= (size_t)(end - digits))
 		return probe_input_fail(input, at, "words of the stack go up to $stack%d", STACK_WORD_LIMIT - 1);
@@ -144,7 +201,7 @@ static int parse_argument(struct probe_input *input, const char *at, const char 
 	const struct probe_spec *spec = input->spec;
 	uint32_t number;
 
-	if (!parse_index(at + strlen("$arg"), end, STACK_WORD_LIMIT, &number) || number == 0)
+	if (!parse_digits(at + strlen("$arg"), end, STACK_WORD_LIMIT, &number) || number == 0)
 		return probe_input_fail(input, at, "'%.*s' is no argument of a function; write $arg1, $arg2 ..",
 					(int)(end - at), at);
 	if (spec->kind != PROBE_PLACE || (!spec->by_offset && spec->offset))
@@ -311,6 +368,8 @@ int probe_parse_fetch(struct probe_input *input, const char *at, const char *end
 		return parse_nested(input, at, end, arg);
 	case '\\':
 		return parse_immediate(input, at, end, arg);
+	case ',':
+		return parse_indexed(input, at, at, end, arg);
 	default:
 		return refuse(input, at, end);
 	}

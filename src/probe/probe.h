@@ -55,6 +55,9 @@ struct probe_arg {
 	enum probe_arg_source source;
 	enum isa_reg reg;             /* REGISTER; of RETVAL the one that holds it */
 	uint8_t source_bits;          /* REGISTER: how many of it are meant */
+	bool is_vector;               /* REGISTER, RETVAL: it is half .word of the vector registers, as BPF_HELPER_VECTOR counts; always 64 bits */
+	uint8_t scale;                /* REGISTER, IMMEDIATE as an address: so many times .index is added; 0: none */
+	enum isa_reg index;
 	uint32_t word;                /* STACK: $stackN's N; $stack alone is register SP */
 	uint64_t value;               /* IMMEDIATE, FILE, TEXT */
 	uint32_t nreads;              /* of .offset */
@@ -128,8 +131,10 @@ struct probe_spec {
  *   All with a condition behind: /NAME > 4096 && (comm == "worker" || !NAME)/ of its arguments, pid, tid, cpu and comm; where it does not hold nothing is
  *   counted nor recorded. What cannot be read compares as false (text as another text).
  *   ARG = [NAME=]FETCH[:TYPE]
- *   FETCH = %REG | $stack | $stackN | $retval | $argN | $comm | $goid | @ADDR | @+FILEOFFSET | +|-[u]OFFSET(FETCH) | \IMM | \"TEXT"
- *   TYPE = (u8..u64 s8..s64 x8..x64 char f32 f64 symbol bWIDTH@OFFSET/SIZE string ustring)[[N]]
+ *   FETCH = %REG | %xmm0..%xmm15 | $stack | $stackN | $retval | $argN | $comm | $goid | @ADDR | @+FILEOFFSET | +|-[u]OFFSET(FETCH) | \IMM | \"TEXT"
+ *           in a bracket also as an assembler has it: %REG,%REG,SCALE and ,%REG,SCALE
+ *   TYPE = (u8..u64 s8..s64 x8..x64 char f32 f64 symbol bWIDTH@OFFSET/SIZE string ustring)[[N]] | f32@OFFSET/SIZE
+ *   Of a vector register it is the low 64 bits; fields (b, f32@) of all 128 can be had. $retval of type f32 and f64 is xmm0.
  *
  * C++ names hold ':' and spaces: FILE ends at the first ':' that is not part of '::'; quotes protect a symbol.
  * Of a return probe %sp, $stack and $stackN are as after the return, as the kernel's are.

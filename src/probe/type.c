@@ -48,22 +48,25 @@ static int refuse(struct probe_input *input, const char *at, const char *end)
 				(int)length, at, more);
 }
 
-/* "bWIDTH@OFFSET/SIZE", at the b */
+/* "bWIDTH@OFFSET/SIZE", at the b; with an f floating point. What has 128 bits is judged where FETCH is known. */
 static int parse_field(struct probe_input *input, const char *at, const char *end, struct probe_arg *arg)
 {
+	bool is_float = *at == 'f';
 	const char *slash = memchr(at, '/', (size_t)(end - at));
 	const char *sign = slash ? memchr(at, '@', (size_t)(slash - at)) : NULL;
 	uint64_t width, offset, size;
 
-	if (!slash || !probe_number(slash + 1, end, &size) || (size != 8 && size != 16 && size != 32 && size != 64))
+	if (!slash || !probe_number(slash + 1, end, &size) || (size != 8 && size != 16 && size != 32 && size != 64 && size != 128))
 		return probe_input_fail(input, at, "a bit field is written bWIDTH@OFFSET/SIZE, and SIZE is 8, 16, 32 or 64");
 	if (!sign || !probe_number(at + 1, sign, &width) || !probe_number(sign + 1, slash, &offset))
 		return probe_input_fail(input, at, "'%.*s' is not a bit field; write bWIDTH@OFFSET/SIZE, as b4@2/32",
 					(int)(end - at), at);
-	if (width == 0 || width > size || offset > size - width)
+	if (is_float && width != 32 && width != 64)
+		return probe_input_fail(input, at, "floating point has 32 or 64 bits: f32@OFFSET/SIZE, f64@OFFSET/SIZE");
+	if (width == 0 || width > 64 || width > size || offset > size - width)
 		return probe_input_fail(input, at, "the bit field '%.*s' does not lie in its %u bits", (int)(end - at), at,
 					(unsigned)size);
-	arg->format = PROBE_FORMAT_UNSIGNED;
+	arg->format = is_float ? PROBE_FORMAT_FLOAT : PROBE_FORMAT_UNSIGNED;
 	arg->bits = (uint8_t)size;
 	arg->field_bits = (uint8_t)width;
 	arg->field_at = (uint8_t)offset;
@@ -132,7 +135,8 @@ int probe_parse_type(struct probe_input *input, const char *at, const char *end,
 
 	if (error || set_plain(arg, at, name_end))
 		return error;
-	if (name_end - at > 1 && *at == 'b' && probe_is_digit(at[1]))
-		return parse_field(input, at, name_end, arg);
+	if (name_end - at > 1 && (*at == 'b' || (*at == 'f' && memchr(at, '@', (size_t)(name_end - at)))) && probe_is_digit(at[1]))
+		return bracket && *at == 'f' ? probe_input_fail(input, bracket, "there are no arrays of such fields") :
+					       parse_field(input, at, name_end, arg);
 	return set_other(arg, at, name_end) ? 0 : refuse(input, at, name_end);
 }

@@ -120,6 +120,13 @@ bool probe_is_direct(const struct probe_shape *shape, const struct probe_arg *ar
 /* r1 = a register as the probed place, or as the caller after a return, sees it */
 static void put_register(struct probe_writer *w, const struct probe_shape *shape, const struct probe_arg *arg)
 {
+	if (arg->is_vector) {
+		probe_put(w, OP_MOVE_IMM, 1, 0, 0, (int32_t)arg->word);
+		probe_put_call(w, BPF_HELPER_VECTOR);
+		probe_put(w, OP_MOVE, 1, 0, 0, 0);
+		probe_put_cut(w, arg);
+		return;
+	}
 	if (!probe_shape_is_return(shape) || arg->reg != ISA_SP) {
 		probe_put(w, probe_load_opcode(arg), 1, 7, (int16_t)(8 * (int)arg->reg), 0);
 		probe_put_field(w, arg);
@@ -183,6 +190,14 @@ static void put_wide_register(struct probe_writer *w, const struct probe_shape *
 		probe_put(w, OP_ADD_IMM, 3, 0, 0, 8);
 }
 
+static void put_index(struct probe_writer *w, const struct probe_arg *arg)
+{
+	probe_put(w, OP_LOAD_64, 1, 7, (int16_t)(8 * (int)arg->index), 0);
+	if (arg->scale > 1)
+		probe_put(w, OP_SHIFT_LEFT_IMM, 1, 0, 0, __builtin_ctz(arg->scale));
+	probe_put(w, OP_ADD, 3, 1, 0, 0);
+}
+
 /* r3 = the source, all its bits */
 static void put_source(struct probe_writer *w, const struct probe_shape *shape, const struct probe_arg *arg)
 {
@@ -214,6 +229,8 @@ static void put_source(struct probe_writer *w, const struct probe_shape *shape, 
 	case PROBE_ARG_CALLERS:
 		break; /* no addresses: the parser refuses it */
 	}
+	if (arg->scale)
+		put_index(w, arg);
 }
 
 void probe_put_chain(struct probe_writer *w, const struct probe_shape *shape, const struct probe_arg *arg, int16_t slot,

@@ -341,7 +341,7 @@ static int expand_static(struct lookup *lookup, const struct candidate *file, st
 
 /* ---- debug information ---- */
 
-/* Floating point has types of its own in our language. */
+/* Floating point has types of its own in our language: x64 becomes f64, x32[4] f32[4], the field b32@32/64 f32@32/64. */
 static void put_arg(const struct object_dwarf_arg *arg, FILE *out)
 {
 	const char *colon = strrchr(arg->fetch, ':');
@@ -349,10 +349,10 @@ static void put_arg(const struct object_dwarf_arg *arg, FILE *out)
 	char name[PROBE_NAME];
 
 	probe_event_name(arg->name, 0, name, sizeof(name));
-	fprintf(out, "%s=%.*s%s ", name, is_float ? (int)(colon - arg->fetch) : (int)strlen(arg->fetch), arg->fetch,
-		!is_float	  ? "" :
-		arg->bits == 32 ? ":f32" :
-				  ":f64");
+	if (is_float)
+		fprintf(out, "%s=%.*s:f%s ", name, (int)(colon - arg->fetch), arg->fetch, colon + 2);
+	else
+		fprintf(out, "%s=%s ", name, arg->fetch);
 }
 
 static void note_refused(const struct lookup *lookup, const struct object_dwarf_place *place, const struct object_dwarf_arg *arg)

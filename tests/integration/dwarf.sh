@@ -54,6 +54,19 @@ compiled()
 
 compiled c gcc
 compiled c gcc -gdwarf-4
+
+# Values in vector registers.
+begin 'floating point against gdb'
+vectors=0 pairs=0
+for level in 1 2 3; do
+	gcc -g -O$level "$sources/floats.c" -o floats$level || problem "-O$level does not compile"
+	compared ./floats$level 'floats\.c$'
+	vectors=$((vectors + $(sed -n 's/^TOTAL .*\bof vectors \([0-9]*\).*/\1/p' gdb.out)))
+done
+[ "$vectors" -ge 30 ] || problem "only $vectors values were in vector registers"
+name="$name: $pairs equal, $vectors of them in vector registers"
+end
+
 compiled cc g++
 compiled rs rustc
 if [ "${UTAP_ALL:-0}" = 1 ]; then

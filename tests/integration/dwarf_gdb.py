@@ -32,8 +32,15 @@ def register(name):
     return int(gdb.newest_frame().read_register(name if name.startswith("r") else "r" + name)) & (2**64 - 1)
 
 
+def vector(name):
+    value = gdb.newest_frame().read_register(name)
+    return sum((int(value["v2_int64"][i]) & (2**64 - 1)) << 64 * i for i in range(2))
+
+
 def value_of(text, size, base):
     """The number that a fetch argument without its type brings."""
+    if text.startswith("%xmm"):
+        return vector(text[1:])
     if text.startswith("%"):
         return register(text[1:])
     if text.startswith("\\"):
@@ -53,7 +60,7 @@ def address_of(text, base):
 
 def fetch(arg, base):
     text, kind = arg["fetch"].rsplit(":", 1)
-    bits = re.fullmatch(r"b(\d+)@(\d+)/(\d+)", kind)
+    bits = re.fullmatch(r"[bf](\d+)@(\d+)/(\d+)", kind)
     if kind == "string" or kind.endswith("]"):
         return "address", address_of(text, base)
     if bits:
@@ -124,6 +131,8 @@ def compare(arg, frame, base, where):
         count("gdb cannot")
         return
     count("equal" if equal else "DIFFERENT")
+    if "%xmm" in arg["fetch"]:
+        count("of vectors")
     if not equal:
         print("DIFFERENT %s at %s: %s is %s, gdb says %s" % (arg["name"], where["text"], arg["fetch"], ours, theirs))
 

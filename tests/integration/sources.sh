@@ -133,6 +133,85 @@ if build_order -O2; then
 fi
 end
 
+# Operands that are floating point, in vector registers too, and addresses with an index.
+begin 'static probes: floating point, indices'
+cat > mix.c << 'END'
+#include <sys/sdt.h>
+
+/* As an assembler writes it, whatever a compiler would choose. */
+#define PLACE "990: nop\n.pushsection .note.stapsdt,\"?\",\"note\"\n.balign 4\n.4byte 992f-991f, 994f-993f, 3\n991: .asciz \"stapsdt\"\n" \
+	"992: .balign 4\n993: .8byte 990b, _.stapsdt.base, 0\n.asciz \"shop\"\n.asciz \"vector\"\n" \
+	".asciz \"8f@%%xmm0 4f@%%xmm9 8@%%xmm9 -4@(%%rdi,%%rsi,4) -4@4(,%%rdx,2)\"\n994: .balign 4\n.popsection\n"
+
+__attribute__((noinline)) void vector(double d, float f, int *table, long i)
+{
+	register double in0 __asm__("xmm0") = d;
+	register float in9 __asm__("xmm9") = f;
+	register int *at __asm__("rdi") = table;
+	register long index __asm__("rsi") = i;
+	register long half __asm__("rdx") = (long)(table + i) / 2;
+
+	__asm__ volatile(PLACE : : "x"(in0), "x"(in9), "r"(at), "r"(index), "r"(half));
+}
+
+__attribute__((noinline)) void mix(double d, float f, int *table, long i, char *bytes)
+{
+	DTRACE_PROBE5(shop, mix, d, f, table[i], bytes[i], d * 2);
+	__asm__ volatile("" ::: "memory");
+}
+
+int main(void)
+{
+	int table[11];
+	char bytes[16] = "abcdefghijklmno";
+
+	for (int i = 0; i < 11; i++)
+		table[i] = i * 111;
+	for (int i = 0; i < 10; i++) {
+		mix(i * 0.5, i * 0.25f, table, i, bytes);
+		vector(i * -0.5, i * 2.5f, table, i);
+	}
+	return 0;
+}
+END
+if ! gcc -O2 -g -o order mix.c 2> gcc.err; then
+	skip "it cannot be compiled: $(head -1 gcc.err)"
+else
+	traced -e sdt:shop:mix
+	expect_values arg1 0 0.5 1 1.5 2 2.5 3 3.5 4 4.5
+	expect_values arg2 0 0.25 0.5 0.75 1 1.25 1.5 1.75 2 2.25
+	expect_values arg3 0 111 222 333 444 555 666 777 888 999
+	expect_values arg4 97 98 99 100 101 102 103 104 105 106
+	expect_values arg5 0 1 2 3 4 5 6 7 8 9
+	traced -e sdt:shop:vector
+	expect_values arg1 -0 -0.5 -1 -1.5 -2 -2.5 -3 -3.5 -4 -4.5
+	expect_values arg2 0 2.5 5 7.5 10 12.5 15 17.5 20 22.5
+	expect_values arg4 0 111 222 333 444 555 666 777 888 999
+	expect_values arg5 111 222 333 444 555 666 777 888 999 1110
+fi
+end
+
+# What functions take and return as floating point, by name and by register.
+begin 'floating point by name'
+cp "$here/../programs/dwarf/floats.c" .
+if ! gcc -O2 -g -o order floats.c 2> gcc.err; then
+	skip "it cannot be compiled: $(head -1 gcc.err)"
+else
+	traced -e './order:turn p.a by'
+	cut -d= -f2- lines | sort | uniq -c > named
+	traced -e './order:turn a=%xmm0:f64 by=%xmm2:f64'
+	cut -d= -f2- lines | sort | uniq -c > typed
+	[ "$(wc -l < named)" -ge 8 ] && cmp -s named typed || problem "by name $(head -2 named), by register $(head -2 typed)"
+	traced -e './order:length x=%xmm0:f32 y=%xmm0:f32@32/64 z=%xmm1:f32'
+	[ "$(printed y | sort -u) $(printed z | sort -u)" = '1.5 2' ] || problem "y $(printed y | sort -u), z $(printed z | sort -u)"
+	[ "$(printed x | tr '\n' ' ')" = "$(seq -s ' ' 0 199) " ] || problem "x $(printed x | head -3)"
+	traced -e 'r:./order:length length=$retval:f32 same=%xmm0:f32'
+	[ "$(wc -l < lines)" -ge 200 ] && [ "$(printed length)" = "$(printed same)" ] || problem "length $(printed length | head -2)"
+	run trace -e './order:turn $arg1:f64' -- ./order
+	expect_error 2 'are in %xmm0' 3
+fi
+end
+
 # The semaphore of a running process goes up, and down again.
 begin 'a semaphore while it runs'
 if build_order -O2; then

@@ -181,6 +181,10 @@ static void call(struct machine *m, int32_t helper)
 		assert_int_equal(m->regs[2], 7000);
 		result = m->limit && m->limit--;
 		break;
+	case BPF_HELPER_VECTOR:
+		assert_in_range(m->regs[1], 0, 31);
+		result = 0xa1b2c3d4e5f60000ULL + m->regs[1];
+		break;
 	case BPF_HELPER_CPU:
 		result = 3;
 		break;

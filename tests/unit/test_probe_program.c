@@ -94,6 +94,53 @@ static void test_stack(void **state)
 	check_args(text, want, COUNT(want), 10);
 }
 
+/* Halves of vector registers, and fields of them; also where others are held. */
+static void test_vectors(void **state)
+{
+	static const uint64_t want[] = { 0xa1b2c3d4e5f60000ULL, 0xe5f60006, 0xa1b2c3d4e5f6001eULL, 0xa1b2c3d4, 0xe5f60005, 0xa1b2c3d4e5f60005ULL,
+					 0xa1,			0x0002,	    0x8182838485868701ULL, 0xf1f2f3f4f5f6f70eULL };
+
+	check_args("f a=%xmm0:f64 b=%xmm3:f32 c=%xmm15 d=%xmm2:f32@32/64 e=%xmm2:f32@64/128 f=%xmm2:f64@64/128 g=%xmm1:b8@120/128 h=%xmm1:u16 "
+		   "i=$stack1 j=%di",
+		   want, COUNT(want), 1);
+}
+
+/* What a function returns as floating point is in xmm0; after a tail call it is not known. */
+static void test_float_result(void **state)
+{
+	uint64_t want[] = { 0xf1f2f3f4f5f6f713ULL, 0x8182838485868700ULL, 0xa1b2c3d4e5f60000ULL, 0xe5f60000, 0xf1f2f3f4f5f6f70aULL };
+
+	for (int tail = 0; tail < 2; tail++) {
+		struct machine m = { 0 };
+		uint64_t words[COUNT(want)];
+
+		run_part(&m, "r:f $retval:f64 $retval:f32 $retval", PROBE_RECORD, tail ? PROBE_PART_TAIL : PROBE_PART_RETURN);
+		memcpy(words, m.record + sizeof(struct wire_record), sizeof(words));
+		for (size_t i = 0; i < COUNT(want); i++)
+			assert_int_equal(words[i], tail && i > 1 ? 0 : want[i]);
+	}
+}
+
+/* Addresses as an assembler writes them. */
+static void test_index(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t addr;
+	} rows[] = { { "f +8(%di,%si,4):u32", 8 + 0xf1f2f3f4f5f6f70eULL + 4 * 0xf1f2f3f4f5f6f70dULL },
+		     { "f -4(,%bx,8):u32", 8 * 0xf1f2f3f4f5f6f705ULL - 4 },
+		     { "f +0(%r9,%r15):u32", 0xf1f2f3f4f5f6f708ULL + 0xf1f2f3f4f5f6f700ULL } };
+
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct machine m = { .memory = { { .addr = rows[i].addr, .data = "\x78\x56\x34\x12", .size = 4 } } };
+		uint64_t value;
+
+		run_text(&m, rows[i].text, PROBE_RECORD);
+		memcpy(&value, m.record + sizeof(struct wire_record), 8);
+		assert_int_equal(value, 0x12345678);
+	}
+}
+
 #define SP_VALUE 0xf1f2f3f4f5f6f713ULL
 
 /* The record at @at of the machine's, header and words. */
@@ -646,6 +693,7 @@ int main(void)
 		cmocka_unit_test(test_count),
 		cmocka_unit_test(test_record),
 		cmocka_unit_test(test_registers),
+		cmocka_unit_test(test_vectors),  cmocka_unit_test(test_float_result), cmocka_unit_test(test_index),
 		cmocka_unit_test(test_stack),
 		cmocka_unit_test(test_return),
 		cmocka_unit_test(test_goid),
