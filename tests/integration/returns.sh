@@ -143,14 +143,15 @@ begin 'a recording of returns is read by perf and by utap'
 run record -o data -e 'r:grp/ret calls:probed_value r=$retval:s64 $retval:u8' -e 'r:grp/tail calls:probed_tail' -- "$calls" plain counts
 expect_code 0
 "$utap" script -i data > ours 2> script.err || problem "utap script: $(head -2 script.err)"
-[ "$(grep -c ': ret: (0x[0-9a-f]* <- probed_value) r=-\{0,1\}[0-9]* arg2=[0-9]*$' ours)" = 7500 ] || problem "utap script: $(sed -n 5,6p ours)"
-[ "$(grep -c ': tail: (0x[0-9a-f]* <- probed_tail) (tail call)$' ours)" = 3000 ] || problem "utap script: $(grep tail ours | head -1)"
+[ "$(grep -c ': ret: ([a-z_]*+0x[0-9a-f]* <- probed_value) r=-\{0,1\}[0-9]* arg2=[0-9]*$' ours)" = 7500 ] || problem "utap script: $(sed -n 5,6p ours)"
+[ "$(grep -c ': tail: ([a-z_]*+0x[0-9a-f]* <- probed_tail) (tail call)$' ours)" = 3000 ] || problem "utap script: $(grep tail ours | head -1)"
 if command -v perf > /dev/null; then
 	perf script -i data > theirs 2> perf.err || problem "perf script: $(head -2 perf.err)"
 	[ "$(grep -c 'grp:ret: ([0-9a-f]* <- [0-9a-f]*) r=-\{0,1\}[0-9]* arg2=[0-9]*$' theirs)" = 7500 ] || problem "perf script: $(head -1 theirs)"
 	[ "$(grep -c 'grp:tail: ([0-9a-f]* <- [0-9a-f]*) (tail call)$' theirs)" = 3000 ] || problem "perf script: $(grep tail theirs | head -1)"
 	sed -n 's/.*grp:ret: ([0-9a-f]* <- \([0-9a-f]*\)) \(r=.*\)/\1 \2/p' theirs > theirs.values
-	sed -n 's/.*: ret: (0x\([0-9a-f]*\) <- probed_value) \(r=.*\)/\1 \2/p' ours > ours.values
+	"$utap" script --json -i data |
+		sed -n 's/.*"event":"ret".*"caller":"0x\([0-9a-f]*\)".*"r":\(-*[0-9]*\),"arg2":\([0-9]*\).*/\1 r=\2 arg2=\3/p' > ours.values
 	cmp -s theirs.values ours.values || problem 'perf reads other values or callers'
 else
 	skip 'perf is not installed'
