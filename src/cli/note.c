@@ -6,6 +6,8 @@
 
 #include "cli/cli.h"
 
+#define OUTPUT_BUFFER 65536 /* of files and pipes */
+
 #define PROGRESS_AFTER_NS 500000000ULL
 #define PROGRESS_EVERY_NS 100000000ULL
 #define REFUSED_SHOWN 5
@@ -111,6 +113,8 @@ int cli_open_output(struct cli *cli, struct utap_error *err)
 			return base_error_system(err, -errno, "%s cannot be written", path);
 		cli->out = file;
 	}
+	if (isatty(fileno(cli->out)) != 1)
+		setvbuf(cli->out, NULL, _IOFBF, OUTPUT_BUFFER);
 	switch (cli->options.color) {
 	case CLI_COLOR_AUTO:
 		cli->color = isatty(fileno(cli->out)) == 1;

@@ -6,7 +6,7 @@
  *
  * Source: the kernel's Documentation/trace/ftrace.rst and uprobetracer.rst.
  */
-#include "format/inside.h"
+#include "format/line.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -35,42 +35,48 @@ void format_text_header(FILE *out)
 	      out);
 }
 
-static void print_task(FILE *out, const char *comm, uint32_t tid)
+static void print_task(struct format_line *line, const char *comm, uint32_t tid)
 {
-	size_t width = 0;
+	size_t width = 0, digits = line_digits(tid);
 
 	for (const char *at = comm; format_utf8_next(&at);)
 		width++;
-	for (; width < 16; width++)
-		putc(' ', out);
-	format_safe(out, comm);
-	fprintf(out, "-%-7" PRIu32, tid);
+	line_fill(line, ' ', width < 16 ? 16 - width : 0);
+	line_safe(line, comm);
+	line_char(line, '-');
+	line_decimal(line, tid, 0, ' ');
+	line_fill(line, ' ', digits < 7 ? 7 - digits : 0);
 }
 
-static void print_place(FILE *out, const struct trace_probe *probe)
+static void print_offset(struct format_line *line, const char *symbol, uint64_t offset)
 {
-	if (probe->symbol && probe->symbol[0]) {
-		format_safe(out, probe->symbol);
-		fprintf(out, "+0x%" PRIx64, probe->symbol_offset);
-	} else {
-		fprintf(out, "0x%" PRIx64, probe->addr);
-	}
+	line_safe(line, symbol);
+	line_char(line, '+');
+	line_hex(line, offset);
+}
+
+static void print_place(struct format_line *line, const struct trace_probe *probe)
+{
+	if (probe->symbol && probe->symbol[0])
+		print_offset(line, probe->symbol, probe->symbol_offset);
+	else
+		line_hex(line, probe->addr);
 }
 
 /* Of a return as the kernel has it: where to, from which function. */
-static void print_way(FILE *out, const struct trace_probe *probe, const struct trace_record *record,
+static void print_way(struct format_line *line, const struct trace_probe *probe, const struct trace_record *record,
 		      const struct format_call *call)
 {
-	if (call && call->caller) {
-		format_safe(out, call->caller);
-		fprintf(out, "+0x%" PRIx64 " <- ", call->caller_offset);
-	} else if (record->caller) {
-		fprintf(out, "0x%" PRIx64 " <- ", record->caller);
-	}
+	if (call && call->caller)
+		print_offset(line, call->caller, call->caller_offset);
+	else if (record->caller)
+		line_hex(line, record->caller);
+	if (record->caller || (call && call->caller))
+		line_text(line, " <- ");
 	if (probe->symbol && probe->symbol[0])
-		format_safe(out, probe->symbol);
+		line_safe(line, probe->symbol);
 	else
-		fprintf(out, "0x%" PRIx64, probe->addr);
+		line_hex(line, probe->addr);
 }
 
 static struct format_where where_of(const struct trace_record *record, const struct format_call *call)
@@ -83,21 +89,43 @@ static struct format_where where_of(const struct trace_record *record, const str
 				       .symbol_arg = call ? call->symbol_arg : NULL };
 }
 
-static void print_args(FILE *out, const struct text_colors *colors, const struct trace_probe *probe,
+/* Whole numbers, as format_value() has them; false: it is something else. */
+static bool print_number(struct format_line *line, const struct trace_arg *arg, uint64_t value)
+{
+	unsigned spare = arg->bits && arg->bits < 64 ? 64U - arg->bits : 0;
+	int64_t number = (int64_t)(value << spare) >> spare;
+
+	if (arg->kind != TRACE_WORD || (arg->format != TRACE_UNSIGNED && arg->format != TRACE_SIGNED && arg->format != TRACE_HEX))
+		return false;
+	value = value << spare >> spare;
+	if (arg->format == TRACE_HEX) {
+		line_hex(line, value);
+	} else if (arg->format == TRACE_SIGNED && number < 0) {
+		line_char(line, '-');
+		line_decimal(line, 0 - (uint64_t)number, 0, ' ');
+	} else {
+		line_decimal(line, value, 0, ' ');
+	}
+	return true;
+}
+
+static void print_args(struct format_line *line, const struct text_colors *colors, const struct trace_probe *probe,
 		       const uint64_t *args, uint32_t nargs, bool tail, const struct format_where *where)
 {
-	if (nargs > probe->nargs)
-		nargs = probe->nargs;
+	if (nargs > format_args_shown(probe))
+		nargs = format_args_shown(probe);
 	for (uint32_t i = 0; i < nargs; i++) {
-		if (trace_is_stack(&probe->args[i]))
-			continue;
-		fprintf(out, " %s", colors->name);
-		format_safe(out, probe->args[i].name);
-		fprintf(out, "%s=", colors->end);
-		if (tail && probe->args[i].is_result)
-			putc('?', out);
-		else
-			format_arg(out, &probe->args[i], args[i], where);
+		line_char(line, ' ');
+		line_text(line, colors->name);
+		line_safe(line, probe->args[i].name);
+		line_char(line, '=');
+		line_text(line, colors->end);
+		if (tail && probe->args[i].is_result) {
+			line_char(line, '?');
+		} else if (!print_number(line, &probe->args[i], args[i])) {
+			line_flush(line);
+			format_arg(line->out, &probe->args[i], args[i], where);
+		}
 	}
 }
 
@@ -129,37 +157,65 @@ static const char *ending(const struct trace_record *record, const struct trace_
 	return "";
 }
 
-static void print_end(FILE *out, const struct text_colors *colors, const struct trace_record *record,
+static void print_end(struct format_line *line, const struct text_colors *colors, const struct trace_record *record,
 		      const struct trace_call *call)
 {
 	char text[32];
 
 	if (call && call->ending != TRACE_UNPAIRED) {
 		format_duration(call->end_ns - call->start_ns, text, sizeof(text));
-		fprintf(out, " %s%s%s", colors->time, text + strspn(text, " "), colors->end);
+		line_char(line, ' ');
+		line_text(line, colors->time);
+		line_text(line, text + strspn(text, " "));
+		line_text(line, colors->end);
 	}
-	fputs(ending(record, call), out);
+	line_text(line, ending(record, call));
 }
 
 /* What all lines of a record start with. */
-static void print_start(FILE *out, const struct text_colors *colors, const struct trace_record *record, const char *comm)
+static void print_start(struct format_line *line, const struct text_colors *colors, const struct trace_record *record, const char *comm)
 {
-	fputs(colors->task, out);
-	print_task(out, comm ? comm : "<...>", record->tid);
-	fprintf(out, "%s [%03" PRIu32 "] ..... %s%5" PRIu64 ".%06" PRIu64 "%s: ", colors->end, record->cpu, colors->time,
-		record->time_ns / 1000000000, record->time_ns % 1000000000 / 1000, colors->end);
+	line_text(line, colors->task);
+	print_task(line, comm ? comm : "<...>", record->tid);
+	line_text(line, colors->end);
+	line_add(line, " [", 2);
+	line_decimal(line, record->cpu, 3, '0');
+	line_text(line, "] ..... ");
+	line_text(line, colors->time);
+	line_decimal(line, record->time_ns / 1000000000, 5, ' ');
+	line_char(line, '.');
+	line_decimal(line, record->time_ns % 1000000000 / 1000, 6, '0');
+	line_text(line, colors->end);
+	line_add(line, ": ", 2);
 }
 
-static void print_stack(FILE *out, const struct text_colors *colors, const struct trace_probe *probe, const struct trace_record *record,
-			const struct format_call *call, const char *comm)
+static void print_stack(struct format_line *line, const struct text_colors *colors, const struct trace_probe *probe,
+			const struct trace_record *record, const struct format_call *call, const char *comm)
 {
 	struct trace_stack stack;
 
 	if (!format_stack_of(probe, record, call, &stack))
 		return;
-	print_start(out, colors, record, comm);
-	fputs("<user stack trace>\n", out);
-	format_stack_text(out, &stack, record, call);
+	print_start(line, colors, record, comm);
+	line_text(line, "<user stack trace>\n");
+	line_flush(line);
+	format_stack_text(line->out, &stack, record, call);
+}
+
+static void print_event(struct format_line *line, const struct text_colors *colors, const struct trace_probe *probe,
+			const struct trace_record *record, const struct format_call *call)
+{
+	line_text(line, colors->event);
+	line_safe(line, probe->event);
+	line_text(line, colors->end);
+	line_text(line, ": (");
+	line_text(line, colors->place);
+	if (probe->kind == TRACE_RETURN)
+		print_way(line, probe, record, call);
+	else
+		print_place(line, probe);
+	line_text(line, colors->end);
+	line_char(line, ')');
 }
 
 void format_text_call(FILE *out, const struct trace_probe *probe, const struct trace_record *record,
@@ -168,29 +224,24 @@ void format_text_call(FILE *out, const struct trace_probe *probe, const struct t
 	const struct text_colors *colors = color ? &ansi : &plain;
 	const struct trace_call *whole = call ? call->call : NULL;
 	struct format_where where = where_of(record, call);
+	struct format_line line;
 
-	flockfile(out);
-	print_start(out, colors, record, comm);
-	fputs(colors->event, out);
-	format_safe(out, probe->event);
-	fprintf(out, "%s: (%s", colors->end, colors->place);
-	if (probe->kind == TRACE_RETURN)
-		print_way(out, probe, record, call);
-	else
-		print_place(out, probe);
-	fprintf(out, "%s)", colors->end);
+	line.out = out;
+	line.used = 0;
+	print_start(&line, colors, record, comm);
+	print_event(&line, colors, probe, record, call);
 	if (whole && call->entry) {
 		struct format_where entry = where;
 
 		entry.bytes = whole->bytes;
 		entry.size = whole->size;
-		print_args(out, colors, call->entry, whole->args, whole->nargs, false, &entry);
+		print_args(&line, colors, call->entry, whole->args, whole->nargs, false, &entry);
 	}
-	print_args(out, colors, probe, record->args, record->nargs, record->flags & WIRE_RECORD_TAIL, &where);
-	print_end(out, colors, record, whole);
-	putc('\n', out);
-	print_stack(out, colors, probe, record, call, comm);
-	funlockfile(out);
+	print_args(&line, colors, probe, record->args, record->nargs, record->flags & WIRE_RECORD_TAIL, &where);
+	print_end(&line, colors, record, whole);
+	line_char(&line, '\n');
+	print_stack(&line, colors, probe, record, call, comm);
+	line_flush(&line);
 }
 
 void format_text(FILE *out, const struct trace_probe *probe, const struct trace_record *record, const char *comm,
