@@ -152,6 +152,50 @@ read -r events lost < <(sed -n 's/.*[^0-9]\([0-9]*\) events, \([0-9]*\) lost.*/\
 [ "${lost:-0}" -gt 0 ] || skip 'nothing was lost'
 end
 
+# All that is recorded begins as it must, also where a signal came while another stack was being walked.
+for kind in fp cfi raw,1024; do
+	begin "stacks of many threads and signals, $kind"
+	run trace --json --ring 32M -o records --stack=$kind -e stacks-O2:probed_leaf -- "$programs/stacks-O2" crowd 4000
+	expect_code 0
+	calls=$(sed -n 's/^calls //p' stdout)
+	grep -q " $calls events, 0 lost" stderr || problem "$(tail -1 stderr), want $calls"
+	[ "$calls" -gt 24000 ] || skip "no signal came"
+	"$python" - records << 'EOF' > differ || problem "$(head -c 600 differ)"
+import json, sys
+bad = handled = 0
+for line in open(sys.argv[1]):
+    names = [frame.get("symbol") for frame in json.loads(line)["stack"]]
+    ok = names[:4] == ["probed_leaf", "nest_three", "nest_two", "nest_one"] and names[4] in ("in_crowd", "on_signal")
+    handled += names[4:5] == ["on_signal"]
+    if not ok or len(names) < 6:
+        bad += 1
+        print(names, line[:300])
+if not handled:
+    print("no stack of a handler")
+sys.exit(1 if bad or not handled else 0)
+EOF
+	end
+done
+
+begin 'stacks where utap is killed at any time'
+if target "$programs/stacks-O2" loop; then
+	for ((round = 0; round < 12; round++)); do
+		kind=$([ $((round % 2)) = 0 ] && echo fp || echo cfi)
+		"$utap" trace -o records --stack="$kind" -e stacks-O2:probed_leaf:* -e 'libc:*sleep' -p "$pid" > stdout 2> stderr &
+		killed=$!
+		sleep "0.$(printf %03d $((RANDOM % 150)))"
+		kill -KILL "$killed"
+		wait "$killed" 2> /dev/null
+		kill -0 "$pid" || problem "the target is gone in round $round, $kind"
+		sleep 0.02
+		run detach -p "$pid"
+		[ "$code" = 0 ] || [ "$code" = 3 ] || problem "detach says $code: $(head -1 stderr)"
+	done
+	as_before
+	finish
+fi
+end
+
 begin 'stacks where utap is killed'
 if target "$programs/stacks-O2" loop; then
 	"$utap" trace -o records --stack=fp -e stacks-O2:probed_leaf -p "$pid" > stdout 2> stderr &

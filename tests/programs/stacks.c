@@ -3,7 +3,8 @@
  * Stacks of known shapes, built with frame pointers, once as it is written and once optimised (stacks-O2): the same calls on each run, all
  * leading to probed_leaf(). What is wanted of them is what gdb's backtrace says at the same place.
  *
- *   stacks MODE [TIMES]: nest, thread, signal, altstack, deep, junk; loop: nest for ever, until SIGTERM
+ *   stacks MODE [TIMES]: nest, thread, signal, altstack, deep, junk; loop: nest for ever, until SIGTERM; crowd: from CROWD threads at once, while
+ *   signals come, whose handler does it too: it prints how often ("calls N")
  */
 #include <pthread.h>
 #include <signal.h>
@@ -11,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #if __has_attribute(noclone)
@@ -19,9 +21,12 @@
 #define NOINLINE __attribute__((noinline))
 #endif
 #define DEEP 600
+#define CROWD 6
+#define EVERY_US 300 /* a signal */
 
 static volatile sig_atomic_t ends;
 static volatile long sink;
+static long calls;
 
 /* Some instructions, a call and memory, so that there is a prologue and something behind it. */
 NOINLINE long probed_leaf(long n);
@@ -83,6 +88,7 @@ NOINLINE static void run_thread(long n)
 
 static void on_signal(int signal)
 {
+	__atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED);
 	sink += nest_one(signal);
 }
 
@@ -105,6 +111,33 @@ NOINLINE static void run_signal(int flags)
 		exit(1);
 	hit_self(SIGUSR1);
 	sink++;
+}
+
+static void *in_crowd(void *arg)
+{
+	for (long i = 0; i < (long)arg; i++) {
+		__atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED);
+		sink += nest_one(i);
+	}
+	return NULL;
+}
+
+NOINLINE static void run_crowd(long times)
+{
+	const struct itimerval every = { { 0, EVERY_US }, { 0, EVERY_US } }, never = { { 0, 0 }, { 0, 0 } };
+	const struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+	pthread_t threads[CROWD];
+
+	if (sigaction(SIGALRM, &action, NULL) || setitimer(ITIMER_REAL, &every, NULL))
+		exit(1);
+	for (int i = 0; i < CROWD; i++)
+		if (pthread_create(&threads[i], NULL, in_crowd, (void *)times))
+			exit(1);
+	for (int i = 0; i < CROWD; i++)
+		pthread_join(threads[i], NULL);
+	if (setitimer(ITIMER_REAL, &never, NULL))
+		exit(1);
+	printf("calls %ld\n", calls);
 }
 
 /* A caller that uses %rbp for something else. */
@@ -145,6 +178,11 @@ int main(int argc, char **argv)
 	long times = argc > 2 ? atol(argv[2]) : 3;
 	int failed = 0;
 
+	if (!strcmp(mode, "crowd")) {
+		run_crowd(times);
+		puts("EXIT-SUCCESS");
+		return 0;
+	}
 	signal(SIGTERM, on_term);
 	printf("%d\n", (int)getpid());
 	fflush(stdout);
