@@ -224,6 +224,8 @@ uint32_t wire_unwind_walk(struct wire_unwind_walk *walk, uint64_t *addresses, ui
 		addresses[count] = walk->now.ip | (count && walk->now.is_exact ? WIRE_UNWIND_EXACT : 0);
 		count++;
 		how = step(walk);
+		if (how == STEP_ON && walk->now.is_exact && count > 1) /* that was a signal's restorer: no call is before it */
+			addresses[count - 1] |= WIRE_UNWIND_EXACT;
 		if (how == STEP_ON && !is_address(walk->now.ip))
 			how = STEP_SHORT;
 		if (how != STEP_ON)

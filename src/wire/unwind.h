@@ -108,7 +108,7 @@ struct wire_unwind_frame {
 	uint32_t rule;   /* for this frame, where tables have none; 0 */
 };
 
-#define WIRE_UNWIND_EXACT (1ULL << 63) /* in an address: interrupted here, not a return address */
+#define WIRE_UNWIND_EXACT (1ULL << 63) /* in an address: interrupted here, or a signal's restorer: no return address */
 
 /** A walk: the first three are given, the rest is the walker's. Whoever has little stack keeps it elsewhere. */
 struct wire_unwind_walk {
@@ -122,7 +122,7 @@ struct wire_unwind_walk {
 
 /**
  * wire_unwind_walk() - the addresses of a stack, innermost first: now.ip as it is, then return addresses
- * @addresses: room for @most of them; those behind a signal frame have WIRE_UNWIND_EXACT set
+ * @addresses: room for @most of them; a signal frame's, and what it interrupted, have WIRE_UNWIND_EXACT set
  *
  * Each frame lies above the last one, but for those behind a signal frame: a handler may have its own stack.
  *
