@@ -32,6 +32,8 @@ struct maker {
 	size_t count, cap;
 	const struct piece *piece; /* the one under way */
 	const struct object_cfi_cie *cie;
+	uint32_t before; /* the rule of the FDE's row before */
+	bool popped;     /* bp has its caller's value again, though nothing says so */
 	uint32_t gap;  /* the rule where nothing is described */
 	uint64_t done; /* rows are made up to here */
 	uint64_t end;  /* of the piece under way */
@@ -97,6 +99,37 @@ static void add_gap(struct maker *maker, uint64_t start)
 		add_row(maker, maker->done, maker->gap);
 }
 
+/* Is the slot that bp was saved in below the stack pointer? */
+static bool is_below_sp(uint32_t rule)
+{
+	return wire_unwind_kind(rule) == WIRE_UNWIND_SP && wire_unwind_bp(rule) == WIRE_UNWIND_BP_AT_CFA &&
+	       wire_unwind_m(rule) < -wire_unwind_n(rule);
+}
+
+/* Does the instruction that ends at @vaddr, and made @rule of the rule before, take bp from the stack? pop %rbp, leave */
+static bool is_pop(const struct maker *maker, uint64_t vaddr, uint32_t rule)
+{
+	size_t available;
+	const uint8_t *end = object_code(maker->object, vaddr - 2, &available);
+	bool was_sp = wire_unwind_kind(maker->before) == WIRE_UNWIND_SP && wire_unwind_n(maker->before) == wire_unwind_n(rule) + 1;
+	bool was_bp = wire_unwind_kind(maker->before) == WIRE_UNWIND_BP;
+
+	if (!end || available < 2)
+		return false;
+	return ((was_sp || was_bp) && end[1] == 0x5d && end[0] != 0x41) || (was_bp && end[1] == 0xc9);
+}
+
+/*
+ * In epilogues bp's slot is still described when it was left and bp is restored. What is below the stack pointer does not last, so the register
+ * is believed, where it is seen that it was restored.
+ */
+static uint32_t without_slot(struct maker *maker, uint64_t vaddr, uint32_t rule)
+{
+	maker->popped = is_below_sp(rule) && (maker->popped || is_pop(maker, vaddr, rule));
+	maker->before = rule;
+	return maker->popped ? WIRE_UNWIND_RULE(WIRE_UNWIND_SP, wire_unwind_n(rule), WIRE_UNWIND_BP_SAME, 0) : rule;
+}
+
 static bool add_cfi_row(void *arg, uint64_t start, uint64_t end, const struct object_cfi_row *row)
 {
 	struct maker *maker = arg;
@@ -104,7 +137,7 @@ static bool add_cfi_row(void *arg, uint64_t start, uint64_t end, const struct ob
 	(void)end;
 	if (start >= maker->end)
 		return false;
-	add_row(maker, start > maker->done ? start : maker->done, object_unwind_rule(maker->cie, row));
+	add_row(maker, start > maker->done ? start : maker->done, without_slot(maker, start, object_unwind_rule(maker->cie, row)));
 	return !maker->error;
 }
 
@@ -117,6 +150,8 @@ static void add_fde(struct maker *maker, const struct piece *piece)
 	if (!object_cfi_next(&maker->section, &at, &fde))
 		return;
 	maker->cie = &fde.cie;
+	maker->before = UNKNOWN;
+	maker->popped = false;
 	if (object_cfi_rows(&fde, add_cfi_row, maker))
 		return;
 	maker->unwind->count = before; /* damaged: nothing of it counts */

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# User stacks along frame pointers: at each instruction of a function, at its entry and behind its returns, in threads, in signal handlers and deep in
-# recursion, compared with gdb's backtrace at the same places; copies; where there is nothing to follow; full rings; a killed utap.
+# User stacks along frame pointers, by tables and copied: at each instruction of a function, at its entry and behind its returns, in threads, in signal
+# handlers and deep in recursion, compared with gdb's backtrace at the same places; where there is nothing to follow; full rings; a killed utap.
 #
 #   stacks.sh BUILD
 here=$(cd "$(dirname "$0")" && pwd)
@@ -37,39 +37,48 @@ compare()
 	"$python" "$here/stacks_compare.py" gdb.out records "$@" > compared || problem "$(head -3 compared)"
 }
 
-for program in stacks stacks-O2; do
+for program in stacks stacks-O2 stacks-omit; do
+	kinds='fp cfi raw,30000'
+	[ $program = stacks-omit ] && kinds='cfi raw,30000'
 	for mode in nest thread signal altstack; do
-		begin "fp stacks, $program $mode"
+		begin "stacks, $program $mode"
 		if can_compare; then
 			gdb_stacks "$programs/$program" "$mode" 1
-			stacks --stack=fp -e "$program:probed_leaf:*" -- "$programs/$program" "$mode" 1
-			compare inside
-			stacks --stack=fp -e "$program:probed_leaf%return" -- "$programs/$program" "$mode" 1
-			compare returned
+			[ $mode = altstack ] && kinds=${kinds% raw*} # a copy is of one stack
+			for kind in $kinds; do
+				stacks "--stack=$kind" -e "$program:probed_leaf:*" -- "$programs/$program" "$mode" 1
+				compare inside
+				stacks "--stack=$kind" -e "$program:probed_leaf%return" -- "$programs/$program" "$mode" 1
+				compare returned
+			done
 		fi
 		end
 	done
 
-	begin "fp stacks, $program through probed functions"
+	begin "stacks, $program through probed functions"
 	if can_compare; then
 		gdb_stacks "$programs/$program" nest 2 0
-		stacks --stack=fp -e "$program:probed_leaf" -e "$program:nest_*%return" -e "$program:main:*" -e "$program:run" \
-			-- "$programs/$program" nest 2
-		grep '"event":"probed_leaf"' records > some && mv some records
-		compare inside
+		for kind in $kinds; do
+			stacks "--stack=$kind" -e "$program:probed_leaf" -e "$program:nest_*%return" -e "$program:main:*" -e "$program:run" \
+				-- "$programs/$program" nest 2
+			grep '"event":"probed_leaf"' records > some && mv some records
+			compare inside
+		done
 	fi
 	end
 
-	begin "fp stacks, $program deep"
+	begin "stacks, $program deep"
 	if can_compare; then
 		gdb_stacks "$programs/$program" deep 1 0
-		stacks --stack=fp,512 -e "$program:probed_leaf" -- "$programs/$program" deep 1
-		compare inside 512
-		[ "$(grep -o '"addr"' records | wc -l)" = 512 ] || problem "not 512 addresses"
-		grep -q '"short":\["stack"\]' records || problem "it is not said that the stack goes on"
-		run trace --stack=fp -e "$program:probed_leaf" -- "$programs/$program" deep 1
-		[ "$(grep -c '^ => ' stdout)" = 65 ] || problem "$(grep -c '^ => ' stdout) lines, want 64 addresses and ..."
-		[ "$(grep '^ => ' stdout | tail -1)" = ' => ...' ] || problem "the last line is not ..."
+		for kind in ${kinds% *}; do
+			stacks --stack=$kind,512 -e "$program:probed_leaf" -- "$programs/$program" deep 1
+			compare inside 512
+			[ "$(grep -o '"addr"' records | wc -l)" = 512 ] || problem "not 512 addresses"
+			grep -q '"short":\["stack"\]' records || problem "it is not said that the stack goes on"
+			run trace --stack=$kind -e "$program:probed_leaf" -- "$programs/$program" deep 1
+			[ "$(grep -c '^ => ' stdout)" = 65 ] || problem "$(grep -c '^ => ' stdout) lines, want 64 addresses and ..."
+			[ "$(grep '^ => ' stdout | tail -1)" = ' => ...' ] || problem "the last line is not ..."
+		done
 	fi
 	end
 done

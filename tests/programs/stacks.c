@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Stacks of known shapes, built with frame pointers, once as it is written and once optimised (stacks-O2): the same calls on each run, all
- * leading to probed_leaf(). What is wanted of them is what gdb's backtrace says at the same place.
+ * Stacks of known shapes, built with frame pointers, once as it is written and once optimised (stacks-O2), and once without them (stacks-omit): the
+ * same calls on each run, all leading to probed_leaf(). What is wanted of them is what gdb's backtrace says at the same place.
  *
  *   stacks MODE [TIMES]: nest, thread, signal, altstack, deep, junk; loop: nest for ever, until SIGTERM; crowd: from CROWD threads at once, while
  *   signals come, whose handler does it too: it prints how often ("calls N")
