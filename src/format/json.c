@@ -58,6 +58,7 @@ struct some_args {
 	uint32_t nargs;
 	bool tail;
 	struct format_where where;
+	bool is_stack_short; /* as it is shown: a copied one is walked */
 };
 
 /* Returns how many members stand there now. */
@@ -84,21 +85,24 @@ static uint32_t print_args(FILE *out, uint32_t members, const struct some_args *
 static uint32_t print_short(FILE *out, uint32_t before, const struct some_args *some)
 {
 	for (uint32_t i = 0; i < some->nargs; i++) {
-		if (!format_arg_is_short(&some->probe->args[i], some->args[i]))
+		const struct trace_arg *arg = &some->probe->args[i];
+
+		if (trace_is_stack(arg) ? !some->is_stack_short : !format_arg_is_short(arg, some->args[i]))
 			continue;
 		fputs(before++ ? "," : ",\"short\":[", out);
-		format_json_string(out, some->probe->args[i].name);
+		format_json_string(out, arg->name);
 	}
 	return before;
 }
 
 static void print_all_args(FILE *out, const struct trace_probe *probe, const struct trace_record *record,
-			   const struct format_call *call)
+			   const struct format_call *call, const struct trace_stack *stack)
 {
 	struct some_args own = { .probe = probe,
 				 .args = record->args,
 				 .nargs = record->nargs < probe->nargs ? record->nargs : probe->nargs,
 				 .tail = record->flags & WIRE_RECORD_TAIL,
+				 .is_stack_short = stack && stack->is_short,
 				 .where = { .bytes = record->bytes,
 					    .size = record->size,
 					    .source = record->source,
@@ -151,19 +155,12 @@ static void print_return(FILE *out, const struct trace_record *record, const str
 		fprintf(out, ",\"duration_ns\":%" PRIu64, whole->end_ns - whole->start_ns);
 }
 
-static void print_stack(FILE *out, const struct trace_probe *probe, const struct trace_record *record, const struct format_call *call)
-{
-	struct trace_stack stack;
-
-	if (!format_stack_of(probe, record, call, &stack))
-		return;
-	fputs(",\"stack\":", out);
-	format_stack_json(out, &stack, record, call);
-}
-
 void format_json_call(FILE *out, const struct trace_probe *probe, const struct trace_record *record,
 		      const struct format_call *call, const char *comm)
 {
+	struct trace_stack stack;
+	bool has_stack = format_stack_of(probe, record, call, &stack);
+
 	flockfile(out);
 	fprintf(out, "{\"time_ns\":%" PRIu64 ",\"cpu\":%" PRIu32 ",\"pid\":%" PRIu32 ",\"tid\":%" PRIu32 ",\"comm\":",
 		record->time_ns, record->cpu, record->pid, record->tid);
@@ -184,8 +181,11 @@ void format_json_call(FILE *out, const struct trace_probe *probe, const struct t
 	}
 	if (probe->kind == TRACE_RETURN)
 		print_return(out, record, call);
-	print_all_args(out, probe, record, call);
-	print_stack(out, probe, record, call);
+	print_all_args(out, probe, record, call, has_stack ? &stack : NULL);
+	if (has_stack) {
+		fputs(",\"stack\":", out);
+		format_stack_json(out, &stack, record, call);
+	}
 	fputs("}\n", out);
 	funlockfile(out);
 }

@@ -202,7 +202,7 @@ void session_process_free(struct session_process *process)
 	free(process->copies);
 	free(process->rows);
 	free(process->pieces);
-	session_unwinder_destroy(process->unwinder);
+	session_layouts_free(process);
 	free(process->semaphores);
 	free(process->found);
 	free(process);

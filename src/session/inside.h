@@ -73,6 +73,13 @@ struct session_rows {
 	uint64_t at;
 };
 
+/** The code that a process mapped from some time on. */
+struct session_layout {
+	uint64_t from_ns, seen_ns; /* looked at first, last */
+	struct session_unwinder *unwinder;
+};
+#define SESSION_LAYOUTS 32 /* the last so many are kept: records wait to be read for a moment only */
+
 struct session_process {
 	pid_t pid;
 	pid_t inner_pid; /* what its records say: its number in its own pid namespace */
@@ -99,8 +106,8 @@ struct session_process {
 	pid_t list_pid;          /* as in struct wire_unwind */
 	bool has_pieces;
 	bool is_full;            /* there is no room for more rows */
-	struct session_unwinder *unwinder; /* for stacks that were copied; NULL: none was walked yet */
-	uint64_t unwinder_ns;    /* when it was told the mappings; 0: to be told */
+	struct session_layout layouts[SESSION_LAYOUTS]; /* for stacks that were copied, by time */
+	size_t nlayouts;
 	bool polls;              /* they are looked for now and then: it cannot be made to wait for us where it loads them */
 	uint64_t gone_drains;    /* drains when it was found gone; 0: it was not */
 	uint32_t resumed;        /* as in struct wire_control */
@@ -388,6 +395,9 @@ int session_tables_renew(struct session *session, struct session_process *proces
 /** session_unwinder_fill() - all code of a process that is no JIT compiler's (unwind.c) */
 int session_unwinder_fill(struct session *session, struct session_process *process, const struct process_maps *maps,
 			  struct session_unwinder *unwinder) BASE_MUST_CHECK;
+/** session_unwinder_renew() - look how the process is laid out now, for copied stacks of records from now on */
+int session_unwinder_renew(struct session *session, struct session_process *process) BASE_MUST_CHECK;
+void session_layouts_free(struct session_process *process);
 /** session_wants_loads() - have stacks to know what is loaded and unloaded? */
 bool session_wants_loads(const struct session *session);
 void session_vdso_free(struct session *session);

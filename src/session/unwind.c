@@ -203,8 +203,9 @@ int session_tables_renew(struct session *session, struct session_process *proces
 	struct process_maps maps;
 	int error;
 
-	process->unwinder_ns = 0;
-	if (!session_has_tables(session) || !process->has_memory)
+	if (!session_has_tables(session))
+		return session_wants_loads(session) ? session_unwinder_renew(session, process) : 0;
+	if (!process->has_memory)
 		return 0;
 	error = process_maps_read(process->pid, &maps);
 	if (error)

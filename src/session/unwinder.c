@@ -16,6 +16,7 @@ struct session_unwinder {
 	struct wire_unwind *list;
 	size_t room; /* pieces */
 	bool is_sorted;
+	bool doubts; /* what was added nowhere may be anything */
 	uint64_t addresses[WIRE_STACK_FRAMES];
 };
 
@@ -122,16 +123,18 @@ bool session_unwinder_walk(struct session_unwinder *unwinder, const struct trace
 		qsort(list->pieces, list->count, sizeof(list->pieces[0]), compare_pieces);
 	unwinder->is_sorted = true;
 	copy.start = registers.reg[OBJECT_UNWIND_SP];
-	walk.tables = (struct wire_unwind_tables) { .size = UINT64_MAX, .list = list };
+	walk.tables = (struct wire_unwind_tables) { .size = UINT64_MAX, .list = list, .check = unwinder->doubts };
 	walk.now = (struct wire_unwind_frame) {
 		.ip = registers.reg[OBJECT_UNWIND_IP],
 		.sp = registers.reg[OBJECT_UNWIND_SP],
 		.bp = registers.reg[OBJECT_UNWIND_BP],
 		.is_exact = !(record->flags & WIRE_RECORD_RETURN),
 	};
+	uint32_t count = wire_unwind_walk(&walk, unwinder->addresses, WIRE_STACK_FRAMES);
+
 	*ret = (struct trace_stack) {
 		.format = TRACE_CALLERS,
-		.count = wire_unwind_walk(&walk, unwinder->addresses, WIRE_STACK_FRAMES),
+		.count = count,
 		.addresses = (const uint8_t *)unwinder->addresses,
 		.is_short = walk.is_short,
 	};
@@ -141,35 +144,83 @@ bool session_unwinder_walk(struct session_unwinder *unwinder, const struct trace
 /* ---- of targets ---- */
 
 /* Of one that is gone, what was seen last. */
-static int read_maps(struct session *session, struct session_process *process)
+static int fill(struct session *session, struct session_process *process, struct session_unwinder *unwinder)
 {
 	const struct process_maps *seen = session_maps(session, process->source);
 	struct process_maps maps = { 0 };
 	bool is_there = !process_maps_read(process->pid, &maps);
 	int error = is_there || seen ? 0 : -ESRCH;
 
-	if (error)
-		return error;
-	session_unwinder_clear(process->unwinder);
-	error = session_unwinder_fill(session, process, is_there ? &maps : seen, process->unwinder);
+	if (!error)
+		error = session_unwinder_fill(session, process, is_there ? &maps : seen, unwinder);
 	process_maps_free(&maps);
-	process->unwinder_ns = base_now_ns();
 	return error;
 }
 
-/* Where it waits for us when it loads something that is when its mappings are read again. */
+static bool is_same(const struct session_unwinder *a, const struct session_unwinder *b)
+{
+	uint32_t count = a->list ? a->list->count : 0;
+
+	return b->list && b->list->count == count && (!count || !memcmp(a->list->pieces, b->list->pieces, count * sizeof(a->list->pieces[0])));
+}
+
+int session_unwinder_renew(struct session *session, struct session_process *process)
+{
+	struct session_layout layout = { .from_ns = base_now_ns() };
+	size_t n = process->nlayouts;
+	int error = session_unwinder_create(&layout.unwinder);
+
+	if (error)
+		return error;
+	error = fill(session, process, layout.unwinder);
+	if (error || (n && is_same(process->layouts[n - 1].unwinder, layout.unwinder))) {
+		session_unwinder_destroy(layout.unwinder);
+		if (n)
+			process->layouts[n - 1].seen_ns = layout.from_ns;
+		return error;
+	}
+	if (n == SESSION_LAYOUTS) {
+		session_unwinder_destroy(process->layouts[0].unwinder);
+		memmove(process->layouts, process->layouts + 1, --n * sizeof(layout));
+	}
+	layout.seen_ns = layout.from_ns;
+	process->layouts[n] = layout;
+	process->nlayouts = n + 1;
+	return 0;
+}
+
+void session_layouts_free(struct session_process *process)
+{
+	for (size_t i = 0; i < process->nlayouts; i++)
+		session_unwinder_destroy(process->layouts[i].unwinder);
+	process->nlayouts = 0;
+}
+
+/* How the process was laid out at @time_ns: it waits for us where that changes. Before the first look it was as at the first. */
+static struct session_unwinder *layout_at(const struct session_process *process, uint64_t time_ns)
+{
+	size_t i = process->nlayouts;
+
+	while (i > 1 && process->layouts[i - 1].from_ns > time_ns)
+		i--;
+	return i ? process->layouts[i - 1].unwinder : NULL;
+}
+
+/* One that does not wait is looked at now and then. */
 static bool is_due(const struct session_process *process)
 {
-	return !process->unwinder_ns || ((!process->waits || process->polls) && base_now_ns() - process->unwinder_ns > MAPS_NS);
+	return !process->nlayouts ||
+	       ((!process->waits || process->polls) && base_now_ns() - process->layouts[process->nlayouts - 1].seen_ns > MAPS_NS);
 }
 
 bool session_unwind(struct session *session, const struct trace_record *record, const struct trace_stack *raw, struct trace_stack *ret)
 {
 	struct session_process *process = record->source < session->nprocesses ? session->processes[record->source] : NULL;
+	struct session_unwinder *unwinder;
 
-	if (!process || (!process->unwinder && session_unwinder_create(&process->unwinder)))
+	if (!process || (is_due(process) && session_unwinder_renew(session, process) && !process->nlayouts))
 		return false;
-	if (is_due(process) && read_maps(session, process) && !process->unwinder_ns)
-		return false;
-	return session_unwinder_walk(process->unwinder, record, raw, ret);
+	unwinder = layout_at(process, record->time_ns);
+	unwinder->doubts = record->pid != (uint32_t)process->inner_pid; /* a forked child may have loaded something else */
+	return session_unwinder_walk(unwinder, record, raw, ret);
 }

@@ -49,6 +49,7 @@ run()
 	"$here/languages.sh" "$build"
 	"$here/dwarf.sh" "$build"
 	"$here/stacks.sh" "$build"
+	"$here/stacks_tables.sh" "$build"
 	[ "$(id -u)" = 0 ] || return
 	if ! command -v setpriv > /dev/null; then
 		echo "SKIP everything as an ordinary user: setpriv is not installed"
