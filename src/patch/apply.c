@@ -291,7 +291,9 @@ static int compare_members(const void *a, const void *b)
 
 	if (x->start != y->start)
 		return x->start < y->start ? -1 : 1;
-	return x->addr < y->addr ? -1 : x->addr > y->addr;
+	if (x->addr != y->addr)
+		return x->addr < y->addr ? -1 : 1;
+	return x->id < y->id ? -1 : x->id > y->id;
 }
 
 static int make_all(struct applying *a, struct patch_site *sites, size_t count, struct utap_error *err)

@@ -29,6 +29,7 @@ struct patch_pool {
  * by way of the first, so that sites among them can share it. Only of the first, or of an L2 group, are bytes changed.
  */
 #define PATCH_TWINS 4
+#define PATCH_AGAIN 15 /* sites more than one a place, in all places of a jump */
 struct patch_jump {
 	utap_addr start;       /* key */
 	uint16_t reach;
@@ -39,6 +40,9 @@ struct patch_jump {
 	bool by_call;          /* L1 on a call: it becomes a call */
 	bool in_padding;       /* a short jump, to an island in padding: L3, short groups */
 	bool applied;          /* its trampoline is written */
+	bool is_conditional;   /* it has a site whose program does not run whenever its instruction does */
+	uint8_t nagain;        /* places that have one site more than one, once for each of those */
+	utap_addr again[PATCH_AGAIN];
 	uint32_t boundaries;   /* L2, bit i: an instruction started at start + i */
 	utap_addr island;      /* as in struct patch_site */
 	utap_addr twins[PATCH_TWINS]; /* islands where a punned jump lands with somebody's breakpoint among its last bytes; 0: none */

@@ -215,6 +215,17 @@ static struct patch_jump *find_jump(const struct planning *p, const struct plan_
 	return p->reserve ? keep_jump(p, made) : made;
 }
 
+/* Sites of one place share its trampoline: their programs run in turn. */
+static void take_site(const struct planning *p, struct patch_site *site, struct patch_jump *jump)
+{
+	uint64_t bit = site->addr - p->module->bias - p->module->low;
+
+	if (plan_bit(p->module->sited, bit))
+		jump->again[jump->nagain++] = site->addr;
+	plan_set_bits(p->module->sited, bit, 1);
+	jump->is_conditional |= site->when != PATCH_WHEN_REACHED;
+}
+
 static void plan(const struct planning *p, struct patch_site *site)
 {
 	struct plan_insn place = { 0 };
@@ -226,6 +237,8 @@ static void plan(const struct planning *p, struct patch_site *site)
 	site->insn = place.insn;
 	if (!why)
 		why = why_not_here(p, site, &place);
+	if (!why && site->when != PATCH_WHEN_REACHED && !p->alone && plan_bit(p->module->sited, place.vaddr - p->module->low))
+		why = "another probe is at this place, and this one asks whether a jump is taken";
 	if (why) {
 		refuse(site, why);
 		return;
@@ -242,7 +255,7 @@ static void plan(const struct planning *p, struct patch_site *site)
 	site->island = jump->island;
 	site->why = NULL;
 	if (p->reserve)
-		plan_set_bits(p->module->sited, place.vaddr - p->module->low, 1);
+		take_site(p, site, jump);
 }
 
 void patch_target_plan(struct patch_target *target, struct patch_site *site)

@@ -136,8 +136,12 @@ const char *plan_join(const struct planning *p, const struct plan_insn *place, s
 {
 	struct patch_jump *jump = plan_covering(p, place->vaddr);
 
-	if (!jump || jump->applied || plan_bit(p->module->sited, place->vaddr - p->module->low))
+	if (!jump || jump->applied)
 		return "another probe is at this place or depends on its bytes";
+	if (plan_bit(p->module->sited, place->vaddr - p->module->low) && jump->is_conditional)
+		return "another probe is at this place, and asks whether a jump is taken";
+	if (plan_bit(p->module->sited, place->vaddr - p->module->low) && jump->nagain == PATCH_AGAIN)
+		return "too many other probes are at this place";
 	if (!is_only_way(p, jump, place->vaddr))
 		return "another probe depends on its bytes, and other code leads to it";
 	*ret = jump;

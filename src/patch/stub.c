@@ -16,6 +16,8 @@
  * A program that runs only when a conditional jump is taken stands behind all that, and the copy of the jump leads to it; one that runs only
  * when an indirect jump leaves its function stands behind code that finds that out (isa_emit_judge()).
  *
+ * Several sites may be at one instruction: their programs stand one behind the other.
+ *
  * Besides the site's own there is always what starts under a punned jump. Coming back there would meet the jump's own entry in the branch
  * predictor, which knows branches by their last byte: 7 ns a hit (docs/decisions/0005).
  *
@@ -216,6 +218,14 @@ static int emit_taken(struct progress *g, struct isa_emitter *e)
 	return 0;
 }
 
+/* Its program stands: is the next one of the same place? */
+static bool has_another(const struct progress *g)
+{
+	const struct patch_member *members = g->stub->members;
+
+	return g->at + 1 < g->stub->count && members[g->at + 1].site->addr == members[g->at].site->addr;
+}
+
 /* The rest of the instructions from g->next on; it is where control goes back that is not copied when it can be had in the text. */
 static int emit_run(struct progress *g, struct isa_emitter *e)
 {
@@ -232,6 +242,11 @@ static int emit_run(struct progress *g, struct isa_emitter *e)
 			error = emit_site(g, &g->stub->members[g->at], e, &done);
 		if (error || done)
 			return error;
+		if (has_site && has_another(g)) { /* more than one: their bodies are never part of the trampoline */
+			g->at++;
+			g->entered = false;
+			continue;
+		}
 		before = *e;
 		error = relocate(g, &insn, e);
 		if (error && error != -ENOSPC && g->next != g->stub->jump->start && g->at == g->stub->count && !has_site) {

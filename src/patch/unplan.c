@@ -59,6 +59,17 @@ static void drop_jump(struct patch_target *target, struct patch_module *module, 
 	free(jump);
 }
 
+/* Another site of the place stays. */
+static bool forget_again(struct patch_jump *jump, utap_addr addr)
+{
+	for (unsigned i = 0; i < jump->nagain; i++)
+		if (jump->again[i] == addr) {
+			jump->again[i] = jump->again[--jump->nagain];
+			return true;
+		}
+	return false;
+}
+
 void patch_target_unplan(struct patch_target *target, struct patch_site *site)
 {
 	struct patch_module *module = site->module;
@@ -66,8 +77,10 @@ void patch_target_unplan(struct patch_target *target, struct patch_site *site)
 
 	if (site->layer == PATCH_REFUSED)
 		return;
-	clear_bits(module->sited, site->addr - module->bias - module->low, 1);
 	HASH_FIND(hh, target->jumps, &site->start, sizeof(site->start), jump);
+	if (jump && forget_again(jump, site->addr))
+		return;
+	clear_bits(module->sited, site->addr - module->bias - module->low, 1);
 	if (jump && !jump->applied && !plan_bit_any(module->sited, jump->start - module->bias - module->low, jump->reach))
 		drop_jump(target, module, jump);
 }

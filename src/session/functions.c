@@ -30,6 +30,41 @@ struct session_function {
 	size_t entry;   /* its site; SIZE_MAX: only its returns are probed */
 };
 
+/* Of which function a place is an entry or an exit; not of two, or the calls of one would seem to end where the other is left. */
+struct session_owner {
+	utap_addr addr;
+	utap_addr function;
+	UT_hash_handle hh;
+};
+
+/* -EBUSY: another function's. */
+static int own(struct session_attaching *a, utap_addr addr, utap_addr function)
+{
+	struct session_owner *owner;
+
+	HASH_FIND(hh, a->owners, &addr, sizeof(addr), owner);
+	if (owner)
+		return owner->function == function ? 0 : -EBUSY;
+	owner = calloc(1, sizeof(*owner));
+	if (!owner)
+		return -ENOMEM;
+	owner->addr = addr;
+	owner->function = function;
+	HASH_ADD(hh, a->owners, addr, sizeof(owner->addr), owner);
+	return 0;
+}
+
+static void disown(struct session_attaching *a, utap_addr addr)
+{
+	struct session_owner *owner;
+
+	HASH_FIND(hh, a->owners, &addr, sizeof(addr), owner);
+	if (!owner)
+		return;
+	HASH_DEL(a->owners, owner);
+	free(owner);
+}
+
 static int refuse(char why[static WHY], const char *sentence)
 {
 	snprintf(why, WHY, "%s", sentence);
@@ -81,6 +116,11 @@ static int plan_exit(struct session_attaching *a, const struct session_function 
 	const struct patch_site *site;
 	int error;
 
+	error = own(a, exit->vaddr + f->module->bias, f->match->vaddr + f->module->bias);
+	if (error == -EBUSY)
+		return refuse(why, "another function that is probed is left by the same instruction");
+	if (error)
+		return error;
 	if (exit->when == PATCH_WHEN_LEAVING && !note_stay(&f->function, &asked))
 		return refuse(why, "an indirect jump may lead into any of its many parts");
 	error = session_plan_site(a, f->match, &asked, part_of(a, f->match, exit->tail ? PROBE_PART_TAIL : PROBE_PART_RETURN),
@@ -123,8 +163,10 @@ static int try_exits(struct session_attaching *a, const struct session_function 
 	size_t first = a->nsites;
 	int error = plan_exits(a, f, backwards, why);
 
-	while (*why && a->nsites > first)
-		give_back(a, &a->sites[--a->nsites]);
+	while (*why && a->nsites > first) {
+		disown(a, a->sites[--a->nsites].addr);
+		give_back(a, &a->sites[a->nsites]);
+	}
 	return error;
 }
 
@@ -145,8 +187,10 @@ static int finish_function(struct session_attaching *a, const struct session_fun
 	}
 	if (error || !*why)
 		return error;
-	if (f->entry != SIZE_MAX)
+	if (f->entry != SIZE_MAX) {
+		disown(a, a->sites[f->entry].addr);
 		give_back(a, &a->sites[f->entry]);
+	}
 	session_refuse_match(a, f->match, f->module, why);
 	return 0;
 }
@@ -175,12 +219,18 @@ int session_plan_exits(struct session_attaching *a)
 			session_progress(a->session, "planning returns", i, a->nfunctions);
 	}
 	drop_refused(a);
+	return error;
+}
+
+void session_forget_functions(struct session_attaching *a)
+{
+	while (a->owners)
+		disown(a, a->owners->addr);
 	for (size_t i = 0; i < a->nfunctions; i++)
 		patch_function_release(&a->functions[i].function);
 	free(a->functions);
 	a->functions = NULL;
 	a->nfunctions = a->functions_cap = 0;
-	return error;
 }
 
 static int plan_entry(struct session_attaching *a, struct session_function *f, char why[static WHY])
@@ -192,9 +242,11 @@ static int plan_entry(struct session_attaching *a, struct session_function *f, c
 		return error;
 	f->id++;
 	f->entry = a->nsites - 1;
-	if (a->sites[f->entry].layer == PATCH_REFUSED)
+	if (a->sites[f->entry].layer == PATCH_REFUSED) {
 		snprintf(why, WHY, "%s", a->sites[--a->nsites].why);
-	return 0;
+		return 0;
+	}
+	return own(a, a->sites[f->entry].addr, f->match->vaddr + f->module->bias);
 }
 
 static int keep_function(struct session_attaching *a, struct session_function *f, char why[static WHY])

@@ -25,7 +25,8 @@ struct session_file {
 struct session_place_key {
 	const struct session_file *file;
 	uint64_t vaddr;
-	uint64_t what; /* enum session_what */
+	uint32_t what; /* enum session_what */
+	uint32_t spec; /* or an earlier one that stands for it: session_program.stands_for */
 };
 
 struct session_place {
@@ -56,6 +57,7 @@ struct session_program {
 	uint32_t body[PROBE_PARTS]; /* indices of bodies; SESSION_NO_BODY: the spec has no such part */
 	struct trace_arg *args; /* of the spec */
 	bool triggers;          /* its hits are counted, too */
+	uint32_t stands_for;    /* the first spec that does the same, if nobody can tell what of both was hit; else its own number */
 	uint64_t *offsets;      /* of session_add_places(), instead of the spec's own */
 	size_t noffsets;
 };
@@ -226,7 +228,7 @@ enum session_what {
 };
 enum session_what session_what_of(const struct session *session, const struct session_match *match);
 
-/** session_id_of() - the id of a place, a new one when it has none; -EEXIST when an earlier match, -EADDRINUSE when an earlier spec probes it already */
+/** session_id_of() - the id of a place, a new one when it has none; -EEXIST when an earlier match, -EADDRINUSE when an earlier spec that does the same probes it already, or one of whose calls are recorded */
 int session_id_of(struct session_attaching *a, const struct session_match *match, const struct patch_module *module,
 		  uint32_t *ret) BASE_MUST_CHECK;
 
@@ -242,6 +244,7 @@ struct session_attaching {
 	uint32_t *groups; /* of each site: 0, or the number of the function whose sites are patched all or none */
 	size_t nsites, sites_cap, groups_cap;
 	uint32_t ngroups;
+	struct session_owner *owners;       /* of the sites at entries and exits, hash by address (functions.c) */
 	struct session_function *functions; /* whose exits are still to be planned (functions.c) */
 	size_t nfunctions, functions_cap;
 };
@@ -260,6 +263,7 @@ int session_plan_site(struct session_attaching *a, const struct session_match *m
 int session_plan_function(struct session_attaching *a, const struct session_match *match, struct patch_module *module,
 			  uint32_t id, char why[static 400]) BASE_MUST_CHECK;
 int session_plan_exits(struct session_attaching *a) BASE_MUST_CHECK;
+void session_forget_functions(struct session_attaching *a);
 /** session_refuse_match() - say why a match is not probed, and for one asked for by name where else it could be; @module may be NULL */
 void session_refuse_match(struct session_attaching *a, const struct session_match *match, struct patch_module *module,
 			  const char *why);

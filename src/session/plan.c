@@ -155,7 +155,7 @@ static int plan_match(struct session_attaching *a, const struct session_match *m
 		return base_error_system(err, error, "the mapping of %s does not fit the file", match->map->path);
 	error = session_id_of(a, match, module, &id);
 	if (error == -EADDRINUSE && *a->session->specs[match->spec].event && !a->session->specs[match->spec].glob) {
-		session_refuse_match(a, match, NULL, "an earlier probe is there, and a place has one event");
+		session_refuse_match(a, match, NULL, "the calls of this function are recorded for an earlier probe");
 		return 0;
 	}
 	if (error == -EEXIST || error == -EADDRINUSE)
@@ -197,7 +197,7 @@ int session_resolve_all(struct session_attaching *a, struct utap_error *err)
 	return 0;
 }
 
-int session_plan_all(struct session_attaching *a, struct utap_error *err)
+static int plan_all(struct session_attaching *a, struct utap_error *err)
 {
 	a->number = ++a->session->attaches;
 	if (base_grow(&a->sites, &a->sites_cap, a->nmatches + 1, sizeof(*a->sites)))
@@ -214,4 +214,12 @@ int session_plan_all(struct session_attaching *a, struct utap_error *err)
 	if (session_plan_exits(a))
 		return base_error_system(err, -ENOMEM, "cannot plan the returns of %zu probes", a->nmatches);
 	return 0;
+}
+
+int session_plan_all(struct session_attaching *a, struct utap_error *err)
+{
+	int error = plan_all(a, err);
+
+	session_forget_functions(a);
+	return error;
 }

@@ -227,6 +227,23 @@ static int add_part(struct session *session, const struct probe_spec *spec, enum
 	return error ? base_error_system(err, error, "cannot add probe %s", spec->symbol) : 0;
 }
 
+static bool is_bare(const struct probe_spec *spec)
+{
+	return !spec->nargs || (spec->nargs == 1 && spec->args[0].source == PROBE_ARG_CALLERS);
+}
+
+/* Without arguments and a name of its own: of two such probes at a place one is enough, as where globs overlap. */
+static uint32_t first_alike(const struct session *session, const struct probe_spec *spec, const struct session_program *program)
+{
+	uint32_t n = (uint32_t)session->nspecs;
+
+	for (uint32_t i = 0; i < n && is_bare(spec) && !*spec->event; i++)
+		if (is_bare(&session->specs[i]) && session->programs[i].triggers == program->triggers &&
+		    !memcmp(session->programs[i].body, program->body, sizeof(program->body)))
+			return i;
+	return n;
+}
+
 static int add(struct session *session, const struct probe_spec *spec, struct utap_error *err)
 {
 	size_t n = session->nspecs;
@@ -255,6 +272,7 @@ static int add(struct session *session, const struct probe_spec *spec, struct ut
 		return error;
 	}
 	program.triggers = session->adding_trigger;
+	program.stands_for = first_alike(session, spec, &program);
 	session->specs[n] = *spec;
 	session->programs[n] = program;
 	session->nspecs++;

@@ -188,7 +188,8 @@ int session_id_of(struct session_attaching *a, const struct session_match *match
 	memset(&key, 0, sizeof(key));
 	key.file = match->file;
 	key.vaddr = match->vaddr;
-	key.what = what;
+	key.what = (uint32_t)what;
+	key.spec = what == SESSION_PAIR ? 0 : session->programs[match->spec].stands_for; /* one call in a frame */
 	HASH_FIND(hh, session->places, &key, sizeof(key), place);
 	if (place)
 		return known_id(a, place, match->spec, module, ret);

@@ -156,4 +156,48 @@ expect_code 0
 grep -q ' held back' stderr || problem "nothing is said to be held back: $(cat stderr)"
 end
 
+# Each sees all hits, with its own arguments and condition; so do returns, and a probe on the instruction where a function returns.
+begin 'several probes at one place'
+traced some -e "p:first $limited:leaf n=%di:s64" -e "p:second $limited:leaf m=%di:s64 /m & 1/" -e "p:third $limited:leaf" -e "p:fourth $limited:leaf" \
+	-e "r:back $limited:leaf r=\$retval:s64" -e "r:again $limited:leaf same=\$retval:s64 /same > 30/" -- "$limited" 2 100
+python3 - some > compared <<- 'END' || problem "$(cat compared)"
+	import json, sys
+	lines = [json.loads(line) for line in open(sys.argv[1])]
+	def values(event, name):
+	    return [line["args"][name] for line in lines if line["event"] == event]
+	first = values("first", "n")
+	for event, got, want in (("second", values("second", "m"), [n for n in first if n & 1]),
+	                         ("back", values("back", "r"), [3 * n for n in first]),
+	                         ("again", values("again", "same"), [3 * n for n in first if 3 * n > 30])):
+	    if sorted(got) != sorted(want) or not want:
+	        print(event, len(got), "not", len(want))
+	for event in ("third", "fourth"):
+	    if sum(line["event"] == event for line in lines) != len(first):
+	        print(event, "misses hits")
+	sys.exit(bool(open("compared").read()))
+END
+run stat --json -e "$limited:leaf" -e "p:one $limited:leaf" -e "p:two $limited:leaf" -e "$limited:lea[f]" -- "$limited" 1 50
+[ "$(hits one)" -gt 50 ] && [ "$(hits one)" = "$(hits two)" ] && [ "$(hits leaf)" = "$(hits one)" ] || problem "$(hits one), $(hits two), $(hits leaf) hits"
+[ "$(grep -o '"event"' stdout | wc -l)" = 3 ] || problem "two that do the same are two: $(cat stdout)"
+many=()
+for ((i = 0; i < 20; i++)); do many+=(-e "p:e$i $limited:leaf n=%di"); done
+run stat --json "${many[@]}" -- "$limited" 1 50
+expect_code 0
+grep -q 'too many other probes are at this place' stderr || problem "twenty are not too many: $(cat stderr)"
+[ "$(hits e0)" -gt 50 ] && [ "$(hits e15)" = "$(hits e0)" ] || problem "$(hits e0), $(hits e15) hits"
+end
+
+# One that runs: all of it comes out again.
+begin 'several probes at one place of a running program'
+target "$programs/worker"
+run stat --json -d 0.3 -e "p:one $programs/worker:handle_request" -e "p:two $programs/worker:handle_request" \
+	-e "r:back $programs/worker:handle_request" -e "r:more $programs/worker:handle_request" -p "$pid"
+expect_code 0
+expect_hits one
+expect_hits back
+[ "$(hits one)" = "$(hits two)" ] && [ "$(hits back)" = "$(hits more)" ] || problem "$(hits one) and $(hits two), $(hits back) and $(hits more) hits"
+as_before
+finish
+end
+
 summary

@@ -524,15 +524,16 @@ static void test_clean(void **state)
 /* The same place asked for twice is one probe. */
 static void test_same_place(void **state)
 {
-	static const char *const probes[] = { "test_session:probed", "p:g/again test_session:probed", NULL };
+	static const char *const probes[] = { "test_session:probed", "p:g/again test_session:probed", "test_session:probe[d]", NULL };
 	struct child child = start();
 	struct session *session;
 	struct heard heard;
 
 	session = open_session(PROBE_COUNT, &heard, probes);
-	attach(session, child.pid, 1);
+	attach(session, child.pid, 2);
 	tell(&child, 'c', 10);
 	assert_int_equal(hits(session, "probed"), 10);
+	assert_int_equal(hits(session, "again"), 10);
 	detach(session);
 	session_destroy(session);
 	end(&child);
