@@ -50,7 +50,7 @@ _utap()
 		return
 		;;
 	--to)
-		mapfile -t COMPREPLY < <(compgen -W "ctf perfetto chrome folded flame ftrace systrace jsonl csv" -- "$word")
+		mapfile -t COMPREPLY < <(compgen -W "ctf perfetto chrome folded flame ftrace systrace jsonl csv trace-cmd" -- "$word")
 		return
 		;;
 	--stack)

@@ -60,6 +60,7 @@ static const struct cli_command commands[] = {
 		     "  systrace  the same columns, with marks of calls that systrace and Perfetto understand\n"
 		     "  jsonl     JSON, an object on a line for each hit\n"
 		     "  csv       comma-separated values with a header (RFC 4180)\n"
+		     "  trace-cmd a trace.dat, for trace-cmd report and KernelShark\n"
 		     "Calls need a function's entry and its returns (see utap help record), or a probe of the function and one of its\n"
 		     "%return. utap trace and utap record write all these live.\n",
 	  .takes = "iOYonqvh",

@@ -39,7 +39,7 @@ struct converting {
 
 static int unknown_format(const char *name, struct utap_error *err)
 {
-	char list[200] = "";
+	char list[300] = "";
 	const char *known;
 
 	for (size_t i = 0; (known = format_convert_name(i, NULL)); i++) {

@@ -40,7 +40,7 @@ static const struct option_row rows[] = {
 	{ 'i', true, "input", required_argument, "FILE", "read FILE instead of perf.data" },
 	{ 'o', true, "output", required_argument, "FILE", "write to FILE" },
 	{ 'z', true, "compression-level", optional_argument, "LEVEL", "compress the file (zstd), 1 (the default, quick) to 22 (small)" },
-	{ 'O', false, "to", required_argument, "FORMAT", "write FORMAT: ctf, perfetto, chrome, folded, flame, ftrace, systrace, jsonl, csv" },
+	{ 'O', false, "to", required_argument, "FORMAT", "write FORMAT: ctf, perfetto, chrome, folded, flame, ftrace, systrace, jsonl, csv, trace-cmd" },
 	{ 'Y', false, "by", required_argument, "WEIGHT", "with --to folded or flame: weigh stacks by time (the default) or calls" },
 	{ 'Z', false, "sort", required_argument, "KEY", "order of the table: see the command's text" },
 	{ '8', false, "interval", required_argument, "SECONDS", "a new table so often; 1 is the default" },

@@ -17,7 +17,7 @@
 static const struct format_kind *const kinds[] = {
 	&format_kind_ctf,   &format_kind_perfetto,  &format_kind_chrome,   &format_kind_folded,
 	&format_kind_flame, &format_kind_ftrace,    &format_kind_systrace, &format_kind_jsonl,
-	&format_kind_csv,   &format_kind_functions, &format_kind_tree, /* reports come last */
+	&format_kind_csv,   &format_kind_tracecmd,  &format_kind_functions, &format_kind_tree, /* reports come last */
 };
 
 struct thread_entry {

@@ -237,6 +237,6 @@ int format_stacks_end(struct format_convert *convert, format_stacks_fn *print) B
 
 extern const struct format_kind format_kind_chrome, format_kind_csv, format_kind_ctf, format_kind_flame,
     format_kind_folded, format_kind_ftrace, format_kind_systrace, format_kind_jsonl, format_kind_perfetto,
-    format_kind_functions, format_kind_tree;
+    format_kind_tracecmd, format_kind_functions, format_kind_tree;
 
 #endif

@@ -168,6 +168,15 @@ struct format_perf_shape {
 int format_perf_shapes(const struct trace_probe *probes, uint32_t nprobes, struct format_perf_shape **ret,
 		       struct utap_error *err) BASE_MUST_CHECK;
 
+/**
+ * format_perf_raw_put() - the raw data of a record
+ * @addr: where the probe stands, of a return its function
+ * @raw:  @room bytes: shape->raw, or with shape->nlong format_perf_long_room() - FORMAT_PERF_RAW
+ * Return: bytes of it.
+ */
+uint32_t format_perf_raw_put(const struct format_perf_shape *shape, const struct trace_probe *probe, const struct trace_record *record,
+			     uint64_t addr, uint8_t *raw, uint32_t room);
+
 /* ---- arguments that are more than a word (perf_long.c) ---- */
 
 /** format_perf_long_room() - bytes that the sample of a record may take but for its user stack, at least shape->size and a multiple of 8 */
@@ -261,8 +270,15 @@ static inline uint64_t format_perf_event_id(uint32_t probe)
 	return (uint64_t)probe + 1000; /* clear of the kernel's own first numbers, which some readers know by heart */
 }
 
-/** format_perf_tracing() - append the tracing-data section */
-void format_perf_tracing(struct format_buffer *out, const struct trace_probe *probes, uint32_t nprobes,
+struct format_perf_tracing_head {
+	const char *version;
+	uint32_t page_size; /* of ring buffers */
+	const void *comms;  /* lines "TID NAME" */
+	size_t comms_size;
+};
+/** format_perf_tracing() - append the tracing-data section, which is how a trace.dat begins, too */
+void format_perf_tracing(struct format_buffer *out, const struct format_perf_tracing_head *head, const struct trace_probe *probes,
+			 uint32_t nprobes,
 			 const struct format_perf_shape *shapes);
 
 /** format_perf_table() - append our own table of probes */

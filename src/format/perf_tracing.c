@@ -20,7 +20,7 @@
 static const char header_page[] = "\tfield: u64 timestamp;\toffset:0;\tsize:8;\tsigned:0;\n"
 				  "\tfield: local_t commit;\toffset:8;\tsize:8;\tsigned:1;\n"
 				  "\tfield: int overwrite;\toffset:8;\tsize:1;\tsigned:1;\n"
-				  "\tfield: char data;\toffset:16;\tsize:4080;\tsigned:1;\n";
+				  "\tfield: char data;\toffset:16;\tsize:%u;\tsigned:1;\n";
 
 static const char header_event[] = "# compressed entry header\n"
 				   "\ttype_len    :    5 bits\n"
@@ -256,22 +256,24 @@ static void tracing_file(struct format_buffer *out, const char *name, const char
 	format_buffer_add(out, text, strlen(text));
 }
 
-void format_perf_tracing(struct format_buffer *out, const struct trace_probe *probes, uint32_t nprobes,
-			 const struct format_perf_shape *shapes)
+void format_perf_tracing(struct format_buffer *out, const struct format_perf_tracing_head *head, const struct trace_probe *probes,
+			 uint32_t nprobes, const struct format_perf_shape *shapes)
 {
 	static const char magic[] = "\027\010\104tracing";
-	static const char version[] = "0.6";
 	static const uint8_t order_and_long[] = { 0, sizeof(long) }; /* little-endian */
+	char page[sizeof(header_page) + 16];
 
+	snprintf(page, sizeof(page), header_page, head->page_size - 16);
 	format_buffer_add(out, magic, sizeof(magic) - 1);
-	format_buffer_add(out, version, sizeof(version));
+	format_buffer_add(out, head->version, strlen(head->version) + 1);
 	format_buffer_add(out, order_and_long, sizeof(order_and_long));
-	format_buffer_u32(out, (uint32_t)sysconf(_SC_PAGESIZE));
-	tracing_file(out, "header_page", header_page);
+	format_buffer_u32(out, head->page_size);
+	tracing_file(out, "header_page", page);
 	tracing_file(out, "header_event", header_event);
 	format_buffer_u32(out, 0); /* ftrace's own events */
 	tracing_systems(out, probes, nprobes, shapes);
 	format_buffer_u32(out, 0); /* bytes of kallsyms */
 	format_buffer_u32(out, 0); /* bytes of printk formats */
-	format_buffer_u64(out, 0); /* bytes of saved command names: PERF_RECORD_COMM has them */
+	format_buffer_u64(out, head->comms_size);
+	format_buffer_add(out, head->comms, head->comms_size);
 }

@@ -138,6 +138,8 @@ static int front_write(struct format_perf *perf)
 {
 	static const struct perf_event_header round = { .type = FORMAT_PERF_RECORD_FINISHED_ROUND,
 							.size = sizeof(round) };
+	/* Names of threads: PERF_RECORD_COMM has them. */
+	const struct format_perf_tracing_head tracing = { .version = "0.6", .page_size = (uint32_t)sysconf(_SC_PAGESIZE) };
 	_cleanup_buffer_ struct format_buffer out = { 0 };
 	size_t start;
 
@@ -145,7 +147,7 @@ static int front_write(struct format_perf *perf)
 	format_perf_table(&out, perf->probes, perf->nprobes);
 	add_attributes(&out, &perf->header, perf->probes, perf->nprobes);
 	start = out.size;
-	format_perf_tracing(&out, perf->probes, perf->nprobes, perf->shapes);
+	format_perf_tracing(&out, &tracing, perf->probes, perf->nprobes, perf->shapes);
 	format_perf_features_mark(&perf->features, FORMAT_PERF_TRACING_DATA, &out, start);
 	format_buffer_align(&out, 8);
 	format_perf_features_mark(&perf->features, FORMAT_PERF_BUILD_ID, &out, out.size); /* empty so far */
@@ -480,73 +482,16 @@ static inline int note_time(struct format_perf *perf, uint64_t time_ns)
 	return perf->time_last - perf->time_flushed > FLUSH_NS ? flush(perf) : 0;
 }
 
-static inline void put_argument(uint8_t *to, uint8_t bytes, uint64_t value)
+/* Around the raw data, and its state there. */
+static void put_stack(const struct format_perf_stack *stack, const struct format_perf_shape *shape, uint8_t *chain, uint8_t *raw,
+		      uint32_t raw_size)
 {
-	switch (bytes) { /* constant sizes: stores, not calls */
-	case 1:
-		memcpy(to, &value, 1);
-		break;
-	case 2:
-		memcpy(to, &value, 2);
-		break;
-	case 4:
-		memcpy(to, &value, 4);
-		break;
-	default:
-		memcpy(to, &value, 8);
-	}
-}
+	uint32_t state = format_perf_stack_state(stack);
 
-/* What a record becomes, and where: @at is the sample, @raw its raw data, of which @room bytes are there. */
-struct putting {
-	const struct format_perf_shape *shape;
-	const struct trace_probe *probe;
-	const struct trace_record *record;
-	struct format_perf_stack stack; /* with shape->stack */
-	uint8_t *at, *raw;
-	uint32_t room;
-};
-
-/* What is more than words; returns the size of the raw data. */
-static uint32_t put_long(const struct putting *p)
-{
-	uint32_t used = format_perf_long_put(p->shape, p->probe, p->record, p->raw, p->room);
-	uint32_t raw = (uint32_t)base_align_up(FORMAT_PERF_RAW + used, 8) - (uint32_t)FORMAT_PERF_RAW;
-
-	memset(p->raw + used, 0, raw - used);
-	return raw;
-}
-
-static void put_words(const struct putting *p)
-{
-	const struct format_perf_shape *shape = p->shape;
-	const struct trace_record *record = p->record;
-
-	if (shape->tail) {
-		memcpy(p->raw + FORMAT_PERF_RET_IP, &record->caller, sizeof(record->caller));
-		p->raw[shape->tail] = !!(record->flags & WIRE_RECORD_TAIL);
-	}
-	if (shape->frame)
-		memcpy(p->raw + shape->frame, &record->frame, sizeof(record->frame));
-	for (uint32_t i = 0; i < shape->nargs; i++)
-		if (!shape->fields[i].state)
-			put_argument(p->raw + shape->fields[i].offset, shape->fields[i].bytes,
-				     i < record->nargs ? record->args[i] : 0);
-}
-
-/* The chain is there, the raw data with its words; returns the size of the sample. */
-static uint32_t put_rest(const struct putting *p)
-{
-	uint32_t raw = p->shape->nlong ? put_long(p) : p->shape->raw;
-	uint32_t state = p->shape->stack ? format_perf_stack_state(&p->stack) : 0;
-
-	memcpy(p->raw - sizeof(raw), &raw, sizeof(raw));
-	if (!p->shape->stack)
-		return (uint32_t)(p->raw - p->at) + raw;
-	memcpy(p->raw + p->shape->stack, &state, sizeof(state));
-	if (p->stack.tail)
-		format_perf_stack_put_tail(&p->stack, p->raw + raw);
-	return (uint32_t)(p->raw - p->at) + raw + p->stack.tail;
+	format_perf_stack_put_chain(stack, chain);
+	memcpy(raw + shape->stack, &state, sizeof(state));
+	if (stack->tail)
+		format_perf_stack_put_tail(stack, raw + raw_size);
 }
 
 int format_perf_sample(struct format_perf *perf, const struct trace_record *record)
@@ -554,19 +499,24 @@ int format_perf_sample(struct format_perf *perf, const struct trace_record *reco
 	if (record->id >= perf->nprobes)
 		return -EINVAL;
 	const struct format_perf_shape *shape = &perf->shapes[record->id];
-	struct putting p = { .shape = shape, .probe = &perf->probes[record->id], .record = record };
-	uint32_t rest = shape->nlong ? format_perf_long_room(shape, p.probe, record) : shape->size;
+	const struct trace_probe *probe = &perf->probes[record->id];
+	uint32_t rest = shape->nlong ? format_perf_long_room(shape, probe, record) : shape->size;
+	struct format_perf_stack stack;
 
+	stack.chain = stack.tail = 0;
 	if (shape->stack)
-		format_perf_stack_plan(p.probe, record, FORMAT_PERF_RECORD_MAX - rest, &p.stack);
-	uint32_t room = rest + p.stack.chain + p.stack.tail;
+		format_perf_stack_plan(probe, record, FORMAT_PERF_RECORD_MAX - rest, &stack);
+	uint32_t room = rest + stack.chain + stack.tail;
+	uint8_t *at = reserve(perf, room), *raw = at + FORMAT_PERF_RAW + stack.chain;
 
-	p.at = reserve(perf, room);
-	if (!p.at)
+	if (!at)
 		return perf->error;
 	uint64_t addr = format_places_addr(perf->places, record->id, record->pid);
-	struct format_perf_sample_record sample = {
-		.header = { .type = PERF_RECORD_SAMPLE, .misc = PERF_RECORD_MISC_USER },
+	uint32_t size = format_perf_raw_put(shape, probe, record, addr, raw, rest - (uint32_t)FORMAT_PERF_RAW);
+	const struct format_perf_sample_record sample = {
+		.header = { .type = PERF_RECORD_SAMPLE,
+			    .misc = PERF_RECORD_MISC_USER,
+			    .size = (uint16_t)((uint32_t)(raw - at) + size + stack.tail) },
 		.identifier = (uint64_t)record->id + 1,
 		.ip = shape->tail ? record->caller : addr, /* as the kernel: of a return where it is when it has returned */
 		.pid = record->pid,
@@ -575,21 +525,11 @@ int format_perf_sample(struct format_perf *perf, const struct trace_record *reco
 		.cpu = record->cpu,
 		.period = 1,
 	};
-	const struct format_perf_raw_record raw = {
-		.common_type = (uint16_t)format_perf_event_id(record->id),
-		.common_pid = (int32_t)record->tid,
-		.probe_ip = addr,
-	};
 
-	p.raw = p.at + FORMAT_PERF_RAW + p.stack.chain;
-	p.room = rest - (uint32_t)FORMAT_PERF_RAW;
+	memcpy(at, &sample, sizeof(sample));
+	memcpy(raw - sizeof(size), &size, sizeof(size));
 	if (shape->stack)
-		format_perf_stack_put_chain(&p.stack, p.at + sizeof(sample));
-	memcpy(p.raw - 4, &raw, sizeof(raw));
-	memset(p.raw - 4 + sizeof(raw), 0, shape->raw + 4 - sizeof(raw)); /* gaps between fields, and what is not known */
-	put_words(&p);
-	sample.header.size = (uint16_t)put_rest(&p);
-	memcpy(p.at, &sample, sizeof(sample));
+		put_stack(&stack, shape, at + sizeof(sample), raw, size);
 	perf->used -= room - sample.header.size; /* what is not needed is given back */
 	return note_time(perf, record->time_ns);
 }

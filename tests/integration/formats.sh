@@ -422,6 +422,54 @@ if need protoc protobuf-compiler && need xmllint libxml2-utils; then
 fi
 end
 
+# What trace-cmd says of a trace.dat, and utap of the same records: thread, time in ns, event and arguments, sorted.
+trace_cmd_lines() { trace-cmd report -t -i "$1" 2> why | sed -n 's/^ *.*-\([0-9]*\) *\[[0-9]*\] *\([0-9]*\)\.\([0-9]*\): *\([^ :]*\): *([^)]*)\(.*\)$/\1 \2\3 \4\5/p' | sort; }
+utap_lines()
+{
+	python3 -c 'import json, sys
+for line in sys.stdin:
+    e = json.loads(line)
+    args = "".join(f" {k}=" + (v if k == "v" else json.dumps(v)) for k, v in e["args"].items())
+    print(e["tid"], e["time_ns"], e["event"] + args)' | sort
+}
+
+begin 'formats: trace.dat read by trace-cmd'
+if need trace-cmd trace-cmd; then
+	target "$worker" 20 4
+	run record -q --ring 16M -n 200000 -e "p:req $worker:handle_request n=%si:s64" -e "r:got $worker:handle_request v=\$retval" -p "$pid"
+	expect_code 0
+	finish
+	convert trace-cmd
+	trace_cmd_lines out.trace-cmd > got
+	"$utap" script -q --json | utap_lines > want
+	[ "$(wc -l < got)" = 200000 ] || problem "trace-cmd reads $(wc -l < got) records: $(head -2 why)"
+	cmp -s want got || problem "trace-cmd reads other records: $(diff want got | head -4)"
+	python=$(python3 -c 'import sys; print(sys.executable)') # not what only starts it
+	# Pauses longer than an event's time has bits, strings longer than a page of the kernel's, two processes.
+	run record -q -e 'p:path libc:open64 path=+0(%di):string' -e 'p:nap libc:clock_nanosleep' -- "$python" -c '
+import os, time
+for length in (10, 300, 4000):
+    try:
+        os.open("/" + "x" * length, 0)
+    except OSError:
+        pass
+    time.sleep(0.3)
+os.fork() or os.open("/dev/null", 0)'
+	expect_code 0
+	convert trace-cmd
+	trace_cmd_lines out.trace-cmd > got
+	"$utap" script -q --json | utap_lines > want
+	grep -q 'path path="/x\{4000\}"' got && grep -q ' nap$' got || problem "not all is there: $(cut -c1-80 got | tail -3)"
+	cmp -s want got || problem "trace-cmd reads other records: $(diff want got | cut -c1-200 | head -4)"
+	# Live, into a pipe; and without a record.
+	"$utap" trace -q -n 1000 --to trace-cmd -e 'libc:getpid' -- "$python" -c 'import os
+for i in range(2000): os.getpid()' 2> stderr | cat > live.dat
+	[ "$(trace-cmd report -i live.dat 2> why | grep -c ' getpid: ')" = 1000 ] || problem "live: $(head -2 stderr why)"
+	run convert --to trace-cmd -o /dev/full
+	expect_error 7 '/dev/full cannot be written'
+fi
+end
+
 begin 'formats: perf reads calls, too'
 if need perf linux-perf; then
 	record_calls
