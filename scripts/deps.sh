@@ -5,7 +5,7 @@
 set -eu
 
 build='gcc libc6-dev make meson ninja-build pkg-config binutils libzydis-dev liblzma-dev libzstd-dev libiberty-dev zlib1g-dev libdw-dev uthash-dev libncurses-dev libcmocka-dev'
-test='clang libclang-rt-14-dev gdb linux-perf strace binutils xz-utils python3 sqlite3 perl openssl redis-server g++ musl-tools nodejs bc procps util-linux libpython3.11-testsuite golang-go cargo default-jdk-headless systemtap-sdt-dev babeltrace2 protobuf-compiler libxml2-utils chromium zstd dwz debuginfod libdebuginfod1 curl'
+test='clang libclang-rt-14-dev gdb linux-perf strace binutils xz-utils python3 sqlite3 perl openssl redis-server g++ musl-tools nodejs bc procps util-linux libpython3.11-testsuite golang-go cargo default-jdk-headless systemtap-sdt-dev babeltrace2 trace-cmd protobuf-compiler libxml2-utils chromium zstd dwz debuginfod libdebuginfod1 curl'
 
 wanted=
 for group in "$@"; do

@@ -653,7 +653,7 @@ static void test_names(void **state)
 	assert_non_null(strstr(err.text, "nonsense"));
 	for (; format_convert_name(n, &summary); n++)
 		assert_true(format_convert_is_known(format_convert_name(n, NULL)) && *summary);
-	assert_int_equal(n, 9);
+	assert_int_equal(n, 10);
 	assert_false(format_convert_is_known(FORMAT_REPORT_TREE));
 	assert_int_equal(format_perf_realtime("/dev/null"), 0);
 	assert_int_equal(format_perf_realtime("/no/such/file"), 0);
