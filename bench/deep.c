@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The sets of bench-deep, named ROLE.deep: a function at the end of calls that are 19 deep, with frames of a usual size and frame pointers. */
+/* The sets of bench-deep, named ROLE.deep: a function at the end of calls that are 19 deep, with frames of a usual size
+ * and frame pointers. */
 #include "target.h"
 
 #if __has_attribute(noclone)
@@ -20,24 +21,24 @@ NOINLINE static long down(long n, target_fn *leaf, long a, const long *b)
 }
 
 /* One a role, each with an address of its own. */
-#define LEAF(role)                                                                                    \
-	target_fn deep_##role;                                                                        \
-	target_fn deep_from_##role;                                                                   \
-	NOINLINE long deep_##role(long a, const long *b)                    \
-	{                                                                                             \
-		__asm__ volatile("" ::: "memory");                                                    \
-		return a ^ *b;                                                                        \
-	}                                                                                             \
-	NOINLINE long deep_from_##role(long a, const long *b)               \
-	{                                                                                             \
-		return down(DEPTH - 1, deep_##role, a, b) + 1;                                        \
+#define LEAF(role)                                             \
+	target_fn deep_##role;                                 \
+	target_fn deep_from_##role;                            \
+	NOINLINE long deep_##role(long a, const long *b)       \
+	{                                                      \
+		__asm__ volatile("" ::: "memory");             \
+		return a ^ *b;                                 \
+	}                                                      \
+	NOINLINE long deep_from_##role(long a, const long *b)  \
+	{                                                      \
+		return down(DEPTH - 1, deep_##role, a, b) + 1; \
 	}
 LEAF(plain)
 LEAF(utap)
 LEAF(kernel)
 
-#define SET(role) { #role ".deep", (target_fn *const[]){ deep_from_##role }, 1, false, NULL }, \
-	{ #role ".leaf", (target_fn *const[]){ deep_##role }, 1, false, NULL }
+#define ONE(name, function) { name, (target_fn *const[]) { function }, 1, false, NULL }
+#define SET(role) ONE(#role ".deep", deep_from_##role), ONE(#role ".leaf", deep_##role)
 
 const struct target_set target_sets[] = { SET(plain), SET(utap), SET(kernel) };
 const size_t target_nsets = sizeof(target_sets) / sizeof(*target_sets);

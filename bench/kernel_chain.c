@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A uprobe that perf records with call chains, on all CPUs. Source: perf_event_open(2), /sys/bus/event_source/devices/uprobe. */
+/* A uprobe that perf records with call chains, on all CPUs. Source: perf_event_open(2),
+ * /sys/bus/event_source/devices/uprobe. */
 #include "kernel.h"
 
 #include <errno.h>
@@ -49,10 +50,11 @@ bool kernel_chain_open(struct kernel_chain *chain, const char *path, uint64_t of
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	int type = pmu_type();
 
-	*chain = (struct kernel_chain){ 0 };
+	*chain = (struct kernel_chain) { 0 };
 	for (int cpu = 0; type >= 0 && cpu < cpus && cpu < KERNEL_CHAIN_CPUS; cpu++) {
 		int fd = open_event(type, path, offset, frames, cpu);
-		void *ring = fd < 0 ? MAP_FAILED : mmap(NULL, (1 + DATA_PAGES) * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		void *ring = fd < 0 ? MAP_FAILED
+				    : mmap(NULL, (1 + DATA_PAGES) * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
 		if (fd >= 0)
 			chain->fd[chain->cpus] = fd, chain->ring[chain->cpus++] = ring == MAP_FAILED ? NULL : ring;
@@ -101,5 +103,5 @@ void kernel_chain_close(struct kernel_chain *chain)
 			munmap(chain->ring[i], (1 + DATA_PAGES) * PAGE);
 		close(chain->fd[i]);
 	}
-	*chain = (struct kernel_chain){ 0 };
+	*chain = (struct kernel_chain) { 0 };
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * User stacks of twenty frames with each hit: along frame pointers, by unwind tables, and copied. As rows_hit.c measures: a hit's cost is the
- * median of a call's CPU time less that of the copy that nobody probes; the kernel's is a uprobe that perf records with call chains.
+ * User stacks of twenty frames with each hit: along frame pointers, by unwind tables, and copied. As rows_hit.c
+ * measures: a hit's cost is the median of a call's CPU time less that of the copy that nobody probes; the kernel's is a
+ * uprobe that perf records with call chains.
  */
 #include <string.h>
 
@@ -22,7 +23,7 @@ struct stacks {
 	struct remote remote;
 	struct probing probing;
 	uint64_t made, records, bytes, addresses;
-	bool all; /* each stack had FRAMES addresses */
+	bool all;                           /* each stack had FRAMES addresses */
 	struct samples plain, utap, kernel; /* ns a call */
 };
 
@@ -54,10 +55,13 @@ static void measure_round(struct stacks *stacks)
 }
 
 /* One kind, attached, measured and detached: what a hit costs; bytes of a record in *@bytes. */
-static double measure_kind(struct bench *bench, struct stacks *stacks, enum wire_stack_kind kind, uint32_t most, double *bytes)
+static double measure_kind(struct bench *bench, struct stacks *stacks, enum wire_stack_kind kind, uint32_t most,
+			   double *bytes)
 {
 	static const char *const symbols[] = { "deep_utap" };
-	const struct session_options options = { .action = PROBE_RECORD, .ring_size = RING, .stack = kind, .stack_most = most };
+	const struct session_options options = {
+		.action = PROBE_RECORD, .ring_size = RING, .stack = kind, .stack_most = most
+	};
 	int rounds = bench_rounds(bench, ROUNDS);
 	uint64_t lost = 0;
 
@@ -72,8 +76,9 @@ static double measure_kind(struct bench *bench, struct stacks *stacks, enum wire
 	}
 	probing_hits(&stacks->probing, &lost);
 	if (stacks->records != stacks->made || lost || (kind && !stacks->all))
-		remote_fail(&stacks->remote, "%llu calls, %llu records, %llu lost, or not all with %d frames", (unsigned long long)stacks->made,
-			    (unsigned long long)stacks->records, (unsigned long long)lost, FRAMES);
+		remote_fail(&stacks->remote, "%llu calls, %llu records, %llu lost, or not all with %d frames",
+			    (unsigned long long)stacks->made, (unsigned long long)stacks->records,
+			    (unsigned long long)lost, FRAMES);
 	probing_end(&stacks->probing, &stacks->remote);
 	*bytes = stacks->records ? (double)stacks->bytes / (double)stacks->records : 0;
 	return samples_median(&stacks->utap) - samples_median(&stacks->plain);
@@ -96,8 +101,9 @@ static double measure_kernel(struct bench *bench, struct stacks *stacks, char wh
 	}
 	kernel_chain_close(&chain);
 	if (samples < made || addresses < samples * FRAMES)
-		snprintf(why, 300, "the kernel recorded %llu of %llu calls, %.1f addresses each", (unsigned long long)samples,
-			 (unsigned long long)made, samples ? (double)addresses / (double)samples : 0);
+		snprintf(why, 300, "the kernel recorded %llu of %llu calls, %.1f addresses each",
+			 (unsigned long long)samples, (unsigned long long)made,
+			 samples ? (double)addresses / (double)samples : 0);
 	return samples_median(&stacks->kernel) - samples_median(&stacks->plain);
 }
 
@@ -110,7 +116,7 @@ void rows_stacks(struct bench *bench)
 	char path[4096];
 
 	report_group(&bench->report, "stacks", "user stacks of twenty frames");
-	stacks = (struct stacks){ 0 };
+	stacks = (struct stacks) { 0 };
 	bench_path(bench, "bench-deep", path);
 	remote_start(&stacks.remote, path);
 	none = measure_kind(bench, &stacks, 0, 0, &none_bytes);
@@ -123,14 +129,16 @@ void rows_stacks(struct bench *bench)
 		report_absent(&bench->report, "stacks", true, stacks.remote.error);
 		return;
 	}
-	report_limit(&bench->report, "20 frames by unwind tables, in the probe", (cfi - none) / 1000, 10, "us", "hit %.0f ns, without a stack %.0f",
-		     cfi, none);
-	report_value(&bench->report, "20 frames along frame pointers", fp - none, "ns", "hit %.0f ns; copying %d bytes: %.0f ns", fp, COPIED, raw);
-	report_limit(&bench->report, "bytes of such a record over those of a copied stack", cfi_bytes / raw_bytes, 0.1, "x",
-		     "%.0f, along frame pointers %.0f, copied %.0f", cfi_bytes, fp_bytes, raw_bytes);
+	report_limit(&bench->report, "20 frames by unwind tables, in the probe", (cfi - none) / 1000, 10, "us",
+		     "hit %.0f ns, without a stack %.0f", cfi, none);
+	report_value(&bench->report, "20 frames along frame pointers", fp - none, "ns",
+		     "hit %.0f ns; copying %d bytes: %.0f ns", fp, COPIED, raw);
+	report_limit(&bench->report, "bytes of such a record over those of a copied stack", cfi_bytes / raw_bytes, 0.1,
+		     "x", "%.0f, along frame pointers %.0f, copied %.0f", cfi_bytes, fp_bytes, raw_bytes);
 	if (*why)
-		report_absent(&bench->report, "frame pointers against the kernel's uprobe with call chains", false, why);
+		report_absent(&bench->report, "frame pointers against the kernel's uprobe with call chains", false,
+			      why);
 	else
-		report_limit(&bench->report, "frame pointers against the kernel's uprobe with call chains", fp / kernel, 1, "x",
-			     "utap %.0f ns, kernel %.0f ns", fp, kernel);
+		report_limit(&bench->report, "frame pointers against the kernel's uprobe with call chains", fp / kernel,
+			     1, "x", "utap %.0f ns, kernel %.0f ns", fp, kernel);
 }

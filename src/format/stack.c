@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * User stacks as text and as JSON. A return address is behind its call, and may be the first byte of another function: what is looked up is
- * the byte before it, what is shown the address itself.
+ * User stacks as text and as JSON. A return address is behind its call, and may be the first byte of another function:
+ * what is looked up is the byte before it, what is shown the address itself.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -70,7 +70,8 @@ static void put_frame(FILE *out, uint64_t address, const struct format_symbol *s
 	putc('\n', out);
 }
 
-void format_stack_text(FILE *out, const struct trace_stack *stack, const struct trace_record *record, const struct format_call *call)
+void format_stack_text(FILE *out, const struct trace_stack *stack, const struct trace_record *record,
+		       const struct format_call *call)
 {
 	struct format_symbol symbol;
 	uint64_t address;
@@ -113,14 +114,15 @@ static void json_frame(FILE *out, const struct trace_stack *stack, uint32_t i, c
 
 static void json_raw(FILE *out, const struct trace_stack *stack)
 {
-	fprintf(out, "{\"ip\":\"0x%" PRIx64 "\",\"sp\":\"0x%" PRIx64 "\",\"bp\":\"0x%" PRIx64 "\",\"bytes\":\"", raw_register(stack, 16),
-		raw_register(stack, 7), raw_register(stack, 6));
+	fprintf(out, "{\"ip\":\"0x%" PRIx64 "\",\"sp\":\"0x%" PRIx64 "\",\"bp\":\"0x%" PRIx64 "\",\"bytes\":\"",
+		raw_register(stack, 16), raw_register(stack, 7), raw_register(stack, 6));
 	for (uint32_t i = 0; i < stack->size; i++)
 		fprintf(out, "%02x", stack->bytes[i]);
 	fputs("\"}", out);
 }
 
-void format_stack_json(FILE *out, const struct trace_stack *stack, const struct trace_record *record, const struct format_call *call)
+void format_stack_json(FILE *out, const struct trace_stack *stack, const struct trace_record *record,
+		       const struct format_call *call)
 {
 	if (stack->error) {
 		fputs("null", out);

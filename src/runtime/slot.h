@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The slot that a LONG record is made in, for long.c and stack.c: it is ours as long as both sides name each other (wire.h). */
+/* The slot that a LONG record is made in, for long.c and stack.c: it is ours as long as both sides name each other
+ * (wire.h). */
 #ifndef RUNTIME_SLOT_H
 #define RUNTIME_SLOT_H
 
@@ -12,7 +13,10 @@
 #define OUT_OF_ROOM 28
 #define STALE 116
 
-static inline uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
+static inline uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
 
 static inline struct wire_slot *slot_of(const struct wire_long *frame)
 {

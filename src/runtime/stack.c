@@ -2,11 +2,11 @@
 /*
  * User stacks inside targets: along the frame pointers, by tables (tables.c), and a copy.
  *
- * The rules are those of runtime.c. A stack is any memory: what is not in a page that we run on ourselves is read by the kernel, a window at
- * a time. What cannot be followed ends the walk, and the locator says so.
+ * The rules are those of runtime.c. A stack is any memory: what is not in a page that we run on ourselves is read by
+ * the kernel, a window at a time. What cannot be followed ends the walk, and the locator says so.
  */
-#include "runtime/slot.h"
 #include "runtime/stack.h"
+#include "runtime/slot.h"
 
 #define ADDRESS_END (1ULL << 47) /* of user space */
 #define GREGS 48                 /* from the return address of a signal handler to the registers in its frame .. */
@@ -22,7 +22,8 @@ static bool in_page_of(uint64_t address, uint64_t other)
 /* The window moves up with the walk; what is wanted may lie ahead of where the walk is. */
 static bool move_window(struct runtime_walk *walk, uint64_t address)
 {
-	uint64_t from = address >= walk->low && address - walk->low < WIRE_STACK_WINDOW - 8 ? walk->low & ~7ULL : address;
+	uint64_t from =
+	    address >= walk->low && address - walk->low < WIRE_STACK_WINDOW - 8 ? walk->low & ~7ULL : address;
 	long got = runtime_copy(walk->shared, (uint64_t)walk->window, from, WIRE_STACK_WINDOW);
 
 	walk->start = from;
@@ -70,14 +71,15 @@ static bool is_restorer(struct runtime_walk *walk, uint64_t address)
 	return same_wide == sizeof(wide) || same_narrow == sizeof(narrow);
 }
 
-/* The frame's rbp is what the handler was entered with, so it comes back when it returns. Only where that holds the code is looked at. */
+/* The frame's rbp is what the handler was entered with, so it comes back when it returns. Only where that holds the
+ * code is looked at. */
 uint64_t runtime_walk_signal(struct runtime_walk *walk, uint64_t at, uint64_t bp)
 {
 	uint64_t kept;
 	uint64_t address;
 
-	if (!runtime_walk_word(walk, at + GREGS + GREG_BP, &kept) || kept != bp || !runtime_walk_word(walk, at, &address) ||
-	    !is_restorer(walk, address))
+	if (!runtime_walk_word(walk, at + GREGS + GREG_BP, &kept) || kept != bp ||
+	    !runtime_walk_word(walk, at, &address) || !is_restorer(walk, address))
 		return 0;
 	return at + GREGS;
 }
@@ -94,8 +96,8 @@ static bool leave_signal(struct runtime_walk *walk, uint64_t gregs, uint64_t *bp
 }
 
 /*
- * The return address at @at, and what lies behind it in a signal frame. *bp is rbp as after the return. Returns 1; 0 at the stack's end; -1
- * where it cannot be followed.
+ * The return address at @at, and what lies behind it in a signal frame. *bp is rbp as after the return. Returns 1; 0 at
+ * the stack's end; -1 where it cannot be followed.
  */
 static int pass_return(struct runtime_walk *walk, uint64_t at, uint64_t *bp)
 {

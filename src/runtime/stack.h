@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A walk up a user stack: memory of it through a window, addresses into the record. All of it is bounded: by the addresses asked for, and
- * by .low, which only a signal frame moves down.
+ * A walk up a user stack: memory of it through a window, addresses into the record. All of it is bounded: by the
+ * addresses asked for, and by .low, which only a signal frame moves down.
  */
 #ifndef RUNTIME_STACK_H
 #define RUNTIME_STACK_H
@@ -10,7 +10,7 @@
 
 struct runtime_walk {
 	struct wire_control *shared;
-	uint64_t *to;         /* addresses so far, in the slot */
+	uint64_t *to; /* addresses so far, in the slot */
 	uint32_t count, most;
 	uint64_t sp;          /* where it starts; said by a program, so nothing has to be there */
 	uint64_t near;        /* on the stack that we run on: its page is there */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What user stacks start from: the targets' table of places, by probe id. A program serves many places, so it asks there which one was
- * reached. An id has one address in a process.
+ * What user stacks start from: the targets' table of places, by probe id. A program serves many places, so it asks
+ * there which one was reached. An id has one address in a process.
  */
 #include "session/inside.h"
 
@@ -74,9 +74,9 @@ static uint32_t rule_at(struct session *session, const struct patch_site *site)
 		return 0;
 	session_file_unwind(file);
 	unwind = &file->unwind;
-	return site->vaddr < unwind->base || site->vaddr - unwind->base > UINT32_MAX ?
-		       0 :
-		       wire_unwind_rule(unwind->rows, (uint32_t)unwind->count, (uint32_t)(site->vaddr - unwind->base));
+	return site->vaddr < unwind->base || site->vaddr - unwind->base > UINT32_MAX
+		   ? 0
+		   : wire_unwind_rule(unwind->rows, (uint32_t)unwind->count, (uint32_t)(site->vaddr - unwind->base));
 }
 
 void session_say_places(const struct session_attaching *a)
@@ -87,8 +87,8 @@ void session_say_places(const struct session_attaching *a)
 	for (size_t i = 0; memory->geometry.places_at && i < a->nsites; i++) {
 		const struct patch_site *site = &a->sites[i];
 
-		if (session_is_pause(a->session, site) || site->layer == PATCH_REFUSED || site->id >= memory->geometry.max_probes ||
-		    a->session->probes[site->id].kind != TRACE_PLACE)
+		if (session_is_pause(a->session, site) || site->layer == PATCH_REFUSED ||
+		    site->id >= memory->geometry.max_probes || a->session->probes[site->id].kind != TRACE_PLACE)
 			continue;
 		__atomic_store_n(&places[site->id], place_of(site, rule_at(a->session, site)), __ATOMIC_RELEASE);
 	}

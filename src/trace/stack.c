@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The user stack of a record. Its locator was checked with the others (shape.c) or comes from a file's reader: it is bounded here all the
- * same, and what it names is any bytes.
+ * The user stack of a record. Its locator was checked with the others (shape.c) or comes from a file's reader: it is
+ * bounded here all the same, and what it names is any bytes.
  */
 #include <errno.h>
 #include <string.h>

@@ -3,8 +3,8 @@
  * Stacks of known shapes, built with frame pointers, once as it is written and once optimised (stacks-O2), and once without them (stacks-omit): the
  * same calls on each run, all leading to probed_leaf(). What is wanted of them is what gdb's backtrace says at the same place.
  *
- *   stacks MODE [TIMES]: nest, thread, signal, altstack, deep, junk; loop: nest for ever, until SIGTERM; crowd: from CROWD threads at once, while
- *   signals come, whose handler does it too: it prints how often ("calls N")
+ *   stacks MODE [TIMES]: nest, thread, signal, altstack, deep, junk; loop: nest for ever, until SIGTERM; crowd: from
+ * CROWD threads at once, while signals come, whose handler does it too: it prints how often ("calls N")
  */
 #include <pthread.h>
 #include <signal.h>
@@ -97,7 +97,10 @@ NOINLINE static void hit_self(int signal)
 {
 	long result = SYS_tgkill;
 
-	__asm__ volatile("syscall" : "+a"(result) : "D"((long)getpid()), "S"(syscall(SYS_gettid)), "d"((long)signal) : "rcx", "r11", "memory");
+	__asm__ volatile("syscall"
+			 : "+a"(result)
+			 : "D"((long)getpid()), "S"(syscall(SYS_gettid)), "d"((long)signal)
+			 : "rcx", "r11", "memory");
 	sink += result;
 }
 
@@ -166,7 +169,8 @@ NOINLINE static int run(const char *mode, long n)
 	else if (!strcmp(mode, "deep"))
 		sink += deep(DEEP);
 	else if (!strcmp(mode, "junk"))
-		sink += junk_call(16, n) + junk_call(-8, n) + junk_call(3, n) + junk_call((long)data, n) + junk_call(1L << 62, n);
+		sink += junk_call(16, n) + junk_call(-8, n) + junk_call(3, n) + junk_call((long)data, n) +
+			junk_call(1L << 62, n);
 	else
 		return 1;
 	return 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * LONG_STACK, compiled and run with the runtime that targets get: stacks made up in memory of which some cannot be read, walked along frame
- * pointers, and copied. A probed f(sp, bp) walks from where it is told; what comes out is compared with what was built, or with a second walk.
+ * LONG_STACK, compiled and run with the runtime that targets get: stacks made up in memory of which some cannot be
+ * read, walked along frame pointers, and copied. A probed f(sp, bp) walks from where it is told; what comes out is
+ * compared with what was built, or with a second walk.
  */
 #include "long_bed.h"
 
@@ -21,21 +22,21 @@ static fake_function *stack_function(uint32_t what)
 {
 	char text[512];
 
-	sprintf(text,
-		"r7 = r1\nr1 = map 0\nr2 = %d\nr3 = 60064\ncall 65540\nr6 = r0\nif r6 == 0 goto out\n"
-		"r1 = r7\ncall 174\n*(u32 *)(r6 + 0) = r0\n*(u32 *)(r6 + 4) = %d\ncall 14\n*(u64 *)(r6 + 16) = r0\n"
-		"r1 = r6\nr2 = %u\nr3 = *(u64 *)(r7 + 112)\nr4 = *(u64 *)(r7 + 104)\ncall 65545\n*(u64 *)(r6 + 24) = r0\n"
-		"r1 = r6\nr2 = 0\ncall 65543\nout: " EXIT,
-		STACK_FIXED, 8 << 16 | STACK_FIXED, what);
+	sprintf(
+	    text,
+	    "r7 = r1\nr1 = map 0\nr2 = %d\nr3 = 60064\ncall 65540\nr6 = r0\nif r6 == 0 goto out\n"
+	    "r1 = r7\ncall 174\n*(u32 *)(r6 + 0) = r0\n*(u32 *)(r6 + 4) = %d\ncall 14\n*(u64 *)(r6 + 16) = r0\n"
+	    "r1 = r6\nr2 = %u\nr3 = *(u64 *)(r7 + 112)\nr4 = *(u64 *)(r7 + 104)\ncall 65545\n*(u64 *)(r6 + 24) = r0\n"
+	    "r1 = r6\nr2 = 0\ncall 65543\nout: " EXIT,
+	    STACK_FIXED, 8 << 16 | STACK_FIXED, what);
 	return long_function(text, LONG_ID);
 }
 
 static void enter(bool rseq, uint64_t place)
 {
 	long_reset(rseq && __rseq_size, false);
-	bed.probes[LONG_ID] = (struct trace_probe) {
-		.record_size = STACK_FIXED, .record_most = 60064, .nargs = 1, .args = &stack_arg
-	};
+	bed.probes[LONG_ID] =
+	    (struct trace_probe) { .record_size = STACK_FIXED, .record_most = 60064, .nargs = 1, .args = &stack_arg };
 	((uint64_t *)((uint8_t *)bed.control + bed.control->places_at))[LONG_ID] = place;
 }
 
@@ -59,9 +60,10 @@ static void expect(uint32_t count, const uint64_t *addresses, bool is_short)
 
 	assert_int_equal(walked.error, 0);
 	for (uint32_t i = 0; i < count && i < walked.count; i++)
-		if ((trace_stack_address(&walked, i, &is_exact) | (i && is_exact ? WIRE_STACK_EXACT : 0)) != addresses[i])
-			fail_msg("address %u of %u is %lx, not %lx", i, walked.count, trace_stack_address(&walked, i, &is_exact),
-				 addresses[i]);
+		if ((trace_stack_address(&walked, i, &is_exact) | (i && is_exact ? WIRE_STACK_EXACT : 0)) !=
+		    addresses[i])
+			fail_msg("address %u of %u is %lx, not %lx", i, walked.count,
+				 trace_stack_address(&walked, i, &is_exact), addresses[i]);
 	assert_int_equal(walked.count, count);
 	assert_int_equal(walked.is_short, is_short);
 }
@@ -71,7 +73,8 @@ static uint64_t *at(uint64_t offset)
 	return (uint64_t *)(void *)(area + offset);
 }
 
-/* Frames each @step bytes above the last from @from on; return addresses 0x1000, 0x1001 ..; after the last one rbp is @end. */
+/* Frames each @step bytes above the last from @from on; return addresses 0x1000, 0x1001 ..; after the last one rbp is
+ * @end. */
 static void build(uint64_t from, uint64_t step, unsigned count, uint64_t end)
 {
 	memset(area, 0x5a, AREA);
@@ -133,9 +136,17 @@ static void test_most(void **state)
 /* Where rbp is no frame pointer the walk ends, with what was found. */
 static void test_broken(void **state)
 {
-	const uint64_t ends[] = { 1, 24, 0x7fffffffff0, UINT64_MAX, 1ULL << 47, (uint64_t)(uintptr_t)area + 32,
-				  (uint64_t)(uintptr_t)area + 32 * 9, (uint64_t)(uintptr_t)area + 32 * 10 + 4,
-				  (uint64_t)(uintptr_t)area + AREA, (uint64_t)(uintptr_t)area + AREA - 8, 1ULL << 63 };
+	const uint64_t ends[] = { 1,
+				  24,
+				  0x7fffffffff0,
+				  UINT64_MAX,
+				  1ULL << 47,
+				  (uint64_t)(uintptr_t)area + 32,
+				  (uint64_t)(uintptr_t)area + 32 * 9,
+				  (uint64_t)(uintptr_t)area + 32 * 10 + 4,
+				  (uint64_t)(uintptr_t)area + AREA,
+				  (uint64_t)(uintptr_t)area + AREA - 8,
+				  1ULL << 63 };
 	fake_function *probe;
 
 	(void)state;
@@ -228,7 +239,8 @@ static void test_places(void **state)
 	expect(6, expected, false);
 }
 
-static const uint8_t restorers[][16] = { { 0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f, 0x05 }, { 0xb8, 15, 0, 0, 0, 0x0f, 0x05 } };
+static const uint8_t restorers[][16] = { { 0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f, 0x05 },
+					 { 0xb8, 15, 0, 0, 0, 0x0f, 0x05 } };
 
 /* A handler on a stack of its own, above what it interrupted. */
 static void test_signal(void **state)
@@ -347,11 +359,15 @@ static void test_random(void **state)
 		uint32_t count;
 		bool is_short;
 
-		for (uint64_t i = 0; i < AREA / 8; i++) { /* mostly words that lead a bit up, some that end, some that are wrong */
+		for (uint64_t i = 0; i < AREA / 8;
+		     i++) { /* mostly words that lead a bit up, some that end, some that are wrong */
 			uint64_t dice = next_random();
 			uint64_t up = start + 8 * i + (dice >> 8) % reach;
 
-			at(0)[i] = dice % 256 < 3 ? 0 : dice % 256 < 6 ? dice : dice % 256 < 9 ? start + 8 * i : up & ~7ULL;
+			at(0)[i] = dice % 256 < 3   ? 0
+				   : dice % 256 < 6 ? dice
+				   : dice % 256 < 9 ? start + 8 * i
+						    : up & ~7ULL;
 		}
 		uint64_t bp = sp + (next_random() % 256 & ~7ULL);
 
@@ -366,7 +382,8 @@ static void test_random(void **state)
 /* Registers, flags and the red zone stay; how deep it goes is what the code generator says. */
 static void test_registers_and_stack(void **state)
 {
-	static const uint32_t kinds[] = { WIRE_STACK(WIRE_STACK_FP, MOST), WIRE_STACK(WIRE_STACK_RAW, 8192), WIRE_STACK(WIRE_STACK_CFI, MOST) };
+	static const uint32_t kinds[] = { WIRE_STACK(WIRE_STACK_FP, MOST), WIRE_STACK(WIRE_STACK_RAW, 8192),
+					  WIRE_STACK(WIRE_STACK_CFI, MOST) };
 	static const char *const names[] = { "fp", "raw", "cfi" };
 
 	(void)state;
@@ -382,14 +399,16 @@ static void test_registers_and_stack(void **state)
 		sprintf(text,
 			"r7 = r1\nr1 = map 0\nr2 = 32\nr3 = 60064\ncall 65540\nr6 = r0\nif r6 == 0 goto out\n"
 			"*(u32 *)(r6 + 0) = 5\n*(u32 *)(r6 + 4) = %d\n"
-			"r1 = r6\nr2 = %u\nr3 = *(u64 *)(r7 + 152)\nr4 = *(u64 *)(r7 + 32)\ncall 65545\n*(u64 *)(r6 + 24) = r0\n"
+			"r1 = r6\nr2 = %u\nr3 = *(u64 *)(r7 + 152)\nr4 = *(u64 *)(r7 + 32)\ncall 65545\n*(u64 *)(r6 + "
+			"24) = r0\n"
 			"r1 = r6\nr2 = 0\ncall 65543\nout: " EXIT,
 			8 << 16 | STACK_FIXED, kinds[k % 3]);
 		assert_int_equal(bpf_assemble(text, &program, &count, NULL), 0);
 		most = bpf_stack_most(program, count);
 		entry = trampoline(fake_compile_text(&fake, text, NULL));
 		for (unsigned n = 0; n < 200; n++) {
-			struct fake_machine m = { .in = { [4] = fake_address(stack) + STACK_SIZE / 2 + (next_random() & 0xff8) } };
+			struct fake_machine m = { .in = { [4] = fake_address(stack) + STACK_SIZE / 2 +
+								(next_random() & 0xff8) } };
 			uint8_t *sp = (uint8_t *)(uintptr_t)m.in[4];
 			unsigned deep = 4096;
 
@@ -401,8 +420,8 @@ static void test_registers_and_stack(void **state)
 			long_drain();
 			assert_int_equal(got.count, 1);
 		}
-		print_message("%s, %s: %u bytes of stack, at most %d are promised\n", names[k % 3], k / 3 ? "rseq" : "cells", deepest,
-			      most);
+		print_message("%s, %s: %u bytes of stack, at most %d are promised\n", names[k % 3],
+			      k / 3 ? "rseq" : "cells", deepest, most);
 		assert_true((int)deepest <= most);
 	}
 }
@@ -410,8 +429,13 @@ static void test_registers_and_stack(void **state)
 /* What no program may ask for. */
 static void test_refused(void **state)
 {
-	static const uint64_t whats[] = { 0, WIRE_STACK(0, 1), WIRE_STACK(4, 1), WIRE_STACK(WIRE_STACK_FP, 0), WIRE_STACK(WIRE_STACK_CFI, 513),
-					  WIRE_STACK(WIRE_STACK_FP, 513), WIRE_STACK(WIRE_STACK_RAW, 60001) };
+	static const uint64_t whats[] = { 0,
+					  WIRE_STACK(0, 1),
+					  WIRE_STACK(4, 1),
+					  WIRE_STACK(WIRE_STACK_FP, 0),
+					  WIRE_STACK(WIRE_STACK_CFI, 513),
+					  WIRE_STACK(WIRE_STACK_FP, 513),
+					  WIRE_STACK(WIRE_STACK_RAW, 60001) };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(whats) / sizeof(whats[0]); i++) {
@@ -421,7 +445,8 @@ static void test_refused(void **state)
 		size_t count;
 
 		sprintf(text,
-			"r7 = r1\nr1 = map 0\nr2 = 32\nr3 = 4096\ncall 65540\nr6 = r0\nif r6 == 0 goto out\nr1 = r6\nr2 = %lu\n"
+			"r7 = r1\nr1 = map 0\nr2 = 32\nr3 = 4096\ncall 65540\nr6 = r0\nif r6 == 0 goto out\nr1 = "
+			"r6\nr2 = %lu\n"
 			"r3 = 0\nr4 = 0\ncall 65545\nr1 = r6\nr2 = 0\ncall 65543\nout: " EXIT,
 			whats[i]);
 		assert_int_equal(bpf_assemble(text, &program, &count, NULL), 0);
@@ -451,9 +476,15 @@ static int stack_setup(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_chains), cmocka_unit_test(test_most),   cmocka_unit_test(test_broken),
-		cmocka_unit_test(test_unreadable), cmocka_unit_test(test_places), cmocka_unit_test(test_signal),
-		cmocka_unit_test(test_copies), cmocka_unit_test(test_random), cmocka_unit_test(test_registers_and_stack),
+		cmocka_unit_test(test_chains),
+		cmocka_unit_test(test_most),
+		cmocka_unit_test(test_broken),
+		cmocka_unit_test(test_unreadable),
+		cmocka_unit_test(test_places),
+		cmocka_unit_test(test_signal),
+		cmocka_unit_test(test_copies),
+		cmocka_unit_test(test_random),
+		cmocka_unit_test(test_registers_and_stack),
 		cmocka_unit_test(test_refused),
 	};
 
