@@ -96,6 +96,8 @@ static int begin(struct cli *cli, struct converting *c, const struct trace_probe
 		return base_error_system(err, error, "cannot convert");
 	options.symbol = cli_symbols_find;
 	options.symbol_arg = c->symbols;
+	options.unwind = cli_symbols_unwind;
+	options.unwind_arg = c->symbols;
 	if (format_convert_is_directory(options.to)) {
 		options.directory = cli->options.output;
 	} else {
@@ -129,8 +131,8 @@ static int end(struct cli *cli, struct converting *c)
 
 /* ---- from a file ---- */
 
-/* Entries that were probed singly, and files of long ago, do not tell the frame. */
-static bool has_frames(const struct format_perf_file *file)
+/* NULL: no calls were recorded. Entries that were probed singly, and files of long ago, do not tell the frame. */
+static const char *meaning_of_loss(const struct format_perf_file *file)
 {
 	const struct trace_probe *probes;
 	size_t count = format_perf_probes(file, &probes), returns = 0, entries = 0;
@@ -139,16 +141,18 @@ static bool has_frames(const struct format_perf_file *file)
 		returns += probes[i].kind == TRACE_RETURN;
 		entries += probes[i].kind == TRACE_ENTRY && !probes[i].no_frames;
 	}
-	return returns == entries;
+	if (!returns)
+		return NULL;
+	return returns == entries ? "counts as abandoned once its frame is used again"
+				  : "may look as if it had called what follows";
 }
 
 void cli_convert_lost(struct cli *cli, const struct format_perf_file *file, const char *format, uint64_t lost)
 {
-	if (!lost || !format_convert_has_calls(format))
-		return;
-	cli_note(cli, "%" PRIu64 " records were lost: a call whose return is missing %s", lost,
-		 has_frames(file) ? "counts as abandoned once its frame is used again"
-				  : "may look as if it had called what follows");
+	const char *meaning = meaning_of_loss(file);
+
+	if (lost && meaning && format_convert_has_calls(format))
+		cli_note(cli, "%" PRIu64 " records were lost: a call whose return is missing %s", lost, meaning);
 }
 
 static int convert_event(struct cli *cli, struct converting *c, const struct format_perf_event *event)

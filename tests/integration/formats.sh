@@ -375,14 +375,15 @@ for kind in fp raw; do
 		expect_code 0
 		run script -q
 		mv stdout ours
-		perf script -i perf.data > theirs 2> why
+		perf script --no-inline -i perf.data > theirs 2> why
 		[ "$(grep -c ': utap:' theirs)" = 400 ] || problem "perf script reads $(grep -c ': utap:' theirs) samples: $(head -2 why)"
 		perf_frames theirs > theirs.frames
 		grep -q '^main stacks-O2$' theirs.frames || problem "perf does not get to main: $(head -5 theirs)"
-		if [ "$kind" = fp ]; then
-			utap_frames ours > ours.frames
-			cmp -s ours.frames theirs.frames || problem "other frames: $(diff ours.frames theirs.frames | head -6)"
+		utap_frames ours > ours.frames
+		if [ "$kind" = raw ]; then # of libc's aliases each has its own, and their ends are judged differently
+			sed -i '/ stacks-O2$/!d' ours.frames theirs.frames
 		fi
+		cmp -s ours.frames theirs.frames || problem "other frames: $(diff ours.frames theirs.frames | head -6)"
 		perf report --stdio --no-children -g caller,0.5,callee --sort sym -i perf.data > report 2> why
 		grep -q 'nest_one' report && grep -q -- '--main\|main$' report || problem "perf report -g shows no callers: $(grep -v '^#' report | head -12)"
 	fi
