@@ -5,6 +5,7 @@
  * compared with what was built, or with a second walk.
  */
 #include "long_bed.h"
+#include "wire/unwind.h"
 
 #define STACK_FIXED 32 /* header, the locator */
 #define AREA (64UL << 10)
@@ -379,6 +380,36 @@ static void test_random(void **state)
 	assert_int_equal(longest, MOST);
 }
 
+/*
+ * What a walk goes deepest with: frames that are in other pages than we run on, each of which looks like a signal's until its code is read; by
+ * tables, rules that read memory, and pieces that are to be checked.
+ */
+#define APART 256
+static void make_deep(uint64_t sp)
+{
+	static struct {
+		struct wire_unwind list;
+		struct wire_unwind_piece piece;
+		struct wire_unwind_row row;
+	} tables;
+	uint64_t frame = base_align_up(sp, 4096) + 4096;
+
+	tables.list = (struct wire_unwind) { .number = 1, .count = 1 };
+	tables.piece = (struct wire_unwind_piece) {
+		.start = 4096, .end = PLACE + 4096, .base = 4096, .rows = offsetof(typeof(tables), row), .count = 1, .check_at = frame, .check = frame + APART
+	};
+	tables.row.rule = WIRE_UNWIND_RULE(WIRE_UNWIND_AT_BP_8, 1, WIRE_UNWIND_BP_AT_BP, 0);
+	bed.control->unwind_at = fake_address(&tables);
+	bed.control->unwind_size = sizeof(tables);
+	bed.control->unwind = fake_address(&tables.list);
+	for (unsigned i = 0; i < 16; i++, frame += APART) {
+		uint64_t *word = (uint64_t *)(uintptr_t)frame;
+
+		word[0] = word[17] = frame + APART;
+		word[1] = i % 2 ? 0x1000 : frame + APART; /* by fp a return address, by tables where the frame ends */
+	}
+}
+
 /* Registers, flags and the red zone stay; how deep it goes is what the code generator says. */
 static void test_registers_and_stack(void **state)
 {
@@ -412,6 +443,8 @@ static void test_registers_and_stack(void **state)
 			uint8_t *sp = (uint8_t *)(uintptr_t)m.in[4];
 			unsigned deep = 4096;
 
+			make_deep(m.in[4]);
+			m.in[5] = base_align_up(m.in[4], 4096) + 4096;
 			memset(sp - 4096, 0xa5, 4096 - RED_ZONE);
 			hit(&m, entry);
 			while (deep > RED_ZONE && sp[-(long)deep] == 0xa5)

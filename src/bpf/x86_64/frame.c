@@ -167,12 +167,13 @@ void probe_runtime(struct probe_gen *g, enum wire_runtime_entry entry)
 
 uint32_t probe_stack_most(const struct probe_gen *g)
 {
-	const uint32_t deep = 1U << RT_LONG_RESERVE | 1U << RT_LONG_STRING | 1U << RT_LONG_BYTES | 1U << RT_LONG_SEAL | 1U << RT_LONG_FREE |
-			      1U << RT_LONG_STACK;
+	const uint32_t deep = 1U << RT_LONG_RESERVE | 1U << RT_LONG_STRING | 1U << RT_LONG_BYTES | 1U << RT_LONG_SEAL | 1U << RT_LONG_FREE;
 	uint32_t own = PROBE_ENTRY_TO_RSP + (g->plan.id ? 8 : 0) + (uint32_t)saved_end(g);
 	uint32_t below = g->plan.has_long ? COPY_BYTES : 0;
 
-	if (g->called & deep)
+	if (g->called & 1U << RT_LONG_STACK)
+		below = CALL_BYTES + WIRE_RUNTIME_WALK_STACK;
+	else if (g->called & deep)
 		below = CALL_BYTES + WIRE_RUNTIME_LONG_STACK;
 	else if (g->called)
 		below = CALL_BYTES + WIRE_RUNTIME_STACK;
