@@ -3,13 +3,14 @@
  * Conditions: text -> tests. filter_program.c makes instructions of them.
  *
  *     /EXPRESSION/   EXPRESSION = AND || AND ..   AND = TERM && TERM ..   TERM = ! TERM | ( EXPRESSION ) | VALUE [COMPARISON CONSTANT]
- *     VALUE = the name of an argument | pid | tid | cpu | comm     COMPARISON = == != < <= > >= &
+ *     VALUE = the name of an argument | pid | tid | cpu | comm     COMPARISON = == != < <= > >= & | of texts == != ~ !~
  *
  * Tests stand in the order of the text. Each says which test comes next if it holds and if it does not, always a later one, or that all is
  * decided: so the program only jumps forward. Where a piece of the expression leads is known only behind it; until then it is bits of tests.
  */
 #include "probe/filter.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define DEPTH_MAX 16 /* of brackets and negations */
@@ -47,7 +48,7 @@ static bool take(struct parsing *p, const char *text)
 	return true;
 }
 
-static int take_comparison(struct parsing *p, enum probe_comparison *ret)
+static int take_comparison(struct parsing *p, struct probe_test *test)
 {
 	static const struct {
 		const char *text;
@@ -55,6 +56,7 @@ static int take_comparison(struct parsing *p, enum probe_comparison *ret)
 	} comparisons[] = {
 		{ "==", PROBE_EQUAL }, { "!=", PROBE_UNEQUAL },   { "<=", PROBE_LESS_EQUAL }, { ">=", PROBE_GREATER_EQUAL },
 		{ "<", PROBE_LESS },   { ">", PROBE_GREATER }, { "&&", PROBE_NONZERO },    { "&", PROBE_SET },
+		{ "~", PROBE_EQUAL },  { "!~", PROBE_UNEQUAL },
 	};
 
 	for (size_t i = 0; i < sizeof(comparisons) / sizeof(comparisons[0]); i++) {
@@ -62,14 +64,15 @@ static int take_comparison(struct parsing *p, enum probe_comparison *ret)
 
 		if (!take(p, comparisons[i].text))
 			continue;
-		*ret = comparisons[i].comparison;
-		if (*ret == PROBE_NONZERO) /* that was the next term's */
+		test->comparison = comparisons[i].comparison;
+		test->is_start = strchr(comparisons[i].text, '~');
+		if (test->comparison == PROBE_NONZERO) /* that was the next term's */
 			p->at = at;
 		return 0;
 	}
-	*ret = PROBE_NONZERO;
+	test->comparison = PROBE_NONZERO;
 	skip(p);
-	if (p->at < p->end && (*p->at == '=' || *p->at == '~'))
+	if (p->at < p->end && *p->at == '=')
 		return probe_input_fail(p->input, p->at, "values are compared with == != < <= > >= and &");
 	return 0;
 }
@@ -112,11 +115,57 @@ static int take_string(struct parsing *p, struct probe_test *test)
 	return 0;
 }
 
+/* The one '*' of a pattern stands at its end, and goes. */
+static int take_pattern(struct parsing *p, const char *start, struct probe_test *test)
+{
+	size_t length = strcspn(test->text, "*?[");
+
+	if (!length || test->text[length] != '*' || test->text[length + 1])
+		return probe_input_fail(p->input, start, "a pattern is a text with a * at its end, as \"work*\"");
+	test->text[length] = '\0';
+	return 0;
+}
+
+/* "1.5", "-2e-3" .. as wide as the argument; not hexadecimal, not inf or nan. */
+static int take_float(struct parsing *p, unsigned bits, struct probe_test *test)
+{
+	const char *start = p->at;
+	char text[64], *end;
+	size_t length = 0;
+
+	if (test->comparison == PROBE_SET)
+		return probe_input_fail(p->input, start, "floating point is compared with == != < <= > and >=");
+	for (; p->at < p->end && length + 1 < sizeof(text); p->at++) {
+		bool is_sign = *p->at == '-' || *p->at == '+';
+
+		if (is_sign ? length && text[length - 1] != 'e' && text[length - 1] != 'E' : !probe_is_digit(*p->at) && !strchr(".eE", *p->at))
+			break;
+		text[length++] = *p->at;
+	}
+	text[length] = '\0';
+	if (bits == 32) {
+		float value = strtof(text, &end);
+		uint32_t raw;
+
+		memcpy(&raw, &value, sizeof(raw));
+		test->constant = probe_float_key((uint64_t)raw << 32);
+	} else {
+		double value = strtod(text, &end);
+		uint64_t raw;
+
+		memcpy(&raw, &value, sizeof(raw));
+		test->constant = probe_float_key(raw);
+	}
+	return !length || *end ? probe_input_fail(p->input, start, "a decimal number is expected here, as 1.5 or -2e-3") : 0;
+}
+
 static int take_constant(struct parsing *p, struct probe_test *test)
 {
 	const struct probe_spec *spec = p->input->spec;
+	const struct probe_arg *arg = test->value == PROBE_TEST_ARG ? &spec->args[test->arg] : NULL;
 	const char *start, *digits;
 	bool negative;
+	int error;
 
 	skip(p);
 	start = digits = p->at;
@@ -124,11 +173,16 @@ static int take_constant(struct parsing *p, struct probe_test *test)
 		if (!is_text_value(spec, test))
 			return probe_input_fail(p->input, start, "a number is not compared with text");
 		if (test->comparison != PROBE_EQUAL && test->comparison != PROBE_UNEQUAL)
-			return probe_input_fail(p->input, start, "text is compared with == and != only");
-		return take_string(p, test);
+			return probe_input_fail(p->input, start, "text is compared with == != ~ and !~ only");
+		error = take_string(p, test);
+		return !error && test->is_start ? take_pattern(p, start, test) : error;
 	}
 	if (is_text_value(spec, test))
 		return probe_input_fail(p->input, start, "text is compared with \"text\"");
+	if (test->is_start)
+		return probe_input_fail(p->input, start, "~ compares text with a pattern, as \"work*\"");
+	if (arg && arg->format == PROBE_FORMAT_FLOAT)
+		return take_float(p, arg->field_bits ? arg->field_bits : arg->bits, test);
 	negative = p->at < p->end && *p->at == '-';
 	digits += negative;
 	for (p->at = digits; p->at < p->end && (probe_is_name(p->at, 1) || probe_is_digit(*p->at)); p->at++)
@@ -150,8 +204,8 @@ static int find_value(struct parsing *p, const char *at, size_t length, struct p
 
 		if (strlen(arg->name) != length || memcmp(arg->name, at, length))
 			continue;
-		if (arg->count || arg->source == PROBE_ARG_TEXT || arg->format == PROBE_FORMAT_FLOAT)
-			return probe_input_fail(p->input, at, "only integers and strings can be compared yet, not arrays and floating point");
+		if (arg->count || arg->source == PROBE_ARG_TEXT)
+			return probe_input_fail(p->input, at, "numbers and strings can be compared, not arrays");
 		if (arg->source == PROBE_ARG_FILE || arg->source == PROBE_ARG_IP)
 			return probe_input_fail(p->input, at, "@+OFFSET and %%ip cannot be compared yet");
 		test->value = arg->source == PROBE_ARG_COMM ? PROBE_TEST_COMM : PROBE_TEST_ARG;
@@ -185,7 +239,7 @@ static int parse_test(struct parsing *p, struct piece *ret)
 	error = find_value(p, start, length, &test);
 	p->at = start + length;
 	if (!error)
-		error = take_comparison(p, &test.comparison);
+		error = take_comparison(p, &test);
 	if (!error && test.comparison == PROBE_NONZERO && is_text_value(spec, &test))
 		error = probe_input_fail(p->input, start, "text is compared with == or != and \"text\"");
 	if (!error && test.comparison != PROBE_NONZERO)

@@ -179,11 +179,34 @@ static void put_number(struct writing *f, const struct probe_test *test)
 	}
 }
 
-static void put_number_test(struct writing *f, const struct probe_test *test, bool is_signed)
+/* r1 = the key of the value whose bits it holds; what is not a number leaves. */
+static void put_float_key(struct writing *f, unsigned bits, uint8_t if_nan)
 {
+	struct probe_writer *w = f->w;
+
+	if (bits == 32)
+		probe_put(w, OP_SHIFT_LEFT_IMM, 1, 0, 0, 32);
+	probe_put(w, OP_MOVE, 2, 1, 0, 0);
+	probe_put(w, OP_SHIFT_LEFT_IMM, 2, 0, 0, 1);
+	probe_put_constant(w, 3, bits == 32 ? 0xffULL << 56 : 0x7ffULL << 53); /* infinity without its sign */
+	wait_for(f, w->count, if_nan);
+	probe_put(w, OP_JUMP_GREATER, 2, 3, 0, 0);
+	probe_put_constant(w, 2, 0);
+	probe_put(w, OP_JUMP_SIGNED_GREATER_EQUAL, 1, 2, 4, 0);
+	probe_put_constant(w, 2, 1ULL << 63); /* two instructions */
+	probe_put(w, OP_SUBTRACT, 2, 1, 0, 0);
+	probe_put(w, OP_MOVE, 1, 2, 0, 0);
+}
+
+static void put_number_test(struct writing *f, const struct probe_test *test, const struct probe_arg *arg)
+{
+	bool is_float = arg && arg->format == PROBE_FORMAT_FLOAT;
+	bool is_signed = is_float || (arg && arg->format == PROBE_FORMAT_SIGNED);
 	uint8_t unless = jump_unless(test->comparison, is_signed);
 
 	put_number(f, test);
+	if (is_float)
+		put_float_key(f, arg->field_bits ? arg->field_bits : arg->bits, test->next_false);
 	probe_put_constant(f->w, 2, test->constant);
 	if (test->next_true == f->next && unless != OP_JUMP) {
 		put_jump(f, unless, test->next_false);
@@ -233,13 +256,13 @@ static void put_word_test(struct writing *f, const char *text, unsigned at, unsi
 	put_jump(f, OP_JUMP_UNEQUAL, if_other);
 }
 
-/* Word by word, up to and with the NUL. What cannot be read is another text. */
+/* Word by word, up to and with the NUL, unless more may follow. What cannot be read is another text. */
 static void put_text_test(struct writing *f, const struct probe_test *test)
 {
 	bool equal = test->comparison == PROBE_EQUAL;
 	uint8_t if_same = equal ? test->next_true : test->next_false;
 	uint8_t if_other = equal ? test->next_false : test->next_true;
-	unsigned size = (unsigned)strlen(test->text) + 1;
+	unsigned size = (unsigned)strlen(test->text) + !test->is_start;
 
 	put_text_read(f, test, size, if_other);
 	for (unsigned at = 0; at < size; at += 8)
@@ -258,7 +281,7 @@ static void put_test(struct writing *f, const struct probe_test *test)
 	else if (test->value == PROBE_TEST_COMM || (arg && arg->is_string))
 		put_text_test(f, test);
 	else
-		put_number_test(f, test, arg && arg->format == PROBE_FORMAT_SIGNED);
+		put_number_test(f, test, arg);
 }
 
 void probe_put_filter(struct probe_writer *w, const struct probe_shape *shape, struct probe_jumps *fail)

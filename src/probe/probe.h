@@ -93,8 +93,9 @@ struct probe_test {
 	enum probe_test_value value;
 	uint8_t arg; /* ARG: which one */
 	enum probe_comparison comparison;
-	uint64_t constant;
+	uint64_t constant; /* of floating point its key: probe_float_key() */
 	char text[16]; /* COMM, and arguments that are strings */
+	bool is_start; /* EQUAL, UNEQUAL: of .text, which has no NUL then, the text begins with it */
 	uint8_t next_true, next_false; /* a later test, or PASS, FAIL */
 };
 
@@ -129,7 +130,7 @@ struct probe_spec {
  *   r[N]:[[GROUP/]EVENT] FILE:SYMBOL [ARG...]   the function's returns, as [FILE:]SYMBOL%return; N is read and means nothing
  *   FILE:SYMBOL:* [ARG...]                   each instruction of the function (SYMBOL:* too, where no file has that name)
  *   All with a condition behind: /NAME > 4096 && (comm == "worker" || !NAME)/ of its arguments, pid, tid, cpu and comm; where it does not hold nothing is
- *   counted nor recorded. What cannot be read compares as false (text as another text).
+ *   counted nor recorded. Text that begins with: NAME ~ "start*", !~. What cannot be read, and not a number, compares as false (text as another text).
  *   ARG = [NAME=]FETCH[:TYPE]
  *   FETCH = %REG | %xmm0..%xmm15 | $stack | $stackN | $retval | $argN | $comm | $goid | @ADDR | @+FILEOFFSET | +|-[u]OFFSET(FETCH) | \IMM | \"TEXT"
  *           in a bracket also as an assembler has it: %REG,%REG,SCALE and ,%REG,SCALE

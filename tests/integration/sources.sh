@@ -207,6 +207,8 @@ else
 	[ "$(printed x | tr '\n' ' ')" = "$(seq -s ' ' 0 199) " ] || problem "x $(printed x | head -3)"
 	traced -e 'r:./order:length length=$retval:f32 same=%xmm0:f32'
 	[ "$(wc -l < lines)" -ge 200 ] && [ "$(printed length)" = "$(printed same)" ] || problem "length $(printed length | head -2)"
+	traced -e './order:length x=%xmm0:f32 y=%xmm0:f32@32/64 /x >= 197.5 && y < 2e0 && y != 1.25 && comm ~ "ord*"/'
+	expect_values x 198 199
 	run trace -e './order:turn $arg1:f64' -- ./order
 	expect_error 2 'are in %xmm0' 3
 fi

@@ -3,10 +3,12 @@
  * Conditions: random expressions over values of every kind, made as trees, printed, parsed, compiled and run; the program counts where the
  * tree is true. What cannot be read makes its comparison false, or another text.
  */
+#include <math.h>
+
 #include "probe_machine.h"
 
 #define ROUNDS 3000
-#define ARGS "a=%di:s32 b=%si:u8 c=+0(%dx):u64 d=+8(+0(%cx)):s16 f=%r8:b4@4/16 s=+0(%r9):string w=$stack1:u16 i=\\-5:s64 "
+#define ARGS "a=%di:s32 b=%si:u8 c=+0(%dx):u64 d=+8(+0(%cx)):s16 f=%r8:b4@4/16 s=+0(%r9):string w=$stack1:u16 i=\\-5:s64 g=%r10:f64 h=%r11:f32 "
 #define MEMORY 0x10000
 #define STACK_WORD 0x8701 /* of word 1, cut to 16 bits: see probe_machine.h */
 
@@ -27,6 +29,8 @@ struct scene {
 	uint8_t b;
 	int16_t d;
 	uint8_t f;
+	double g;
+	float h;
 	uint8_t cells[64]; /* what MEMORY holds */
 };
 
@@ -109,10 +113,45 @@ static bool put_text(struct writer *w, const char *name, const char *value, bool
 	return (is_known && !strcmp(value, constant)) == equal;
 }
 
+/* Of floating point; what is not a number compares as false. */
+static bool put_float(struct writer *w, const char *name, double value, bool is_float)
+{
+	static const double others[] = { 0, -0.0, 1, -1, 0.5, 1e300, -1e300, 1e-310, 3.5e38 };
+	unsigned sign = below(COUNT(signs) - 1);
+	double constant = below(2) && isfinite(value) ? value : others[below(COUNT(others))];
+	double right = is_float ? (double)(float)constant : constant;
+	const bool results[] = { value == right, value != right, value <= right, value >= right, value < right, value > right };
+
+	put(w, "%s", name);
+	if (!below(5))
+		return !isnan(value) && value != 0;
+	put_blank(w);
+	put(w, "%s %.17g", signs[sign], constant);
+	return !isnan(value) && results[sign];
+}
+
+static bool put_start(struct writer *w, const char *name, const char *value, bool is_known)
+{
+	static const char *const texts[] = { "w", "work", "worker", "abcdefgh", "abcdefghijk" };
+	const char *constant = texts[below(COUNT(texts))];
+	bool equal = below(2);
+
+	put(w, "%s %s \"%s*\"", name, equal ? "~" : "!~", constant);
+	return (is_known && !strncmp(value, constant, strlen(constant))) == equal;
+}
+
 static bool put_comparison(struct writer *w, const struct scene *s)
 {
 	w->comparisons++;
-	switch (below(12)) {
+	switch (below(16)) {
+	case 12:
+		return put_float(w, "g", s->g, false);
+	case 13:
+		return put_float(w, "h", (double)s->h, true);
+	case 14:
+		return put_start(w, "s", s->text, s->has_text);
+	case 15:
+		return put_start(w, "comm", "worker", true);
 	case 0:
 		return put_number(w, "a", s->a, true, true);
 	case 1:
@@ -164,6 +203,13 @@ static bool put_expression(struct writer *w, const struct scene *s, unsigned dep
 	return is_and ? left && right : left || right;
 }
 
+static double random_float(void)
+{
+	static const double values[] = { 0, -0.0, 1, -1, 0.5, 1e300, -1e300, 1e-310, -1e-310, INFINITY, -INFINITY, NAN, -NAN, 0.1, 1e-40, -3.5 };
+
+	return values[below(COUNT(values))];
+}
+
 static void choose(struct scene *s, struct machine *m)
 {
 	static const char *const texts[] = { "", "w", "worker", "abcdefgh", "abcdefghijk", "abcdefghijklmnopqrst" };
@@ -171,6 +217,11 @@ static void choose(struct scene *s, struct machine *m)
 	*s = (struct scene) { .a = (int32_t)below(9) - 4, .b = (uint8_t)below(4), .c = below(3) ? below(5) : ~0ULL - below(3),
 			      .d = (int16_t)((int)below(7) - 3), .f = (uint8_t)below(16), .has_c = below(4), .has_chain = below(6),
 			      .has_d = below(6), .has_text = below(5) };
+	s->g = random_float();
+	s->h = (float)random_float();
+	memcpy(&m->context[ISA_R10], &s->g, 8);
+	m->context[ISA_R11] = 0xabcdef00ULL << 32;
+	memcpy(&m->context[ISA_R11], &s->h, 4);
 	snprintf(s->text, sizeof(s->text), "%s", texts[below(COUNT(texts))]);
 	s->chain = s->has_d ? MEMORY + 8 : 0x666000;
 	memcpy(s->cells, &s->c, 8);
@@ -263,6 +314,30 @@ static void test_unknown(void **state)
 			assert_int_equal(m.counts, tail ? rows[i].tails : rows[i].returns);
 			free(program);
 		}
+}
+
+static void test_bad(void **state)
+{
+	static const struct {
+		const char *condition, *why;
+	} rows[] = {
+		{ "g == nan", "a decimal number" },    { "g == 0x10", "the closing /" },  { "g < 1.5.2", "a decimal number" },
+		{ "g == 1e", "a decimal number" },     { "g & 1", "is compared with" },      { "s ~ \"a*b\"", "a * at its end" },
+		{ "s ~ \"*\"", "a * at its end" },     { "s ~ \"ab\"", "a * at its end" },   { "s !~ \"a?*\"", "a * at its end" },
+		{ "a ~ \"x*\"", "with text" },	       { "a ~ 5", "~ compares text" },	     { "s < \"x\"", "== != ~ and !~" },
+		{ "comm ~ 5", "is compared with" },    { "a === 5", "a number is expected" },
+	};
+
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		static struct probe_spec spec;
+		struct utap_error err = { 0 };
+		char text[200];
+
+		snprintf(text, sizeof(text), "f %s/%s/", ARGS, rows[i].condition);
+		assert_int_equal(probe_parse(text, &spec, NULL, &err), -EINVAL);
+		if (!strstr(err.text, rows[i].why))
+			fail_msg("%s: %s", rows[i].condition, err.text);
+	}
 }
 
 /* ---- limits, and calls ---- */
@@ -383,7 +458,7 @@ static void test_texts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_expressions), cmocka_unit_test(test_records), cmocka_unit_test(test_unknown),
-					   cmocka_unit_test(test_texts),	cmocka_unit_test(test_every),
+					   cmocka_unit_test(test_texts), cmocka_unit_test(test_bad),	cmocka_unit_test(test_every),
 					   cmocka_unit_test(test_limit),       cmocka_unit_test(test_calls) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
