@@ -206,8 +206,10 @@ static int convert_file(struct cli *cli, const char *path, struct format_perf_fi
 	int code = 0;
 	int ended;
 
-	if (begin(cli, &c, probes, (uint32_t)nprobes, format_perf_realtime(path), &err))
+	if (begin(cli, &c, probes, (uint32_t)nprobes, format_perf_realtime(path), &err)) {
+		cli_symbols_destroy(c.symbols);
 		return cli_fail(cli, &err);
+	}
 	cli_signals();
 	if (convert_all(cli, &c, file, &err))
 		code = cli_fail(cli, &err);
