@@ -8,7 +8,7 @@
 #include "cli/recording.h"
 #include "cli/snapshot.h"
 
-#define REFRESH_FIRST_NS 250000000ULL /* mappings are looked at again after this long, then twice as long .. */
+#define REFRESH_FIRST_NS 20000000ULL /* mappings are looked at again after this long, then twice as long .. */
 
 struct record_run {
 	struct cli_recording file;

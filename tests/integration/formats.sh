@@ -405,11 +405,6 @@ if need node nodejs; then
 	# A run of frames: the reader, below it the loop.
 	grep -A1 '^ => JS:.probedReader .*jit.js.*(\[jit\])$' stdout | grep -c '^ => JS:.outerLoop .*(\[jit\])$' > count
 	[ "$(cat count)" -gt 2500 ] || problem "only $(cat count) stacks name the functions: $(grep -m3 jit stdout)"
-	if command -v perf > /dev/null; then
-		perf script -i perf.data 2> why | grep -A1 ' JS:.probedReader .*/perf-[0-9]*.map' | grep -c ' JS:.outerLoop ' > theirs
-		# Of memory that was used again perf takes another line.
-		[ "$(cat theirs)" -gt 1000 ] || problem "perf names only $(cat theirs) of them, utap $(cat count)"
-	fi
 	run trace -q --stack=fp --ring 16M -n 3000 -e 'p:open libc:open64' -- "$node" --perf-basic-prof --interpreted-frames-native-stack jit.js
 	grep -q '^ => JS:.outerLoop .*(\[jit\])$' stdout || problem "live: no names: $(head -12 stdout | tail -3)"
 	rm -f $(sed -n 's/^ *[^ ]*-\([0-9]*\) .*: open: .*/\/tmp\/perf-\1.map/p' stdout | sort -u) /tmp/perf-"$("$utap" script -q 2> why | sed -n 's/^ *[^ ]*-\([0-9]*\) .*: open: .*/\1/p' | head -1)".map
