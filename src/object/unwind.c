@@ -16,7 +16,7 @@
 #define DESCRIBED_PART 4 /* less than one of so many bytes of code: the file counts as not described */
 
 /* Code of which one source knows. */
-enum piece_kind { PIECE_FDE, PIECE_GO, PIECE_RESTORER };
+enum piece_kind { PIECE_FDE, PIECE_GO, PIECE_RESTORER, PIECE_FRAMES };
 struct piece {
 	enum piece_kind kind;
 	uint64_t start, end;
@@ -325,6 +325,55 @@ static int find_pieces(struct maker *maker, uint64_t *described)
 	return error;
 }
 
+/* ---- V8 ---- */
+
+#define V8_CODE "v8_Default_embedded_blob_code_"
+#define V8_SIZE "v8_Default_embedded_blob_code_size_"
+#define V8_LEAST (256UL << 10)
+
+static bool find_data(struct object *object, const char *name, uint64_t *vaddr)
+{
+	_cleanup_free_ const struct object_symbol **found = NULL;
+
+	if (object_find(object, name, false, &found, NULL) <= 0)
+		return false;
+	*vaddr = found[0]->vaddr;
+	return true;
+}
+
+static bool has_large_gap(const struct maker *maker)
+{
+	uint64_t end = maker->count ? maker->pieces[0].end : 0;
+
+	for (size_t i = 1; i < maker->count; i++) {
+		if (maker->pieces[i].start > end && maker->pieces[i].start - end >= V8_LEAST)
+			return true;
+		end = maker->pieces[i].end > end ? maker->pieces[i].end : end;
+	}
+	return false;
+}
+
+/* Its built-in functions are one stretch of which nothing is described. They keep frame pointers: V8 itself walks by them. */
+static int find_v8(struct maker *maker, bool *found)
+{
+	uint64_t start, size_at;
+	uint32_t size;
+	size_t available;
+
+	*found = false;
+	if (!has_large_gap(maker) || !find_data(maker->object, V8_CODE, &start) || !find_data(maker->object, V8_SIZE, &size_at))
+		return 0;
+	const uint8_t *bytes = object_data(maker->object, size_at, &available);
+
+	if (!bytes || available < sizeof(size))
+		return 0;
+	memcpy(&size, bytes, sizeof(size));
+	if (!size || !is_code(maker->object, start, start + size))
+		return 0;
+	*found = true;
+	return add_piece(maker, PIECE_FRAMES, start, start + size, 0);
+}
+
 /* By start; of those that start together FDEs first, then the one that was found first. */
 static int sort_pieces(struct maker *maker)
 {
@@ -378,6 +427,8 @@ static void add_pieces(struct maker *maker)
 			add_fde(maker, piece);
 		else if (piece->kind == PIECE_GO)
 			add_go(maker, piece);
+		else if (piece->kind == PIECE_FRAMES)
+			add_row(maker, maker->done, WIRE_UNWIND_RULE_FRAME);
 		else
 			add_row(maker, maker->done, WIRE_UNWIND_RULE(WIRE_UNWIND_SIGNAL, 0, 0, 0));
 		maker->done = maker->end;
@@ -434,6 +485,7 @@ int object_unwind_make(struct object *object, struct object_unwind *ret, struct 
 	struct maker maker = { .object = object, .unwind = &unwind };
 	uint64_t end;
 	uint64_t described = 0;
+	bool has_v8 = false;
 	uint64_t bytes = code_bounds(object, &unwind.base, &end);
 	int error;
 
@@ -442,6 +494,10 @@ int object_unwind_make(struct object *object, struct object_unwind *ret, struct 
 				  object->path);
 	error = find_pieces(&maker, &described);
 	if (!error)
+		error = sort_pieces(&maker);
+	if (!error)
+		error = find_v8(&maker, &has_v8);
+	if (!error && has_v8)
 		error = sort_pieces(&maker);
 	maker.done = unwind.base;
 	maker.gap = described < bytes / DESCRIBED_PART ? WIRE_UNWIND_RULE_FRAME : UNKNOWN;

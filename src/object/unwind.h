@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A file's unwind information as a table for the walker (wire/unwind.h): from .eh_frame, from .debug_frame where that is all there is, from the
- * table of a Go program, and from the bytes of the signal restorer where nothing describes it.
+ * table of a Go program, from the bytes of the signal restorer where nothing describes it, and where V8's built-in functions are.
  */
 #ifndef OBJECT_UNWIND_H
 #define OBJECT_UNWIND_H

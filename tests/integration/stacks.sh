@@ -140,9 +140,10 @@ if ! command -v go > /dev/null; then
 elif ! HOME=$work GOFLAGS=-mod=mod GO111MODULE=off GOCACHE=${GOCACHE:-$work/cache} go build -o gostacks "$here/../programs/stacks.go" 2> stderr; then
 	problem "it was not built: $(head -3 stderr)"
 else
-	run trace --json -o records --stack=fp -e gostacks:main.probed -- ./gostacks
-	expect_code 0
-	"$python" - stdout records << 'EOF' || problem "not what runtime.Callers says: $(head -1 stdout) $(head -c 600 records)"
+	for kind in fp cfi raw,30000; do
+		run trace --json -o records --stack=$kind -e gostacks:main.probed -- ./gostacks
+		expect_code 0
+		"$python" - stdout records << 'EOF' || problem "$kind: not what runtime.Callers says: $(head -1 stdout) $(head -c 600 records)"
 import json, sys
 wanted = [[int(x, 16) for x in line.split()] for line in open(sys.argv[1]) if line.startswith("0x")]
 got = [[int(f["addr"], 16) for f in json.loads(line)["stack"]] for line in open(sys.argv[2])]
@@ -150,6 +151,7 @@ assert len(wanted) == len(got) > 2, (len(wanted), len(got))
 for want, have in zip(wanted, got):
     assert have[1:] == want, ([hex(x) for x in have], [hex(x) for x in want])
 EOF
+	done
 fi
 end
 

@@ -82,6 +82,30 @@ else
 fi
 end
 
+# Its own calls, built-in functions, compiled JavaScript and C++ again: all the way down.
+begin 'stacks of node'
+if ! command -v node > /dev/null; then
+	skip 'node is not there'
+else
+	cat > "$bed/loop.js" << 'END'
+function deep(n) { return n ? [n].map((m) => deep(m - 1))[0] : process.ppid; }
+setInterval(() => { for (let i = 0; i < 100; i++) deep(3); }, 5);
+END
+	node "$bed/loop.js" &
+	other=$!
+	started_pids="$started_pids $other"
+	sleep 0.7
+	for kind in cfi,500 raw,60000; do
+		run trace --json -o records -n 200 --stack=$kind -e libc:getppid -p "$other"
+		expect_code 0
+		[ "$(grep -c '"symbol":"Builtins_JSEntry".*"symbol":"_start"' records)" = "$(wc -l < records)" ] ||
+			problem "$kind: not all lead through JavaScript to the start: $(grep -v '"_start"' records | head -1 | cut -c 1-1500)"
+		[ "$(wc -l < records)" -ge 200 ] || problem "$kind: $(wc -l < records) records"
+	done
+	kill "$other"
+fi
+end
+
 begin 'stacks of redis, against gdb'
 if ! command -v redis-server > /dev/null || ! command -v gdb > /dev/null; then
 	skip 'gdb or redis is not there'
