@@ -54,6 +54,15 @@ for mode in default blocked ignored handled; do
 	end
 done
 
+begin 'traps: several probes at one place'
+run stat --allow-trap --json -o out.json -e "$place" -e "p:other $place n=%di:s64 /n & 2/" -e "p:third $place" -- "$programs/traps" plain 1000
+expect_code 0
+grep -q EXIT-SUCCESS stdout || problem "the program failed: $(head -3 stderr)"
+cp out.json stdout
+[ "$(hits "$event") $(hits third)" = '1510 1510' ] || problem "counted $(hits "$event") and $(hits third) of 1510 hits"
+[ "$(hits other)" -gt 0 ] && [ "$(hits other)" -lt 1510 ] || problem "$(hits other) hits with a condition"
+end
+
 begin 'traps: recorded, explained'
 target "$programs/traps"
 run record -q --allow-trap -d 0.2 -p "$pid" -e "$place n=%di:s64" -o data
