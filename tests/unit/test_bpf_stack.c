@@ -388,13 +388,16 @@ static void test_random(void **state)
 static void make_deep(uint64_t sp)
 {
 	static struct {
-		struct wire_unwind list;
+		struct {
+			uint64_t number;
+			uint32_t count, pid;
+		} list; /* as struct wire_unwind, before its pieces */
 		struct wire_unwind_piece piece;
 		struct wire_unwind_row row;
 	} tables;
 	uint64_t frame = base_align_up(sp, 4096) + 4096;
 
-	tables.list = (struct wire_unwind) { .number = 1, .count = 1 };
+	tables.list.number = tables.list.count = 1;
 	tables.piece = (struct wire_unwind_piece) {
 		.start = 4096, .end = PLACE + 4096, .base = 4096, .rows = offsetof(typeof(tables), row), .count = 1, .check_at = frame, .check = frame + APART
 	};

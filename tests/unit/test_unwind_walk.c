@@ -21,8 +21,15 @@
 
 #include "object/unwind.h"
 
-#define NOINLINE __attribute__((noinline, noclone))
+#define NOINLINE __attribute__((noinline))
 #define MOST 200
+
+/* As struct wire_unwind, before its pieces. */
+struct list_head {
+	uint64_t number;
+	uint32_t count, pid;
+};
+static_assert(sizeof(struct list_head) == offsetof(struct wire_unwind, pieces), "list_head");
 
 /* ---- made-up stacks ---- */
 
@@ -31,7 +38,7 @@
 #define WORDS 64
 
 static struct {
-	struct wire_unwind list;
+	struct list_head list;
 	struct wire_unwind_piece pieces[2];
 	struct wire_unwind_row rows[16];
 } area;
@@ -50,7 +57,7 @@ static bool made_word(struct wire_unwind_memory *memory, uint64_t address, uint6
 /* Code at CODE of which each 16 bytes have one rule. */
 static void set_rules(const uint32_t *rules, uint32_t count)
 {
-	area.list = (struct wire_unwind) { .number = 1, .count = 1 };
+	area.list = (struct list_head) { .number = 1, .count = 1 };
 	area.pieces[0] = (struct wire_unwind_piece) {
 		.start = CODE, .end = CODE + 16 * (count + 1), .base = CODE, .rows = offsetof(typeof(area), rows), .count = count
 	};
@@ -64,7 +71,7 @@ static struct wire_unwind_walk walk_made(uint64_t ip, uint64_t bp, uint32_t most
 {
 	static struct wire_unwind_memory memory = { .word = made_word };
 	struct wire_unwind_walk walk = {
-		.tables = { .area = (uint64_t)(uintptr_t)&area, .size = sizeof(area), .list = &area.list },
+		.tables = { .area = (uint64_t)(uintptr_t)&area, .size = sizeof(area), .list = (const struct wire_unwind *)(const void *)&area.list },
 		.memory = &memory,
 		.now = { .ip = ip, .sp = STACK, .bp = bp, .is_exact = true },
 	};
@@ -277,7 +284,7 @@ static struct {
 	struct object *objects[64];
 	struct object_unwind tables[64];
 	size_t ntables;
-	struct wire_unwind list;
+	struct list_head list;
 	struct wire_unwind_piece pieces[128];
 } self;
 
@@ -346,7 +353,7 @@ NOINLINE static int compare_here(int n)
 	struct wire_unwind_memory memory = { .word = own_word };
 	void *wanted[MOST];
 	struct wire_unwind_walk walk = {
-		.tables = { .size = UINT64_MAX, .list = &self.list }, .memory = &memory, .now = { .is_exact = true }
+		.tables = { .size = UINT64_MAX, .list = (const struct wire_unwind *)(const void *)&self.list }, .memory = &memory, .now = { .is_exact = true }
 	};
 
 	__asm__ volatile("lea 0(%%rip), %0\nmov %%rsp, %1\nmov %%rbp, %2" : "=&r"(walk.now.ip), "=&r"(walk.now.sp), "=&r"(walk.now.bp));
