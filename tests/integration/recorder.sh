@@ -63,7 +63,7 @@ events()
 {
 	perf script -i "$1" 2> perf.err | sed -n \
 		-e 's/.* \([0-9.]*\): *utap:flight_step: .*t=\([0-9]*\) n=\([0-9]*\).*/\1 \2 \3/p' \
-		-e 's/.* \([0-9.]*\): *utap:flight_alarm: .*/\1 alarm/p' > events
+		-e 's/.* \([0-9.]*\): *utap:flight_alarm\(_1\)\{0,1\}: .*/\1 alarm/p' > events
 	grep -v -i -e 'kernel' -e 'vmlinux' perf.err | grep -q -i -e error -e fail -e corrupt -e invalid &&
 		problem "perf script -i $1: $(head -2 perf.err)"
 }
