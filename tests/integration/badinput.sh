@@ -157,6 +157,11 @@ end
 
 for signal in INT TERM HUP; do
 	begin "utap gets SIG$signal"
+	if [ "$signal" = HUP ] && [ $((0x$(sed -n 's/^SigIgn:[[:space:]]*//p' /proc/self/status) & 1)) = 1 ]; then
+		skip 'SIGHUP is ignored here (nohup)'
+		end
+		continue
+	fi
 	target "$programs/worker"
 	# Not through a shell function: a background job of a script ignores SIGINT, which utap is to handle all the same.
 	"$utap" record -e 'handle_request n=%si:u64' -p "$pid" -o data > stdout 2> stderr < /dev/null &
