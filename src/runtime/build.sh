@@ -7,8 +7,10 @@ mkdir -p "$work"
 # -fcf-protection=none: generated code calls it directly; no stack protector: it would need TLS.
 # The runtime is always gcc's or clang's plain code, never a sanitizer's: it runs in other people's processes.
 cc="${CC:-cc}"
+# -mno-red-zone, -fno-jump-tables: so that each byte of stack is taken by an instruction, and each way is written there (depth.awk).
 flags="-std=gnu11 -O2 -Wall -Wextra -Werror -ffreestanding -fPIC -mgeneral-regs-only -fno-stack-protector
-  -fcf-protection=none -fno-asynchronous-unwind-tables -fvisibility=hidden -fno-strict-aliasing -D_GNU_SOURCE
+  -fcf-protection=none -fno-asynchronous-unwind-tables -fvisibility=hidden -fno-strict-aliasing -mno-red-zone -fno-jump-tables
+  -D_GNU_SOURCE -DWIRE_UNWIND_IN_TARGET
   -I$root/src -I$root/include"
 objects="$work/entry.o"
 for part in runtime long stack unwind tables; do
@@ -23,6 +25,29 @@ if [ -n "$undefined" ]; then
 	echo "the runtime must not need symbols from elsewhere: $undefined" >&2
 	exit 1
 fi
+
+# Each entry needs no more stack than wire.h promises.
+# shellcheck disable=SC2086
+ld -nostdlib -static -e 0 --defsym runtime_end=0 -o "$work/depth.elf" $objects
+objdump -d -j .text --no-show-raw-insn "$work/depth.elf" > "$work/depth.dump"
+awk -f "$root/src/runtime/depth.awk" "$work/depth.dump" > "$work/depth"
+[ "$(wc -l < "$work/depth")" = "$(grep -c '^	ENTRY [a-z]' "$root/src/runtime/entry.S")" ]
+promised()
+{
+	sed -n "s/^#define $1 \([0-9]*\)\$/\1/p" "$root/src/wire/wire.h"
+}
+while read -r entry bytes; do
+	case $entry in
+	long_stack_entry) name=WIRE_RUNTIME_WALK_STACK ;;
+	long_*) name=WIRE_RUNTIME_LONG_STACK ;;
+	*) name=WIRE_RUNTIME_STACK ;;
+	esac
+	if [ "$bytes" -gt "$(promised $name)" ]; then
+		echo "$entry needs $bytes bytes of stack, $name (wire/wire.h) promises $(promised $name)" >&2
+		exit 1
+	fi
+done < "$work/depth"
+
 # shellcheck disable=SC2086
 ld -nostdlib -static -T "$root/src/runtime/runtime.ld" -o "$work/runtime.elf" $objects
 objcopy -O binary -j .all "$work/runtime.elf" "$work/runtime.bin"

@@ -83,10 +83,9 @@ static void clear(uint8_t *at, uint64_t bytes)
 uint64_t runtime_long_reserve(struct wire_long *frame, uint64_t most)
 {
 	struct wire_control *shared = control();
-	uint64_t room = shared->slot_size - sizeof(struct wire_slot) - (shared->places_at ? WIRE_STACK_WINDOW + WIRE_STACK_STATE : 0);
 	struct wire_slot *slot;
 
-	if (most > room || !find_slot(shared, frame)) {
+	if (most > slot_room(shared) || !find_slot(shared, frame)) {
 		frame->record = 0;
 		runtime_count_lost(shared, (uint32_t)(frame->what >> 32));
 		return 0;
@@ -128,14 +127,16 @@ uint64_t runtime_long_string(struct wire_long *frame, uint64_t unused)
 	struct wire_slot *slot = slot_of(frame);
 	uint64_t first = FIRST_BYTES;
 	uint64_t got = 0;
+	uint64_t used;
 	uint64_t most;
 	uint8_t *to;
 
 	(void)unused;
 	if (!is_ours(frame))
 		return WIRE_LOCATOR_FAILURE(STALE);
-	most = least(frame->bytes, room_of(slot));
-	to = slot->record + slot->used;
+	used = used_of(slot);
+	most = least(frame->bytes, room_behind(shared, slot, used));
+	to = slot->record + used;
 	while (got < most) {
 		uint64_t piece = least(least(most - got, to_page_end(frame->from + got)), first);
 		long r = runtime_copy(shared, (uint64_t)(to + got), frame->from + got, piece);
@@ -154,29 +155,33 @@ uint64_t runtime_long_string(struct wire_long *frame, uint64_t unused)
 
 uint64_t runtime_long_bytes(struct wire_long *frame, uint64_t unused)
 {
+	struct wire_control *shared = control();
 	struct wire_slot *slot = slot_of(frame);
+	uint64_t used;
 	uint64_t most;
 	long r;
 
 	(void)unused;
 	if (!is_ours(frame))
 		return WIRE_LOCATOR_FAILURE(STALE);
-	most = least(frame->bytes, room_of(slot));
+	used = used_of(slot);
+	most = least(frame->bytes, room_behind(shared, slot, used));
 	if (!frame->bytes)
 		return finish(slot, 0, false);
 	if (!most)
 		return WIRE_LOCATOR_FAILURE(OUT_OF_ROOM);
-	r = runtime_copy(control(), (uint64_t)(slot->record + slot->used), frame->from, most);
+	r = runtime_copy(shared, (uint64_t)(slot->record + used), frame->from, most);
 	if (r <= 0)
 		return WIRE_LOCATOR_FAILURE(r ? -r : BAD_ADDRESS);
 	return finish(slot, (uint64_t)r, (uint64_t)r < frame->bytes);
 }
 
-/* Zeros up to the next multiple of 8, as far as there is room. */
-static void pad(struct wire_slot *slot)
+/* Zeros up to the next multiple of 8, as far as there is room. Returns the record's bytes then. */
+static uint64_t pad(struct wire_slot *slot, uint64_t used, uint64_t most)
 {
-	for (; slot->used % 8 && slot->used < slot->most; slot->used++)
-		slot->record[slot->used] = 0;
+	for (; used % 8 && used < most; used++)
+		slot->record[used] = 0;
+	return used & ~7ULL;
 }
 
 /* Sizes are bounded anew: the target may have written over the slot, and what is copied from here goes into the ring. */
@@ -186,6 +191,8 @@ uint64_t runtime_long_seal(struct wire_long *frame, uint64_t unused)
 	struct wire_slot *slot = slot_of(frame);
 	struct wire_record *record = (struct wire_record *)frame->record;
 	uint64_t fixed = (uint32_t)frame->what;
+	uint64_t used;
+	uint64_t most;
 
 	(void)unused;
 	if (!is_ours(frame)) {
@@ -193,9 +200,9 @@ uint64_t runtime_long_seal(struct wire_long *frame, uint64_t unused)
 		runtime_count_lost(shared, (uint32_t)(frame->what >> 32));
 		return 0;
 	}
-	if (slot->most <= WIRE_LONG_MAX)
-		pad(slot);
-	frame->bytes = slot->used >= fixed && slot->used <= WIRE_LONG_MAX ? slot->used & ~7U : fixed;
+	used = used_of(slot);
+	most = most_of(shared, slot);
+	frame->bytes = used >= fixed && used <= most ? pad(slot, used, most) : fixed;
 	record->size = (uint16_t)frame->bytes;
 	record->flags |= WIRE_RECORD_LONG;
 	return frame->bytes;

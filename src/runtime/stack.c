@@ -8,6 +8,7 @@
 #include "runtime/stack.h"
 #include "runtime/slot.h"
 
+#define NOINLINE __attribute__((noinline))
 #define ADDRESS_END (1ULL << 47) /* of user space */
 #define GREGS 48                 /* from the return address of a signal handler to the registers in its frame .. */
 #define GREG_BP (8 * 10)         /* .. and from these to some */
@@ -22,39 +23,62 @@ static bool in_page_of(uint64_t address, uint64_t other)
 /* The window moves up with the walk; what is wanted may lie ahead of where the walk is. */
 static bool move_window(struct runtime_walk *walk, uint64_t address)
 {
-	uint64_t from =
-	    address >= walk->low && address - walk->low < WIRE_STACK_WINDOW - 8 ? walk->low & ~7ULL : address;
-	long got = runtime_copy(walk->shared, (uint64_t)walk->window, from, WIRE_STACK_WINDOW);
+	uint64_t low = __atomic_load_n(&walk->low, __ATOMIC_RELAXED);
+	uint64_t from = address >= low && address - low < WIRE_STACK_WINDOW - 8 ? low & ~7ULL : address;
+	long got = runtime_copy(control(), (uint64_t)runtime_walk_window(walk), from, WIRE_STACK_WINDOW);
+	uint64_t size = got > 0 ? (uint64_t)got : 0;
 
 	walk->start = from;
-	walk->size = got > 0 ? (uint64_t)got : 0;
-	return address - from + 8 <= walk->size;
+	walk->size = size;
+	return address - from + 8 <= size;
+}
+
+/* In a page of the stack that we run on: .near is not further up than we came down, or it is not what we wrote. */
+static bool is_near(const struct runtime_walk *walk, uint64_t address)
+{
+	uint64_t frame = (uint64_t)__builtin_frame_address(0);
+	uint64_t near = __atomic_load_n(&walk->near, __ATOMIC_RELAXED);
+
+	return in_page_of(address, frame) || (near - frame < WIRE_RUNTIME_WALK_STACK && in_page_of(address, near));
 }
 
 bool runtime_walk_word(struct runtime_walk *walk, uint64_t address, uint64_t *ret)
 {
+	uint64_t at;
+
 	if (address % 8 || address >= ADDRESS_END)
 		return false;
-	if (in_page_of(address, walk->near) || in_page_of(address, (uint64_t)__builtin_frame_address(0))) {
+	if (is_near(walk, address)) {
 		*ret = *(const volatile uint64_t *)address;
 		return true;
 	}
-	if ((address < walk->start || address - walk->start + 8 > walk->size) && !move_window(walk, address))
+	at = address - __atomic_load_n(&walk->start, __ATOMIC_RELAXED);
+	if (at > WIRE_STACK_WINDOW - 8 || at + 8 > __atomic_load_n(&walk->size, __ATOMIC_RELAXED)) {
+		if (!move_window(walk, address))
+			return false;
+		at = address - __atomic_load_n(&walk->start, __ATOMIC_RELAXED);
+	}
+	if (at > WIRE_STACK_WINDOW - 8) /* it is no longer as it was left */
 		return false;
-	*ret = *(const volatile uint64_t *)(walk->window + (address - walk->start));
+	*ret = *(const volatile uint64_t *)(runtime_walk_window(walk) + at);
 	return true;
 }
 
 bool runtime_walk_put(struct runtime_walk *walk, uint64_t address)
 {
-	if (walk->count == walk->most)
+	struct wire_slot *slot = runtime_walk_slot(walk);
+	uint32_t count = __atomic_load_n(&walk->count, __ATOMIC_RELAXED);
+	uint64_t at = used_of(slot) + 8ULL * count;
+
+	if (count >= walk->most || room_behind(control(), slot, at) < 8)
 		return false;
-	((volatile uint64_t *)walk->to)[walk->count++] = address;
+	*(volatile uint64_t *)(slot->record + at) = address;
+	walk->count = count + 1;
 	return true;
 }
 
 /* mov $15,%rax or mov $15,%eax; syscall: nothing else returns from a signal handler. */
-static bool is_restorer(struct runtime_walk *walk, uint64_t address)
+static bool is_restorer(uint64_t address)
 {
 	static const uint8_t wide[9] = { 0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f, 0x05 };
 	static const uint8_t narrow[7] = { 0xb8, 15, 0, 0, 0, 0x0f, 0x05 };
@@ -62,7 +86,7 @@ static bool is_restorer(struct runtime_walk *walk, uint64_t address)
 	unsigned same_wide = 0;
 	unsigned same_narrow = 0;
 
-	if (runtime_copy(walk->shared, (uint64_t)code, address, sizeof(wide)) != sizeof(wide))
+	if (runtime_copy(control(), (uint64_t)code, address, sizeof(wide)) != sizeof(wide))
 		return false;
 	for (unsigned i = 0; i < sizeof(wide); i++)
 		same_wide += code[i] == wide[i];
@@ -79,7 +103,7 @@ uint64_t runtime_walk_signal(struct runtime_walk *walk, uint64_t at, uint64_t bp
 	uint64_t address;
 
 	if (!runtime_walk_word(walk, at + GREGS + GREG_BP, &kept) || kept != bp ||
-	    !runtime_walk_word(walk, at, &address) || !is_restorer(walk, address))
+	    !runtime_walk_word(walk, at, &address) || !is_restorer(address))
 		return 0;
 	return at + GREGS;
 }
@@ -147,24 +171,26 @@ static bool walk_chain(struct runtime_walk *walk, uint64_t place, uint64_t bp)
 	return passed >= 0;
 }
 
-static uint64_t append_copy(struct runtime_walk *walk, struct wire_slot *slot, uint64_t ip, uint64_t most)
+static NOINLINE uint64_t append_copy(struct wire_slot *slot, uint64_t sp, uint64_t ip, uint64_t most)
 {
-	uint64_t room = room_of(slot);
+	struct wire_control *shared = control();
+	uint64_t used = used_of(slot);
+	uint64_t room = room_behind(shared, slot, used);
 	long got = 0;
 
 	if (room < 8)
 		return WIRE_LOCATOR_FAILURE(OUT_OF_ROOM);
-	*(volatile uint64_t *)(slot->record + slot->used) = ip;
+	*(volatile uint64_t *)(slot->record + used) = ip;
 	most = least(most, room - 8);
 	if (most)
-		got = runtime_copy(walk->shared, (uint64_t)(slot->record + slot->used + 8), walk->sp, most);
+		got = runtime_copy(shared, (uint64_t)(slot->record + used + 8), sp, most);
 	return finish(slot, 8 + (got > 0 ? (uint64_t)got : 0), got < 0 || (uint64_t)got == most);
 }
 
 /* WIRE_PLACE() of the probe; of a return what it returns to. */
 static uint64_t place_of(struct runtime_walk *walk, uint32_t id, bool is_return)
 {
-	const struct wire_control *shared = walk->shared;
+	const struct wire_control *shared = control();
 	const uint64_t *places = (const uint64_t *)((const uint8_t *)shared + shared->places_at);
 	uint64_t place = 0;
 
@@ -173,36 +199,43 @@ static uint64_t place_of(struct runtime_walk *walk, uint32_t id, bool is_return)
 	return id < shared->max_probes ? places[id] : 0;
 }
 
+/* Returns the place. */
+static NOINLINE uint64_t start(struct runtime_walk *walk, const struct wire_long *frame, uint64_t sp)
+{
+	walk->count = 0;
+	walk->most = (uint32_t)frame->bytes >> 8;
+	walk->sp = walk->low = sp;
+	walk->near = (uint64_t)frame;
+	walk->start = walk->size = 0;
+	return place_of(walk, (uint32_t)(frame->what >> 32), frame->bytes & WIRE_STACK_RETURN);
+}
+
+static NOINLINE uint64_t append_chain(struct runtime_walk *walk, const struct wire_long *frame, uint64_t place)
+{
+	bool is_whole = runtime_walk_put(walk, WIRE_PLACE_ADDRESS(place)) && walk_chain(walk, place, frame->from);
+
+	return finish(runtime_walk_slot(walk), 8 * (uint64_t)walk->count, !is_whole);
+}
+
+/* Each kind of its own in a function: what one of them keeps on the stack is not below the others. */
 uint64_t runtime_long_stack(struct wire_long *frame, uint64_t sp)
 {
-	struct wire_control *shared = control();
-	struct wire_slot *slot = slot_of(frame);
-	uint32_t kind = frame->bytes & WIRE_STACK_KINDS;
-	uint32_t most = (uint32_t)frame->bytes >> 8;
-	struct runtime_walk walk;
+	struct runtime_walk *walk;
 	uint64_t place;
-	bool is_whole = false;
 
 	if (!is_ours(frame))
 		return WIRE_LOCATOR_FAILURE(STALE);
-	if (!shared->places_at)
+	if (!control()->places_at)
 		return WIRE_LOCATOR_FAILURE(INVALID);
-	walk.shared = shared;
-	walk.to = (uint64_t *)(slot->record + slot->used);
-	walk.count = 0;
-	walk.most = (uint32_t)least(most, room_of(slot) / 8);
-	walk.sp = walk.low = sp;
-	walk.near = (uint64_t)frame;
-	walk.window = (uint8_t *)slot + shared->slot_size - WIRE_STACK_WINDOW - WIRE_STACK_STATE;
-	walk.start = walk.size = 0;
-	place = place_of(&walk, (uint32_t)(frame->what >> 32), frame->bytes & WIRE_STACK_RETURN);
-	if (kind == WIRE_STACK_RAW)
-		return append_copy(&walk, slot, WIRE_PLACE_ADDRESS(place), most);
-	if (kind == WIRE_STACK_CFI)
-		is_whole = runtime_walk_tables(&walk, place, frame->bytes & WIRE_STACK_RETURN, frame->from);
-	else if (kind != WIRE_STACK_FP)
-		return WIRE_LOCATOR_FAILURE(INVALID);
-	else if (runtime_walk_put(&walk, WIRE_PLACE_ADDRESS(place)))
-		is_whole = walk_chain(&walk, place, frame->from);
-	return finish(slot, 8 * (uint64_t)walk.count, !is_whole);
+	walk = runtime_walk_in(slot_of(frame));
+	place = start(walk, frame, sp);
+	switch (frame->bytes & WIRE_STACK_KINDS) {
+	case WIRE_STACK_RAW:
+		return append_copy(slot_of(frame), sp, WIRE_PLACE_ADDRESS(place), (uint32_t)frame->bytes >> 8);
+	case WIRE_STACK_CFI:
+		return runtime_walk_tables(walk, frame, place);
+	case WIRE_STACK_FP:
+		return append_chain(walk, frame, place);
+	}
+	return WIRE_LOCATOR_FAILURE(INVALID);
 }

@@ -3,25 +3,17 @@
  * User stacks inside targets, by the unwind tables that utap made (wire/unwind.h). The walker is unwind.c; here is what it reads: the tables'
  * part of the shared memory, and the stack through the window of stack.c.
  *
- * The rules are those of runtime.c.
+ * The rules are those of runtime.c and stack.h.
  */
+#include "runtime/slot.h"
 #include "runtime/stack.h"
-#include "wire/unwind.h"
 
 #define BEHIND 512 /* of what was asked for last, downwards: saved registers lie below return addresses */
 
-/* In the slot, behind the window: there is little stack. */
-struct state {
-	struct wire_unwind_memory memory;
-	struct runtime_walk *stack;
-	struct wire_unwind_walk walk;
-};
-_Static_assert(sizeof(struct state) <= WIRE_STACK_STATE, "it fits behind the window");
-
 /* The window starts a little below, and in the same page: one further down may not be there. */
-static bool stack_word(struct wire_unwind_memory *memory, uint64_t address, uint64_t *ret)
+bool wire_unwind_word(struct wire_unwind_walk *unwind, uint64_t address, uint64_t *ret)
 {
-	struct runtime_walk *walk = ((struct state *)memory)->stack;
+	struct runtime_walk *walk = (struct runtime_walk *)((uint8_t *)unwind - offsetof(struct runtime_walk, unwind));
 	uint64_t in_page = address % WIRE_PAGE;
 
 	walk->low = address - (in_page < BEHIND ? in_page : BEHIND);
@@ -34,45 +26,44 @@ static bool is_other_process(struct wire_control *shared, const struct wire_unwi
 	return list->pid != (uint32_t)runtime_pid((struct wire_local *)shared->local, 0);
 }
 
-static void start(struct state *state, uint64_t place, bool is_return, uint64_t bp)
+static void start(struct runtime_walk *stack, const struct wire_long *frame, uint64_t place)
 {
-	const struct wire_control *shared = state->stack->shared;
 	int kept = (int)WIRE_PLACE_KEPT(place);
 	uint32_t bp_rule = kept > WIRE_UNWIND_M_MAX ? WIRE_UNWIND_BP_LOST : kept ? WIRE_UNWIND_BP_AT_CFA : WIRE_UNWIND_BP_SAME;
-	struct wire_unwind_walk *walk = &state->walk;
+	struct wire_unwind_walk *walk = &stack->unwind;
 
-	state->memory.word = stack_word;
-	walk->memory = &state->memory;
-	walk->tables.area = shared->unwind_at;
-	walk->tables.size = shared->unwind_size;
 	walk->piece = 0;
 	walk->is_bp_lost = false;
 	walk->now.ip = WIRE_PLACE_ADDRESS(place);
-	walk->now.sp = state->stack->sp;
-	walk->now.bp = bp;
-	walk->now.is_exact = !is_return;
+	walk->now.sp = stack->sp;
+	walk->now.bp = frame->from;
+	walk->now.is_exact = !(frame->bytes & WIRE_STACK_RETURN);
 	walk->now.rule = WIRE_PLACE_UP(place) ? WIRE_UNWIND_RULE(WIRE_UNWIND_SP, WIRE_PLACE_UP(place), bp_rule, -kept) : 0;
 }
 
-bool runtime_walk_tables(struct runtime_walk *stack, uint64_t place, bool is_return, uint64_t bp)
+/* The tables are on our own stack: they are followed, so nobody may change them on the way. */
+uint64_t runtime_walk_tables(struct runtime_walk *stack, const struct wire_long *frame, uint64_t place)
 {
-	struct wire_control *shared = stack->shared;
-	const struct wire_unwind *list = (const struct wire_unwind *)__atomic_load_n(&shared->unwind, __ATOMIC_ACQUIRE);
-	struct state *state = (struct state *)(stack->window + WIRE_STACK_WINDOW);
+	struct wire_control *shared = control();
+	struct wire_unwind_tables tables = {
+		.area = shared->unwind_at,
+		.size = shared->unwind_size,
+		.list = (const struct wire_unwind *)__atomic_load_n(&shared->unwind, __ATOMIC_ACQUIRE),
+	};
+	struct wire_slot *slot = runtime_walk_slot(stack);
+	uint64_t used = used_of(slot);
+	uint32_t most = (uint32_t)least(stack->most, room_behind(shared, slot, used) / 8);
 	uint64_t number;
+	uint32_t count;
 
-	if (!list)
-		return false;
-	number = __atomic_load_n(&list->number, __ATOMIC_ACQUIRE);
-	state->stack = stack;
-	start(state, place, is_return, bp);
-	state->walk.tables.list = list;
-	state->walk.tables.check = is_other_process(shared, list);
-	stack->count = wire_unwind_walk(&state->walk, stack->to, stack->most);
+	if (!wire_unwind_has_list(&tables))
+		return finish(slot, 0, true);
+	number = __atomic_load_n(&tables.list->number, __ATOMIC_ACQUIRE);
+	start(stack, frame, place);
+	tables.check = is_other_process(shared, tables.list);
+	count = wire_unwind_walk(&stack->unwind, &tables, (uint64_t *)(slot->record + used), most);
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	if (!number || __atomic_load_n(&list->number, __ATOMIC_RELAXED) != number) { /* it was written over meanwhile */
-		stack->count = stack->count ? 1 : 0;
-		return false;
-	}
-	return !state->walk.is_short;
+	if (!number || __atomic_load_n(&tables.list->number, __ATOMIC_RELAXED) != number) /* it was written over meanwhile */
+		return finish(slot, count ? 8 : 0, true);
+	return finish(slot, 8 * (uint64_t)count, stack->unwind.is_short);
 }

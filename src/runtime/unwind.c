@@ -33,17 +33,25 @@ uint32_t wire_unwind_rule(const struct wire_unwind_row *rows, uint32_t count, ui
 	return low ? rows[low - 1].rule : WIRE_UNWIND_RULE(WIRE_UNWIND_UNKNOWN, 0, 0, 0);
 }
 
+bool wire_unwind_has_list(const struct wire_unwind_tables *tables)
+{
+	uint64_t at = (uint64_t)tables->list - tables->area;
+
+	return tables->list && at <= tables->size && tables->size - at >= sizeof(*tables->list) && !(at % 8);
+}
+
 /* How many pieces of the list lie in the area. */
 static uint32_t pieces_of(const struct wire_unwind_tables *tables)
 {
-	const struct wire_unwind *list = tables->list;
-	uint64_t at = (uint64_t)list - tables->area;
+	uint64_t at = (uint64_t)tables->list - tables->area;
 	uint64_t room;
+	uint32_t count;
 
-	if (!list || at > tables->size || tables->size - at < sizeof(*list) || at % 8)
+	if (!wire_unwind_has_list(tables))
 		return 0;
-	room = (tables->size - at - sizeof(*list)) / sizeof(list->pieces[0]);
-	return list->count < room ? list->count : (uint32_t)room;
+	room = (tables->size - at - sizeof(*tables->list)) / sizeof(tables->list->pieces[0]);
+	count = __atomic_load_n(&tables->list->count, __ATOMIC_RELAXED);
+	return count < room ? count : (uint32_t)room;
 }
 
 static bool holds(const struct wire_unwind_piece *piece, uint64_t address)
@@ -51,77 +59,80 @@ static bool holds(const struct wire_unwind_piece *piece, uint64_t address)
 	return address >= piece->start && address < piece->end;
 }
 
-static bool is_checked(struct wire_unwind_walk *walk, const struct wire_unwind_piece *piece)
+static bool word_at(struct wire_unwind_walk *walk, uint64_t address, uint64_t *ret)
+{
+#ifdef WIRE_UNWIND_IN_TARGET /* build.sh */
+	return wire_unwind_word(walk, address, ret);
+#else
+	return walk->memory->word(walk->memory, address, ret);
+#endif
+}
+
+static bool is_checked(struct wire_unwind_walk *walk, const struct wire_unwind_tables *tables, const struct wire_unwind_piece *piece)
 {
 	uint64_t word;
 
-	return !walk->tables.check || !piece->check_at ||
-	       (walk->memory->word(walk->memory, piece->check_at, &word) && word == piece->check);
+	return !tables->check || !piece->check_at || (word_at(walk, piece->check_at, &word) && word == piece->check);
 }
 
 /* The piece that holds @address. *@known: false when there is one of which it is not sure that it still is what is mapped there. */
-static const struct wire_unwind_piece *piece_at(struct wire_unwind_walk *walk, uint64_t address, bool *known)
+static const struct wire_unwind_piece *piece_at(struct wire_unwind_walk *walk, const struct wire_unwind_tables *tables, uint64_t address,
+						bool *known)
 {
 	uint32_t low = 0;
-	uint32_t high = pieces_of(&walk->tables);
+	uint32_t high = pieces_of(tables);
+	uint32_t last = __atomic_load_n(&walk->piece, __ATOMIC_RELAXED);
 	const struct wire_unwind_piece *piece;
 
 	*known = true;
-	if (walk->piece && holds(walk->piece, address))
-		return walk->piece;
+	if (last && last <= high && holds(&tables->list->pieces[last - 1], address))
+		return &tables->list->pieces[last - 1];
 	while (low < high) {
 		uint32_t middle = low + (high - low) / 2;
 
-		if (walk->tables.list->pieces[middle].start <= address)
+		if (tables->list->pieces[middle].start <= address)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	piece = low ? &walk->tables.list->pieces[low - 1] : 0;
+	piece = low ? &tables->list->pieces[low - 1] : 0;
 	if (!piece || !holds(piece, address))
 		return 0;
-	walk->piece = piece;
-	*known = is_checked(walk, piece);
-	if (!*known)
-		walk->piece = 0;
+	*known = is_checked(walk, tables, piece);
+	walk->piece = *known ? low : 0;
 	return piece;
 }
 
-static uint32_t rule_in(const struct wire_unwind_walk *walk, const struct wire_unwind_piece *piece, uint64_t address)
+static uint32_t rule_in(const struct wire_unwind_tables *tables, const struct wire_unwind_piece *piece, uint64_t address)
 {
-	const struct wire_unwind_tables *tables = &walk->tables;
 	uint64_t offset = address - piece->base;
+	uint64_t rows = piece->rows;
+	uint32_t count = piece->count;
 
-	if (piece->rows > tables->size || (tables->size - piece->rows) / sizeof(struct wire_unwind_row) < piece->count ||
-	    piece->rows % 4 || offset > UINT32_MAX)
+	if (rows > tables->size || (tables->size - rows) / sizeof(struct wire_unwind_row) < count || rows % 4 || offset > UINT32_MAX)
 		return WIRE_UNWIND_RULE(WIRE_UNWIND_UNKNOWN, 0, 0, 0);
-	return wire_unwind_rule((const struct wire_unwind_row *)(tables->area + piece->rows), piece->count, (uint32_t)offset);
+	return wire_unwind_rule((const struct wire_unwind_row *)(tables->area + rows), count, (uint32_t)offset);
 }
 
 /* The rule for the frame that is at its place now. A return address may be the first one behind its function: its call counts. */
-static uint32_t rule_now(struct wire_unwind_walk *walk)
+static uint32_t rule_now(struct wire_unwind_walk *walk, const struct wire_unwind_tables *tables)
 {
 	uint64_t address = walk->now.ip - !walk->now.is_exact;
 	bool known;
-	const struct wire_unwind_piece *piece = piece_at(walk, address, &known);
+	const struct wire_unwind_piece *piece = piece_at(walk, tables, address, &known);
 	uint32_t rule = WIRE_UNWIND_RULE(WIRE_UNWIND_UNKNOWN, 0, 0, 0);
 
 	if (piece && known)
-		rule = rule_in(walk, piece, address);
-	else if (!piece && !walk->tables.check)
+		rule = rule_in(tables, piece, address);
+	else if (!piece && !tables->check)
 		rule = WIRE_UNWIND_RULE_FRAME;
 	if (walk->now.rule && (wire_unwind_kind(rule) == WIRE_UNWIND_UNKNOWN || rule == WIRE_UNWIND_RULE_FRAME))
 		return walk->now.rule;
 	return rule;
 }
 
-static bool word_at(const struct wire_unwind_walk *walk, uint64_t address, uint64_t *ret)
-{
-	return walk->memory->word(walk->memory, address, ret);
-}
-
 /* The CFA by @rule; false: it cannot be had. */
-static bool cfa_of(const struct wire_unwind_walk *walk, uint32_t rule, uint64_t *cfa)
+static bool cfa_of(struct wire_unwind_walk *walk, uint32_t rule, uint64_t *cfa)
 {
 	uint64_t sp = walk->now.sp;
 	uint64_t bp = walk->now.bp;
@@ -197,9 +208,9 @@ static bool is_address(uint64_t ip)
 	return ip >= ADDRESS_LEAST && ip < ADDRESS_END;
 }
 
-static enum step step(struct wire_unwind_walk *walk)
+static enum step step(struct wire_unwind_walk *walk, const struct wire_unwind_tables *tables)
 {
-	uint32_t rule = rule_now(walk);
+	uint32_t rule = rule_now(walk, tables);
 	uint64_t cfa;
 
 	if (wire_unwind_kind(rule) == WIRE_UNWIND_END || (rule == WIRE_UNWIND_RULE_FRAME && !walk->now.bp && !walk->is_bp_lost))
@@ -215,7 +226,7 @@ static enum step step(struct wire_unwind_walk *walk)
 	return walk->now.ip ? STEP_ON : STEP_END;
 }
 
-uint32_t wire_unwind_walk(struct wire_unwind_walk *walk, uint64_t *addresses, uint32_t most)
+uint32_t wire_unwind_walk(struct wire_unwind_walk *walk, const struct wire_unwind_tables *tables, uint64_t *addresses, uint32_t most)
 {
 	uint32_t count = 0;
 	enum step how = STEP_ON;
@@ -223,7 +234,7 @@ uint32_t wire_unwind_walk(struct wire_unwind_walk *walk, uint64_t *addresses, ui
 	while (count < most) {
 		addresses[count] = walk->now.ip | (count && walk->now.is_exact ? WIRE_UNWIND_EXACT : 0);
 		count++;
-		how = step(walk);
+		how = step(walk, tables);
 		if (how == STEP_ON && walk->now.is_exact && count > 1) /* that was a signal's restorer: no call is before it */
 			addresses[count - 1] |= WIRE_UNWIND_EXACT;
 		if (how == STEP_ON && !is_address(walk->now.ip))

@@ -115,6 +115,7 @@ bool session_unwinder_walk(struct session_unwinder *unwinder, const struct trace
 	struct copied_memory copy = { .memory = { .word = copied_word }, .bytes = raw->bytes, .size = raw->size };
 	struct wire_unwind_walk walk = { .memory = &copy.memory };
 	struct wire_unwind *list = unwinder->list;
+	struct wire_unwind_tables tables;
 
 	if (!raw->raw)
 		return false;
@@ -123,14 +124,14 @@ bool session_unwinder_walk(struct session_unwinder *unwinder, const struct trace
 		qsort(list->pieces, list->count, sizeof(list->pieces[0]), compare_pieces);
 	unwinder->is_sorted = true;
 	copy.start = registers.reg[OBJECT_UNWIND_SP];
-	walk.tables = (struct wire_unwind_tables) { .size = UINT64_MAX, .list = list, .check = unwinder->doubts };
+	tables = (struct wire_unwind_tables) { .size = UINT64_MAX, .list = list, .check = unwinder->doubts };
 	walk.now = (struct wire_unwind_frame) {
 		.ip = registers.reg[OBJECT_UNWIND_IP],
 		.sp = registers.reg[OBJECT_UNWIND_SP],
 		.bp = registers.reg[OBJECT_UNWIND_BP],
 		.is_exact = !(record->flags & WIRE_RECORD_RETURN),
 	};
-	uint32_t count = wire_unwind_walk(&walk, unwinder->addresses, WIRE_STACK_FRAMES);
+	uint32_t count = wire_unwind_walk(&walk, &tables, unwinder->addresses, WIRE_STACK_FRAMES);
 
 	*ret = (struct trace_stack) {
 		.format = TRACE_CALLERS,

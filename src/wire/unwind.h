@@ -95,7 +95,7 @@ struct wire_unwind_tables {
 	bool check;          /* compare each piece's word first; what is in no piece may be anything */
 };
 
-/** Memory of the process whose stack it is; whoever walks puts its own state behind it. */
+/** Memory of the process whose stack it is; whoever walks puts its own state behind it. Not in targets: there wire_unwind_word() is another one. */
 struct wire_unwind_memory {
 	/* read the word at @address (of any alignment); false: it cannot be read. */
 	bool (*word)(struct wire_unwind_memory *memory, uint64_t address, uint64_t *ret);
@@ -110,25 +110,31 @@ struct wire_unwind_frame {
 
 #define WIRE_UNWIND_EXACT (1ULL << 63) /* in an address: interrupted here, or a signal's restorer: no return address */
 
-/** A walk: the first three are given, the rest is the walker's. Whoever has little stack keeps it elsewhere. */
+/** A walk: .memory and .now are given, the rest is the walker's. Numbers only, as far as targets use it: there it lies where others write. */
 struct wire_unwind_walk {
-	struct wire_unwind_tables tables;
-	struct wire_unwind_memory *memory;
+	struct wire_unwind_memory *memory; /* not in targets */
 	struct wire_unwind_frame now; /* the innermost frame */
-	const struct wire_unwind_piece *piece; /* of the last frame; NULL */
+	uint32_t piece;  /* of the last frame, its number in the list from 1 on; 0 */
 	bool is_bp_lost;
 	bool is_short; /* afterwards: the stack goes on but could not be followed, or there was no more room */
 };
 
 /**
  * wire_unwind_walk() - the addresses of a stack, innermost first: now.ip as it is, then return addresses
+ * @tables:    what nobody but the caller can change
  * @addresses: room for @most of them; a signal frame's, and what it interrupted, have WIRE_UNWIND_EXACT set
  *
  * Each frame lies above the last one, but for those behind a signal frame: a handler may have its own stack.
  *
  * Return: how many, at least one where @most is not 0.
  */
-uint32_t wire_unwind_walk(struct wire_unwind_walk *walk, uint64_t *addresses, uint32_t most);
+uint32_t wire_unwind_walk(struct wire_unwind_walk *walk, const struct wire_unwind_tables *tables, uint64_t *addresses, uint32_t most);
+
+/** wire_unwind_word() - in targets: the word at @address, for @walk; false: it cannot be read. It is called directly: nothing that a target can write is. */
+bool wire_unwind_word(struct wire_unwind_walk *walk, uint64_t address, uint64_t *ret);
+
+/** wire_unwind_has_list() - does the list's head lie in the area? */
+bool wire_unwind_has_list(const struct wire_unwind_tables *tables);
 
 /** wire_unwind_rule() - the rule for code at @offset, as rows say; 0: none */
 uint32_t wire_unwind_rule(const struct wire_unwind_row *rows, uint32_t count, uint32_t offset);

@@ -327,11 +327,12 @@ struct wire_local {
  *   RT_LONG_FREE    rax = struct wire_long *                                   -> 0; the slot is free
  *   RT_LONG_STACK   rax = struct wire_long *, rdx = rsp as the unwinding sees it  -> a locator: the user stack appended
  *   RT_COMM         rax = where 16 bytes go                                    -> 0 or negative errno: the name of this thread
- * Those of LONG records need WIRE_RUNTIME_LONG_STACK bytes of stack, RT_LONG_STACK WIRE_RUNTIME_WALK_STACK.
+ * Those of LONG records need WIRE_RUNTIME_LONG_STACK bytes of stack, RT_LONG_STACK WIRE_RUNTIME_WALK_STACK;
+ * runtime/build.sh compares them with the code.
  */
 #define WIRE_RUNTIME_STACK 160
 #define WIRE_RUNTIME_LONG_STACK 288
-#define WIRE_RUNTIME_WALK_STACK 352
+#define WIRE_RUNTIME_WALK_STACK 448
 enum wire_runtime_entry {
 	RT_RING_SLOW,
 	RT_CELL_SLOW,

@@ -97,16 +97,16 @@ static void use_walk(const uint8_t *data, size_t size)
 	must(area);
 	memcpy(area, data, area_size);
 	struct made_memory made = { .memory = { .word = made_word }, .bytes = data + area_size, .size = size - area_size };
+	struct wire_unwind_tables tables = { .area = (uint64_t)(uintptr_t)area,
+					     .size = area_size,
+					     .list = (const struct wire_unwind *)(uintptr_t)((uint64_t)(uintptr_t)area + start.list),
+					     .check = start.flags & 1 };
 	struct wire_unwind_walk walk = {
-		.tables = { .area = (uint64_t)(uintptr_t)area,
-			    .size = area_size,
-			    .list = (const struct wire_unwind *)(uintptr_t)((uint64_t)(uintptr_t)area + start.list),
-			    .check = start.flags & 1 },
 		.memory = &made.memory,
 		.now = { .ip = start.ip, .sp = start.sp, .bp = start.bp, .is_exact = start.flags & 2, .rule = start.rule },
 	};
 	uint32_t most = start.most < MOST ? start.most : MOST;
-	uint32_t count = wire_unwind_walk(&walk, addresses, most);
+	uint32_t count = wire_unwind_walk(&walk, &tables, addresses, most);
 
 	must(count <= most && (count || !most) && (!most || addresses[0] == start.ip));
 	must(made.reads <= 8 * most);

@@ -56,11 +56,11 @@ static inline int setup(void **state)
 	return 0;
 }
 
-/* Enter with random registers; the caller may have chosen in[4], else the stack pointer is somewhere in the middle. */
+/* Enter with random registers; the caller may have chosen in[5], and in[4], else the stack pointer is somewhere in the middle. */
 static inline void hit(struct fake_machine *m, const void *entry)
 {
 	for (int i = 0; i < 16; i++)
-		if (i != 4)
+		if (i != 4 && (i != 5 || !m->in[5]))
 			m->in[i] = next_random();
 	if (!m->in[4])
 		m->in[4] = fake_address(stack) + STACK_SIZE / 2 + (next_random() & 0xff8);

@@ -4,6 +4,10 @@
  * read, walked along frame pointers, and copied. A probed f(sp, bp) walks from where it is told; what comes out is
  * compared with what was built, or with a second walk.
  */
+#include <signal.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+
 #include "long_bed.h"
 #include "wire/unwind.h"
 
@@ -382,10 +386,10 @@ static void test_random(void **state)
 
 /*
  * What a walk goes deepest with: frames that are in other pages than we run on, each of which looks like a signal's until its code is read; by
- * tables, rules that read memory, and pieces that are to be checked.
+ * tables, rules that read memory, and pieces that are to be checked. Frames nearly a window apart: the window moves on where a signal's frame is
+ * looked for.
  */
-#define APART 256
-static void make_deep(uint64_t sp)
+static void make_deep(uint64_t sp, uint64_t apart)
 {
 	static struct {
 		struct {
@@ -399,17 +403,17 @@ static void make_deep(uint64_t sp)
 
 	tables.list.number = tables.list.count = 1;
 	tables.piece = (struct wire_unwind_piece) {
-		.start = 4096, .end = PLACE + 4096, .base = 4096, .rows = offsetof(typeof(tables), row), .count = 1, .check_at = frame, .check = frame + APART
+		.start = 4096, .end = PLACE + 4096, .base = 4096, .rows = offsetof(typeof(tables), row), .count = 1, .check_at = frame, .check = frame + apart
 	};
 	tables.row.rule = WIRE_UNWIND_RULE(WIRE_UNWIND_AT_BP_8, 1, WIRE_UNWIND_BP_AT_BP, 0);
 	bed.control->unwind_at = fake_address(&tables);
 	bed.control->unwind_size = sizeof(tables);
 	bed.control->unwind = fake_address(&tables.list);
-	for (unsigned i = 0; i < 16; i++, frame += APART) {
+	for (unsigned i = 0; i < (apart > 1024 ? 4 : 16); i++, frame += apart) {
 		uint64_t *word = (uint64_t *)(uintptr_t)frame;
 
-		word[0] = word[17] = frame + APART;
-		word[1] = i % 2 ? 0x1000 : frame + APART; /* by fp a return address, by tables where the frame ends */
+		word[0] = word[17] = frame + apart;
+		word[1] = i % 2 ? 0x1000 : frame + apart; /* by fp a return address, by tables where the frame ends */
 	}
 }
 
@@ -425,11 +429,13 @@ static void test_registers_and_stack(void **state)
 		_cleanup_free_ struct bpf_insn *program = NULL;
 		const void *entry;
 		unsigned deepest = 0;
+		uint32_t longest = 0;
 		char text[512];
 		size_t count;
 		int most;
 
 		enter(k / 3, PLACE);
+		((uint64_t *)((uint8_t *)bed.control + bed.control->places_at))[ID] = PLACE;
 		sprintf(text,
 			"r7 = r1\nr1 = map 0\nr2 = 32\nr3 = 60064\ncall 65540\nr6 = r0\nif r6 == 0 goto out\n"
 			"*(u32 *)(r6 + 0) = 5\n*(u32 *)(r6 + 4) = %d\n"
@@ -446,7 +452,7 @@ static void test_registers_and_stack(void **state)
 			uint8_t *sp = (uint8_t *)(uintptr_t)m.in[4];
 			unsigned deep = 4096;
 
-			make_deep(m.in[4]);
+			make_deep(m.in[4], n % 2 ? 256 : WIRE_STACK_WINDOW - 64);
 			m.in[5] = base_align_up(m.in[4], 4096) + 4096;
 			memset(sp - 4096, 0xa5, 4096 - RED_ZONE);
 			hit(&m, entry);
@@ -455,10 +461,169 @@ static void test_registers_and_stack(void **state)
 			deepest = deep > deepest ? deep : deepest;
 			long_drain();
 			assert_int_equal(got.count, 1);
+			longest = wire_locator_bytes(got.args[0]) > longest ? wire_locator_bytes(got.args[0]) : longest;
 		}
+		assert_true(longest > 8); /* it was walked */
 		print_message("%s, %s: %u bytes of stack, at most %d are promised\n", names[k % 3],
 			      k / 3 ? "rseq" : "cells", deepest, most);
 		assert_true((int)deepest <= most);
+	}
+}
+
+/* ---- a handler that forks in the middle of a walk: the slot is empty there, and the child goes on ---- */
+
+#define FORKS 60
+#define CHILD_HITS 3
+static volatile sig_atomic_t forked, is_child;
+
+static void on_alarm(int signal)
+{
+	(void)signal;
+	if (is_child || forked == FORKS)
+		return;
+	forked++;
+	if (fork() == 0)
+		is_child = 1;
+}
+
+static void let_fork(uint32_t what)
+{
+	const struct itimerval often = { { 0, 1700 }, { 0, 1000 } }, never = { { 0, 0 }, { 0, 0 } };
+	fake_function *probe = stack_function(what);
+	sigset_t alarms;
+	int status;
+
+	sigemptyset(&alarms);
+	sigaddset(&alarms, SIGALRM);
+	forked = 0;
+	setitimer(ITIMER_REAL, &often, NULL);
+	for (unsigned more = 0, n = 0; forked < FORKS; n++) {
+		probe((long)at(8), (long)at(32));
+		if (is_child && more++ == CHILD_HITS)
+			_exit(0);
+		if (is_child || n % 16)
+			continue;
+		sigprocmask(SIG_BLOCK, &alarms, NULL); /* a child must not read */
+		long_drain();
+		sigprocmask(SIG_UNBLOCK, &alarms, NULL);
+	}
+	setitimer(ITIMER_REAL, &never, NULL);
+	if (is_child)
+		_exit(0);
+	for (unsigned ended = 0; ended < FORKS; ended++) {
+		while (wait(&status) < 0)
+			assert_int_equal(errno, EINTR);
+		if (status)
+			fail_msg("kind %u: a child ended with %x", what & WIRE_STACK_KINDS, (unsigned)status);
+	}
+	long_drain();
+	expect_no_damage();
+}
+
+static void test_forks(void **state)
+{
+	static const uint32_t kinds[] = { WIRE_STACK(WIRE_STACK_FP, MOST), WIRE_STACK(WIRE_STACK_CFI, MOST), WIRE_STACK(WIRE_STACK_RAW, 30000) };
+	static struct {
+		uint64_t number;
+		uint32_t count, pid;
+		struct wire_unwind_piece piece;
+		struct wire_unwind_row row;
+	} list = { .number = 1, .count = 1 };
+	const struct sigaction action = { .sa_handler = on_alarm, .sa_flags = SA_RESTART };
+
+	(void)state;
+	if (!__rseq_size) { /* a child would write the same cell */
+		print_message("skipped: this C library registers no rseq\n");
+		skip();
+	}
+	sigaction(SIGALRM, &action, NULL);
+	list.pid = (uint32_t)getpid();
+	list.piece = (struct wire_unwind_piece) {
+		.start = 4096, .end = PLACE + 4096, .base = 4096, .rows = offsetof(typeof(list), row), .count = 1
+	};
+	list.row.rule = WIRE_UNWIND_RULE_FRAME;
+	for (unsigned k = 0; k < 3; k++) {
+		enter(true, PLACE);
+		bed.control->unwind_at = bed.control->unwind = fake_address(&list);
+		bed.control->unwind_size = sizeof(list);
+		build(32, WIRE_STACK_WINDOW - 64, 18, 0);
+		walk(stack_function(kinds[k]), at(8), at(32));
+		assert_true(kinds[k] == kinds[2] || walked.count == 19);
+		let_fork(kinds[k]);
+	}
+}
+
+/* ---- what the target may have written over ---- */
+
+static void test_list_elsewhere(void **state)
+{
+	static uint64_t list[8] __attribute__((aligned(16)));
+	const uint64_t places[] = { 8, 4096, fake_address(area) - 8, fake_address(area) + AREA, fake_address(list) - 16, fake_address(list) + 4,
+				    fake_address(list) + sizeof(list) - 8, 1ULL << 63 };
+	fake_function *probe;
+
+	(void)state;
+	enter(true, PLACE);
+	probe = stack_function(WIRE_STACK(WIRE_STACK_CFI, MOST));
+	build(32, 32, 9, 0);
+	bed.control->unwind_at = fake_address(list);
+	bed.control->unwind_size = sizeof(list);
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		bed.control->unwind = places[i];
+		walk(probe, at(8), at(32));
+		expect(0, NULL, true);
+	}
+}
+
+/* As generated code calls it. */
+__attribute__((noinline)) static uint64_t call_runtime(enum wire_runtime_entry entry, struct wire_long *frame, uint64_t what)
+{
+	uint64_t result;
+
+	__asm__ volatile("lea -128(%%rsp), %%rsp\ncall *%3\nlea 128(%%rsp), %%rsp"
+			 : "=a"(result)
+			 : "0"(frame), "d"(what), "r"(fake.target.runtime[entry])
+			 : "memory", "cc");
+	return result;
+}
+
+#define SMALL_SLOT 8192U
+
+/* A slot that says that its record may be larger than it is: nothing is written, or read, behind its room. */
+static void test_slot_bounds(void **state)
+{
+	const uint64_t room = SMALL_SLOT - sizeof(struct wire_slot) - WIRE_STACK_WINDOW - WIRE_STACK_STATE;
+	const enum wire_runtime_entry entries[] = { RT_LONG_BYTES, RT_LONG_STRING, RT_LONG_STACK, RT_LONG_STACK, RT_LONG_STACK };
+	const uint64_t bytes[] = { 30000, 30000, WIRE_STACK(WIRE_STACK_RAW, 30000), WIRE_STACK(WIRE_STACK_FP, WIRE_STACK_FRAMES),
+				   WIRE_STACK(WIRE_STACK_CFI, WIRE_STACK_FRAMES) };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++) {
+		struct wire_long frame = { .what = (uint64_t)LONG_ID << 32 | STACK_FIXED };
+		struct wire_slot *slot;
+		uint64_t locator;
+
+		enter(true, PLACE);
+		build(32, 32, 600, 0);
+		bed.control->slot_size = SMALL_SLOT;
+		assert_true(call_runtime(RT_LONG_RESERVE, &frame, 2000) == frame.record && frame.record);
+		slot = (struct wire_slot *)(uintptr_t)(frame.record - sizeof(*slot));
+		slot->most = WIRE_LONG_MAX;
+		slot->used = (uint32_t)room - 64;
+		memset(slot->record + room, 0xa5, WIRE_STACK_WINDOW);
+		memset((uint8_t *)slot + SMALL_SLOT, 0xa5, 4096);
+		frame.from = fake_address(at(32));
+		frame.bytes = bytes[i];
+		locator = call_runtime(entries[i], &frame, entries[i] == RT_LONG_STACK ? fake_address(at(8)) : 0);
+		assert_true(wire_locator_bytes(locator) <= 64);
+		if (entries[i] != RT_LONG_STACK) /* which has its window there */
+			for (uint64_t n = 0; n < WIRE_STACK_WINDOW; n++)
+				assert_int_equal(slot->record[room + n], 0xa5);
+		for (unsigned n = 0; n < 4096; n++)
+			assert_int_equal(((uint8_t *)slot)[SMALL_SLOT + n], 0xa5);
+		slot->used = WIRE_LONG_MAX;
+		assert_int_equal(call_runtime(RT_LONG_SEAL, &frame, 0), STACK_FIXED);
+		call_runtime(RT_LONG_FREE, &frame, 0);
 	}
 }
 
@@ -521,6 +686,9 @@ int main(void)
 		cmocka_unit_test(test_copies),
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_registers_and_stack),
+		cmocka_unit_test(test_forks),
+		cmocka_unit_test(test_list_elsewhere),
+		cmocka_unit_test(test_slot_bounds),
 		cmocka_unit_test(test_refused),
 	};
 

@@ -67,16 +67,19 @@ static void set_rules(const uint32_t *rules, uint32_t count)
 	words[1] = CODE + 24; /* by most rules here: the caller's address */
 }
 
+static struct wire_unwind_tables made_tables = {
+	.area = (uint64_t)(uintptr_t)&area, .size = sizeof(area), .list = (const struct wire_unwind *)(const void *)&area.list
+};
+
 static struct wire_unwind_walk walk_made(uint64_t ip, uint64_t bp, uint32_t most, uint32_t *count)
 {
 	static struct wire_unwind_memory memory = { .word = made_word };
 	struct wire_unwind_walk walk = {
-		.tables = { .area = (uint64_t)(uintptr_t)&area, .size = sizeof(area), .list = (const struct wire_unwind *)(const void *)&area.list },
 		.memory = &memory,
 		.now = { .ip = ip, .sp = STACK, .bp = bp, .is_exact = true },
 	};
 
-	*count = wire_unwind_walk(&walk, addresses, most);
+	*count = wire_unwind_walk(&walk, &made_tables, addresses, most);
 	return walk;
 }
 
@@ -258,12 +261,13 @@ static void test_pieces(void **state)
 	assert_int_equal(count, 1);
 	walk = walk_made(CODE + 4, 0, 0, &count);
 	walk.now.rule = WIRE_UNWIND_RULE(WIRE_UNWIND_SP, 2, 0, 0);
-	assert_int_equal(wire_unwind_walk(&walk, addresses, MOST), 2);
+	assert_int_equal(wire_unwind_walk(&walk, &made_tables, addresses, MOST), 2);
 	assert_false(walk.is_short);
 	walk = walk_made(0x900000, STACK + 64, 0, &count);
-	walk.tables.check = true;
-	assert_int_equal(wire_unwind_walk(&walk, addresses, MOST), 1);
+	made_tables.check = true;
+	assert_int_equal(wire_unwind_walk(&walk, &made_tables, addresses, MOST), 1);
 	assert_true(walk.is_short);
+	made_tables.check = false;
 	for (uint64_t right = 0; right < 2; right++) {
 		const uint32_t known[] = { WIRE_UNWIND_RULE(WIRE_UNWIND_SP, 2, 0, 0), END };
 
@@ -272,9 +276,10 @@ static void test_pieces(void **state)
 		area.pieces[0].check = 5 + right;
 		words[30] = 6;
 		walk = walk_made(CODE + 4, 0, 0, &count);
-		walk.tables.check = true;
-		assert_int_equal(wire_unwind_walk(&walk, addresses, MOST), 1 + right);
+		made_tables.check = true;
+		assert_int_equal(wire_unwind_walk(&walk, &made_tables, addresses, MOST), 1 + right);
 		assert_int_equal(walk.is_short, !right);
+		made_tables.check = false;
 	}
 }
 
@@ -352,12 +357,11 @@ NOINLINE static int compare_here(int n)
 {
 	struct wire_unwind_memory memory = { .word = own_word };
 	void *wanted[MOST];
-	struct wire_unwind_walk walk = {
-		.tables = { .size = UINT64_MAX, .list = (const struct wire_unwind *)(const void *)&self.list }, .memory = &memory, .now = { .is_exact = true }
-	};
+	struct wire_unwind_tables tables = { .size = UINT64_MAX, .list = (const struct wire_unwind *)(const void *)&self.list };
+	struct wire_unwind_walk walk = { .memory = &memory, .now = { .is_exact = true } };
 
 	__asm__ volatile("lea 0(%%rip), %0\nmov %%rsp, %1\nmov %%rbp, %2" : "=&r"(walk.now.ip), "=&r"(walk.now.sp), "=&r"(walk.now.bp));
-	uint32_t count = wire_unwind_walk(&walk, addresses, MOST);
+	uint32_t count = wire_unwind_walk(&walk, &tables, addresses, MOST);
 	int said = backtrace(wanted, MOST);
 	int skip = 0; /* a sanitizer's own frames */
 
