@@ -7,6 +7,8 @@
  */
 #include <inttypes.h>
 #include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
 
 #include "target.h"
 
@@ -37,6 +39,31 @@ static int find_shared(uintptr_t *start, uintptr_t *end, int max)
 	return n;
 }
 
+/* utap may unmap what we just found. A fault anywhere else is one that we are here to find. */
+static _Thread_local sigjmp_buf back;
+static _Thread_local volatile uintptr_t writing;
+
+static void on_fault(int number, siginfo_t *info, void *context)
+{
+	(void)context;
+	if (writing && (uintptr_t)info->si_addr == writing)
+		siglongjmp(back, 1);
+	signal(number, SIG_DFL); /* and again */
+}
+
+/* @return false: it is gone */
+static int write_at(uintptr_t at, unsigned char value)
+{
+	if (sigsetjmp(back, 1)) {
+		writing = 0;
+		return 0;
+	}
+	writing = at;
+	*(volatile unsigned char *)at = value;
+	writing = 0;
+	return 1;
+}
+
 static unsigned random_next(unsigned *seed)
 {
 	*seed = *seed * 1664525U + 1013904223U;
@@ -51,7 +78,11 @@ int main(int argc, char **argv)
 	pthread_t thread;
 	long written = 0;
 
+	struct sigaction action = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO };
+
 	target_start();
+	sigaction(SIGSEGV, &action, NULL);
+	sigaction(SIGBUS, &action, NULL);
 	if (pthread_create(&thread, NULL, work, NULL))
 		target_fail("no thread");
 	while (!target_stopping) {
@@ -64,8 +95,7 @@ int main(int argc, char **argv)
 				/* The first pages are what the probes and the runtime go by. */
 				if (i == 0 && at - start[i] < 3 * 4096)
 					continue;
-				*(volatile unsigned char *)at = (unsigned char)random_next(&seed);
-				written++;
+				written += write_at(at, (unsigned char)random_next(&seed));
 			}
 		usleep(1000);
 	}
