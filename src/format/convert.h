@@ -16,7 +16,7 @@ struct format_convert;
 struct format_convert_options {
 	const char *to;        /* a name that format_convert_name() knows */
 	FILE *out;             /* borrowed; not used by formats that are a directory */
-	const char *directory; /* borrowed; for those that are: made, and must not exist yet */
+	const char *directory; /* borrowed; for those that are: made, unless it is there and empty */
 	const char *title;     /* of a picture; NULL: none */
 	bool by_count;         /* stacks weigh by calls, not by the time spent in them */
 	const char *sort;      /* of the two reports: a key of format_convert_sort(); NULL: total */
@@ -80,9 +80,11 @@ int format_convert_finish(struct format_convert *convert, bool is_bad) BASE_MUST
 
 /**
  * format_perf_expand() - a compressed perf.data becomes another, of which *@fd is then the descriptor; others stay
+ * @damaged_at: where in the file the compressed records make no sense any more; what is before is all that was taken. 0: they all do
+ *
  * Return: 0; negative errno, then *@fd is as it was.
  */
-int format_perf_expand(int *fd, struct utap_error *err) BASE_MUST_CHECK;
+int format_perf_expand(int *fd, uint64_t *damaged_at, struct utap_error *err) BASE_MUST_CHECK;
 /** format_perf_realtime() - the clock data of a perf.data: CLOCK_REALTIME - CLOCK_MONOTONIC when it was made; 0: it
  * does not tell */
 uint64_t format_perf_realtime(const char *path);

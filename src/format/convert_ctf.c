@@ -4,6 +4,7 @@
  * their stream, so the trace can be read at any moment. A file is opened for each packet: a machine may have more CPUs
  * than we may have descriptors.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -99,6 +100,22 @@ static void add_string(struct format_buffer *out, const char *text)
 
 /* ---- its life ---- */
 
+/* A directory with nothing in it? errno is kept. */
+static bool is_empty(const char *path)
+{
+	int before = errno;
+	DIR *directory = opendir(path);
+	bool is_empty = directory;
+	const struct dirent *entry;
+
+	while (is_empty && (entry = readdir(directory)))
+		is_empty = !strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..");
+	if (directory)
+		closedir(directory);
+	errno = before;
+	return is_empty;
+}
+
 static int begin(struct format_convert *convert, struct utap_error *err)
 {
 	const char *path = convert->options.directory;
@@ -109,7 +126,7 @@ static int begin(struct format_convert *convert, struct utap_error *err)
 		return base_error(err, -ENOMEM, UTAP_ERROR_SYSTEM, "no memory to convert");
 	ctf->directory = -1;
 	convert->state = ctf;
-	if (mkdir(path, 0700))
+	if (mkdir(path, 0700) && (errno != EEXIST || !is_empty(path)))
 		return base_error_system(err, -errno, "the directory %s cannot be made", path);
 	ctf->directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (ctf->directory < 0)

@@ -4,9 +4,9 @@
  * expanded into one without a name, which is then read as any other; so records may lie across pieces, and the reader
  * knows nothing of it.
  *
- * The file is input: a stream that is damaged, or does not end in what it could be made from, ends the data there and
- * is no error of its own: what was cut in the middle is told by the reader. What expands to more than EXPANDED_MAX is
- * refused.
+ * The file is input: a stream that is damaged ends the data there, and the reader tells so after the last record. Where a frame has a
+ * checksum nothing of it is taken when it is damaged; of one that has none, and of one that was not ended (the recorder was killed), what
+ * comes out of it. What expands to more than EXPANDED_MAX is refused.
  *
  * Source: tools/perf/Documentation/perf.data-file-format.txt, PERF_RECORD_COMPRESSED and HEADER_COMPRESSED; RFC 8878.
  */
@@ -31,7 +31,11 @@
 struct expansion {
 	int from, to;
 	uint64_t written; /* of data */
+	uint64_t frame_at, frame_written; /* of the frame that is read: where it begins in the file, and in the data */
+	bool in_frame, is_checked;        /* it is not over yet; it ends with a checksum */
+	bool has_pieces, has_others;      /* records so far that are compressed, that are not */
 	ZSTD_DStream *stream;
+	uint64_t damaged_at; /* in the file that is read; 0: nothing is */
 	uint8_t *out; /* OUT_SIZE bytes */
 	uint8_t record[UINT16_MAX];
 };
@@ -69,25 +73,52 @@ static int put(struct expansion *e, const void *data, size_t size)
 	return base_write_all(e->to, data, size);
 }
 
-/* 1: the stream is damaged here. */
-static int expand_piece(struct expansion *e, const uint8_t *data, size_t size)
+/* A frame begins with 4 bytes of magic and the descriptor, of which bit 2 promises a checksum. Source: RFC 8878, 3.1.1.1.1. */
+static void begin_frame(struct expansion *e, const uint8_t *data, size_t size, uint64_t at)
+{
+	e->in_frame = true;
+	e->frame_at = at;
+	e->frame_written = e->written;
+	e->is_checked = size > 4 && data[4] & 4;
+}
+
+/* 1: the stream is damaged here. @at: of the record, in the file. */
+static int expand_piece(struct expansion *e, const uint8_t *data, size_t size, uint64_t at)
 {
 	ZSTD_inBuffer in = { .src = data, .size = size };
 	ZSTD_outBuffer out = { .dst = e->out, .size = OUT_SIZE };
 	int error = 0;
 
+	e->has_pieces = true;
 	do {
 		out.pos = 0;
+		if (!e->in_frame && in.pos < in.size)
+			begin_frame(e, data + in.pos, size - in.pos, at);
 		size_t left = ZSTD_decompressStream(e->stream, &out, &in);
 
-		if (ZSTD_isError(left))
+		if (ZSTD_isError(left) || (e->is_checked && e->has_others))
 			return 1;
+		e->in_frame = left;
 		error = put(e, e->out, out.pos);
 	} while (!error && (in.pos < in.size || out.pos == out.size));
 	return error;
 }
 
-static int expand_record(struct expansion *e, const struct perf_event_header *header)
+/* The data end before what is damaged: @at, or where its frame began. */
+static int cut_damage(struct expansion *e, uint64_t head, uint64_t at)
+{
+	bool takes_nothing = e->in_frame && e->is_checked;
+
+	e->damaged_at = takes_nothing ? e->frame_at : at;
+	if (!takes_nothing)
+		return 0;
+	e->written = e->frame_written;
+	if (ftruncate(e->to, (off_t)(head + e->written)) || lseek(e->to, 0, SEEK_END) < 0)
+		return -errno;
+	return 0;
+}
+
+static int expand_record(struct expansion *e, const struct perf_event_header *header, uint64_t at)
 {
 	size_t head = sizeof(*header);
 	uint64_t size = header->size - head;
@@ -100,32 +131,38 @@ static int expand_record(struct expansion *e, const struct perf_event_header *he
 		if (size > header->size - head)
 			return 1;
 	} else if (header->type != RECORD_COMPRESSED) {
+		bool is_other = header->type != FORMAT_PERF_RECORD_FINISHED_ROUND;
+
+		e->has_others |= is_other;
+		if (is_other && e->is_checked) /* who writes checksums, writes nothing between */
+			return 1;
 		return put(e, e->record, header->size);
 	}
-	return expand_piece(e, e->record + head, size);
+	return expand_piece(e, e->record + head, size, at);
 }
 
-/* To the end, or as far as it makes sense. */
-static int expand_records(struct expansion *e, uint64_t at, uint64_t end)
+/* To the end, or as far as it makes sense. 1: there it is damaged, at *at. */
+static int expand_records(struct expansion *e, uint64_t *at, uint64_t end)
 {
 	int error = 0;
 
-	while (!error && at < end) {
+	while (!error && *at < end) {
 		struct perf_event_header header;
-		size_t most = end - at < sizeof(e->record) ? (size_t)(end - at) : sizeof(e->record);
-		ssize_t got = read_at(e->from, e->record, most, at);
+		size_t most = end - *at < sizeof(e->record) ? (size_t)(end - *at) : sizeof(e->record);
+		ssize_t got = read_at(e->from, e->record, most, *at);
 
 		if (got < 0)
 			return (int)got;
 		if ((size_t)got < sizeof(header))
-			return 0;
+			return 1;
 		memcpy(&header, e->record, sizeof(header));
 		if (header.size < sizeof(header) || header.size > got)
-			return put(e, e->record, sizeof(header)); /* so that the reader tells of it */
-		error = expand_record(e, &header);
-		at += header.size;
+			return 1;
+		error = expand_record(e, &header, *at);
+		if (!error)
+			*at += header.size;
 	}
-	return error;
+	return error ? error : e->has_others && !e->has_pieces;
 }
 
 /* All before the data as it is. */
@@ -158,7 +195,9 @@ static int make_file(void)
 
 static int expand(struct expansion *e, struct format_perf_header *header)
 {
-	uint64_t size = header->data.size;
+	uint64_t at = header->data.offset;
+	uint64_t end = at + header->data.size;
+	struct stat st;
 	int error;
 
 	e->stream = ZSTD_createDStream();
@@ -168,17 +207,21 @@ static int expand(struct expansion *e, struct format_perf_header *header)
 	e->to = make_file();
 	if (e->to < 0)
 		return e->to;
-	error = copy_head(e, header->data.offset);
+	if (fstat(e->from, &st))
+		return -errno;
+	error = copy_head(e, at);
 	if (!error)
-		error = expand_records(e, header->data.offset, header->data.offset + size);
-	if (error < 0)
+		error = expand_records(e, &at, end < (uint64_t)st.st_size ? end : (uint64_t)st.st_size);
+	if (error == 1 || (!error && end > (uint64_t)st.st_size))
+		error = cut_damage(e, header->data.offset, at);
+	if (error)
 		return error;
 	header->data.size = e->written;
 	header->features[0] &= ~(1ULL << FEATURE_COMPRESSED);
 	return pwrite(e->to, header, sizeof(*header), 0) == (ssize_t)sizeof(*header) ? 0 : -EIO;
 }
 
-int format_perf_expand(int *fd, struct utap_error *err)
+int format_perf_expand(int *fd, uint64_t *damaged_at, struct utap_error *err)
 {
 	struct format_perf_header header;
 	struct stat st;
@@ -186,10 +229,8 @@ int format_perf_expand(int *fd, struct utap_error *err)
 	if (read_at(*fd, &header, sizeof(header), 0) != (ssize_t)sizeof(header) || fstat(*fd, &st) ||
 	    memcmp(header.magic, FORMAT_PERF_MAGIC, sizeof(header.magic)) != 0 ||
 	    !(header.features[0] >> FEATURE_COMPRESSED & 1) || header.data.offset < sizeof(header) ||
-	    header.data.offset > (uint64_t)st.st_size)
+	    header.data.offset > (uint64_t)st.st_size || header.data.size > INT64_MAX - header.data.offset)
 		return 0;
-	if (header.data.size > (uint64_t)st.st_size - header.data.offset)
-		header.data.size = (uint64_t)st.st_size - header.data.offset;
 	struct expansion *e = calloc(1, sizeof(*e));
 
 	if (!e)
@@ -201,6 +242,7 @@ int format_perf_expand(int *fd, struct utap_error *err)
 	if (!error) {
 		close(*fd);
 		*fd = base_steal_fd(&e->to);
+		*damaged_at = e->damaged_at;
 	}
 	expansion_deinit(e);
 	free(e);

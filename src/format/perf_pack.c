@@ -4,6 +4,9 @@
  * number of records does, and the stream is flushed there, so what is cut off behind a piece is readable up to it. Only a record that does
  * not get smaller and is as large as records get takes two pieces.
  *
+ * What is written at once is a frame, with a checksum: so damage is noticed, and everything before its frame is known to be right. A frame
+ * ends in the piece of its last records, for a piece that becomes no record is an error to perf.
+ *
  * Source: tools/perf/Documentation/perf.data-file-format.txt, PERF_RECORD_COMPRESSED and HEADER_COMPRESSED; RFC 8878.
  */
 #include <errno.h>
@@ -31,7 +34,8 @@ int format_perf_pack_create(int level, struct format_perf_pack **ret)
 		return -ENOMEM;
 	pack->level = level;
 	pack->stream = ZSTD_createCStream();
-	if (!pack->stream || ZSTD_isError(ZSTD_initCStream(pack->stream, level))) {
+	if (!pack->stream || ZSTD_isError(ZSTD_initCStream(pack->stream, level)) ||
+	    ZSTD_isError(ZSTD_CCtx_setParameter(pack->stream, ZSTD_c_checksumFlag, 1))) {
 		format_perf_pack_destroy(pack);
 		return -ENOMEM;
 	}
@@ -73,7 +77,7 @@ static size_t chunk_size(const uint8_t *data, size_t size)
 	return at;
 }
 
-static int pack_chunk(struct format_perf_pack *pack, ZSTD_inBuffer *in, struct format_buffer *out)
+static int pack_chunk(struct format_perf_pack *pack, ZSTD_inBuffer *in, ZSTD_EndDirective how, struct format_buffer *out)
 {
 	size_t left = 1;
 
@@ -86,7 +90,7 @@ static int pack_chunk(struct format_perf_pack *pack, ZSTD_inBuffer *in, struct f
 			return out->error;
 		ZSTD_outBuffer to = { .dst = out->data + at, .size = FORMAT_PERF_RECORD_MAX, .pos = sizeof(header) };
 
-		left = ZSTD_compressStream2(pack->stream, &to, in, ZSTD_e_flush);
+		left = ZSTD_compressStream2(pack->stream, &to, in, how);
 		if (ZSTD_isError(left))
 			return -EIO;
 		out->size = at + to.pos;
@@ -105,7 +109,7 @@ int format_perf_pack(struct format_perf_pack *pack, const uint8_t *data, size_t 
 		size_t before = out->size;
 
 		at += in.size;
-		error = pack_chunk(pack, &in, out);
+		error = pack_chunk(pack, &in, at == size && in.size <= CHUNK ? ZSTD_e_end : ZSTD_e_flush, out);
 		pack->from += in.size;
 		pack->to += out->size - before;
 	}

@@ -44,6 +44,7 @@ struct format_perf_file {
 	size_t filled, used;
 	uint64_t end; /* of the data */
 	bool damaged;
+	uint64_t broken_at; /* in the file as it was before it was expanded: behind the end of these data; 0: nothing is */
 };
 
 /* All @size bytes at @at; -EINVAL when the file ends before. */
@@ -161,7 +162,7 @@ int format_perf_open(const char *path, struct format_perf_file **ret, struct uta
 	int r = format_perf_build_ids_read(file->fd, &file->build_ids);
 
 	if (!r)
-		r = format_perf_expand(&file->fd, &why);
+		r = format_perf_expand(&file->fd, &file->broken_at, &why);
 	if (!r)
 		r = open_all(file, &why);
 
@@ -250,6 +251,14 @@ static int damage(struct format_perf_file *file, struct utap_error *err, const c
 	file->damaged = true;
 	return base_error(err, -EINVAL, UTAP_ERROR_SYSTEM, "perf.data is damaged from offset %llu on: %s",
 			  (unsigned long long)position(file), what);
+}
+
+/* Of a compressed file, whose offsets are not those of what is read. */
+static int broken(struct format_perf_file *file, struct utap_error *err)
+{
+	return base_error(err, -EINVAL, UTAP_ERROR_SYSTEM,
+			  "perf.data is damaged from offset %llu on: its compressed records cannot be expanded",
+			  (unsigned long long)file->broken_at);
 }
 
 /* Move the rest of the window to its front and fill it up, not beyond the data. */
@@ -532,6 +541,8 @@ int format_perf_next(struct format_perf_file *file, struct format_perf_event *re
 
 		if (r < 0)
 			return r;
+		if (!data && file->broken_at)
+			return broken(file, err);
 		if (!data) {
 			*ret = (struct format_perf_event) { .type = FORMAT_PERF_END };
 			return 0;

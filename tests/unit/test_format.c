@@ -453,6 +453,66 @@ static void test_compressed_comes_back(void **state)
 	file_close(&file);
 }
 
+/* Samples of @path, which must be those that were written, from the first on; *error is what ended them. */
+static long count_right(const char *path, int *error)
+{
+	struct format_perf_file *file;
+	struct format_perf_event event;
+	struct utap_error err = { 0 };
+	long count = 0;
+
+	assert_int_equal(format_perf_open(path, &file, &err), 0);
+	while (!(*error = format_perf_next(file, &event, &err)) && event.type != FORMAT_PERF_END)
+		if (event.type == FORMAT_PERF_SAMPLE)
+			assert_int_equal(event.record.time_ns, START_NS + (uint64_t)count++);
+	if (*error)
+		assert_non_null(strstr(err.text, "damaged from offset"));
+	format_perf_close(file);
+	return count;
+}
+
+/* A bit of compressed records anywhere, or their end: it is told, and nothing wrong comes before. */
+static void test_compressed_damage(void **state)
+{
+	struct format_perf_header header;
+	struct file file;
+	uint64_t end;
+	long told = 0, tried = 0;
+	int error;
+
+	file_open(&file, 2);
+	assert_int_equal(format_perf_compress(file.perf, 3), 0);
+	for (uint64_t i = 0; i < 4000; i++) {
+		assert_int_equal(add_sample(&file, i % 2, 1, (uint32_t)i, START_NS + i), 0);
+		if (i % 1000 == 999)
+			assert_int_equal(format_perf_flush(file.perf), 0);
+	}
+	file_finish(&file);
+	assert_int_equal(count_right(file.path, &error), 4000);
+	assert_int_equal(error, 0);
+	assert_int_equal(pread(file.fd, &header, sizeof(header), 0), sizeof(header));
+	end = header.data.offset + header.data.size;
+	for (uint64_t at = header.data.offset; at < end; at += at < header.data.offset + 40 ? 1 : 97) {
+		uint8_t byte, changed;
+
+		assert_int_equal(pread(file.fd, &byte, 1, (off_t)at), 1);
+		changed = byte ^ (uint8_t)(1U << at % 8);
+		assert_int_equal(pwrite(file.fd, &changed, 1, (off_t)at), 1);
+		if (count_right(file.path, &error) < 4000) /* some bits mean nothing */
+			assert_int_equal(error, -EINVAL);
+		told += error == -EINVAL;
+		tried++;
+		assert_int_equal(pwrite(file.fd, &byte, 1, (off_t)at), 1);
+	}
+	assert_in_range(tried - told, 0, 8); /* the first record tells nothing, and two bytes of the next */
+	for (uint64_t size = end - 1; size > header.data.offset; size -= size > header.data.offset + 97 ? 97 : 1) {
+		assert_int_equal(ftruncate(file.fd, (off_t)size), 0);
+		assert_in_range(count_right(file.path, &error), 0, 3999);
+		assert_int_equal(error, -EINVAL);
+	}
+	file_close(&file);
+}
+
 /* What @limit bytes of disk leave of 40 samples, flushed by @batch. */
 static void full_disk(uint64_t front, uint64_t limit, int batch, int level)
 {
@@ -837,6 +897,7 @@ int main(void)
 		cmocka_unit_test(test_cut_off),
 		cmocka_unit_test(test_pieces),
 		cmocka_unit_test(test_compressed_comes_back),
+		cmocka_unit_test(test_compressed_damage),
 		cmocka_unit_test(test_full_disk),
 		cmocka_unit_test(test_damage),
 		cmocka_unit_test(test_perf_script),
