@@ -137,6 +137,8 @@ struct cli {
 	struct cli_comms *comms;
 	FILE *out;  /* where results go: stdout, or the file of -o */
 	bool color; /* on out */
+	bool output_waits;  /* the file of -o still has what it had; nothing may be written before cli_begin_output() */
+	bool output_is_new; /* then: there was none */
 
 	pid_t child; /* started by us and not reaped yet; 0: none */
 	enum cli_stop stop;
@@ -162,8 +164,23 @@ struct cli {
 int cli_fail(struct cli *cli, const struct utap_error *err);
 /** cli_note() - a line for people on stderr, unless -q */
 void cli_note(struct cli *cli, const char *format, ...) BASE_PRINTF(2, 3);
-/** cli_open_output() - cli->out becomes the file of -o, if there is one, and colour is decided */
+/** cli_check_output() - -EINVAL where -o is the file @input, which is read: it would be empty then */
+int cli_check_output(const struct cli *cli, const char *input, struct utap_error *err) BASE_MUST_CHECK;
+/**
+ * cli_open_output() - cli->out becomes the file of -o, emptied, if there is one and it is not "-"; colour is decided
+ * Return: 0 or negative errno with a sentence.
+ */
 int cli_open_output(struct cli *cli, struct utap_error *err) BASE_MUST_CHECK;
+/**
+ * cli_hold_output() - cli_open_output() for what may still fail: the file keeps its contents until cli_begin_output()
+ *
+ * What was held and never begun, cli_drop_output() leaves as it was: a file that there was not is gone again.
+ */
+int cli_hold_output(struct cli *cli, struct utap_error *err) BASE_MUST_CHECK;
+/** cli_begin_output() - results come now: an output that was held is emptied; any other is left alone */
+int cli_begin_output(struct cli *cli, struct utap_error *err) BASE_MUST_CHECK;
+/** cli_drop_output() - no results came; does nothing unless an output is held */
+void cli_drop_output(struct cli *cli);
 /**
  * cli_close_output() - flush and close; a reader that went away (EPIPE) is no error
  * Return: 0 or the exit code, after a message.

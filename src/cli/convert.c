@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cli/symbols.h"
 #include "format/convert.h"
@@ -31,6 +32,7 @@ struct converting {
 	struct cli_symbols *symbols;
 	uint64_t lost;
 	uint64_t flush_ns;
+	bool has_directory; /* was made */
 	struct place *places; /* of several processes, sorted */
 	size_t nplaces, places_cap;
 };
@@ -72,14 +74,25 @@ static int check_options(struct cli *cli, struct utap_error *err)
 	return 0;
 }
 
-static bool is_same_file(const char *a, const char *b)
+/* Makes the output, which is not emptied before cli_begin_output(). */
+static int open_output(struct cli *cli, struct converting *c, struct utap_error *err)
 {
-	struct stat one, two;
-
-	return !stat(a, &one) && !stat(b, &two) && one.st_dev == two.st_dev && one.st_ino == two.st_ino;
+	if (!format_convert_is_directory(cli->options.to))
+		return cli_hold_output(cli, err);
+	if (mkdir(cli->options.output, 0700))
+		return base_error_system(err, -errno, "the directory %s cannot be made", cli->options.output);
+	c->has_directory = true;
+	return 0;
 }
 
-/* Makes the output, unless the format makes it itself. */
+/* Nothing was converted: what open_output() made goes. */
+static void drop_output(struct cli *cli, const struct converting *c)
+{
+	cli_drop_output(cli);
+	if (c->has_directory)
+		rmdir(cli->options.output); /* stays where it is not empty */
+}
+
 static int begin(struct cli *cli, struct converting *c, const struct trace_probe *probes, uint32_t nprobes,
 		 uint64_t realtime_ns, struct utap_error *err)
 {
@@ -98,14 +111,13 @@ static int begin(struct cli *cli, struct converting *c, const struct trace_probe
 	options.symbol_arg = c->symbols;
 	options.unwind = cli_symbols_unwind;
 	options.unwind_arg = c->symbols;
-	if (format_convert_is_directory(options.to)) {
+	error = cli_begin_output(cli, err);
+	if (error)
+		return error;
+	if (format_convert_is_directory(options.to))
 		options.directory = cli->options.output;
-	} else {
-		error = cli_open_output(cli, err);
-		if (error)
-			return error;
+	else
 		options.out = cli->out;
-	}
 	return format_convert_create(&options, probes, nprobes, &c->convert, err);
 }
 
@@ -206,8 +218,10 @@ static int convert_file(struct cli *cli, const char *path, struct format_perf_fi
 	int code = 0;
 	int ended;
 
-	if (begin(cli, &c, probes, (uint32_t)nprobes, format_perf_realtime(path), &err)) {
+	if (open_output(cli, &c, &err) ||
+	    begin(cli, &c, probes, (uint32_t)nprobes, format_perf_realtime(path), &err)) {
 		cli_symbols_destroy(c.symbols);
+		drop_output(cli, &c);
 		return cli_fail(cli, &err);
 	}
 	cli_signals();
@@ -234,13 +248,8 @@ int cli_convert(struct cli *cli)
 			   cli->options.args[0]);
 		return cli_fail(cli, &err);
 	}
-	if (check_options(cli, &err) || format_perf_open(path, &file, &err))
+	if (check_options(cli, &err) || cli_check_output(cli, path, &err) || format_perf_open(path, &file, &err))
 		return cli_fail(cli, &err);
-	if (cli->options.output && is_same_file(path, cli->options.output)) {
-		format_perf_close(file);
-		base_error(&err, -EINVAL, UTAP_ERROR_USAGE, "-o %s is the file that is read", cli->options.output);
-		return cli_fail(cli, &err);
-	}
 	code = convert_file(cli, path, file);
 	format_perf_close(file);
 	return code;
@@ -373,9 +382,11 @@ int cli_convert_live(struct cli *cli)
 	int ended;
 
 	cli->consumer = &c;
-	if (check_options(cli, &err) || check_live(cli, &err))
+	if (check_options(cli, &err) || check_live(cli, &err) || open_output(cli, &c, &err))
 		return cli_fail(cli, &err);
 	code = cli_run(cli, PROBE_RECORD, &consumer);
+	if (!c.convert)
+		drop_output(cli, &c);
 	if (c.convert && cli->stop != CLI_STOP_OUTPUT)
 		put_lost(cli, &c);
 	ended = end(cli, &c);

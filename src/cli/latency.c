@@ -321,7 +321,7 @@ int cli_latency(struct cli *cli)
 	int code;
 
 	cli->consumer = &latency;
-	if (cli_run_check(cli, &err) || cli_open_output(cli, &err))
+	if (cli_run_check(cli, &err) || cli_hold_output(cli, &err))
 		return cli_fail(cli, &err);
 	if (cli_calls_create(on_call, &latency, &latency.frames)) {
 		base_error_system(&err, -ENOMEM, "cannot follow calls");

@@ -124,7 +124,7 @@ int cli_list(struct cli *cli)
 	const char *glob = NULL;
 	int code;
 
-	if (check(cli, &path, &glob, &err) || cli_open_output(cli, &err))
+	if (check(cli, &path, &glob, &err) || (path && cli_check_output(cli, path, &err)) || cli_open_output(cli, &err))
 		return cli_fail(cli, &err);
 	cli_signals();
 	code = cli->options.coverage ? cli_coverage(cli, cli->options.npids ? cli->options.pids[0] : 0, path) :

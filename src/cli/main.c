@@ -29,6 +29,7 @@ static void log_line(void *arg, enum base_log_level level, const char *text)
 static void release(struct cli *cli)
 {
 	base_log_set(NULL, NULL);
+	cli_drop_output(cli);
 	session_destroy(cli->session);
 	cli_comms_destroy(cli->comms);
 	free(cli->seen);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* What is said to people on stderr, and the file that results go to. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
@@ -102,19 +104,32 @@ void cli_attach_ended(struct cli *cli)
 
 /* ---- the output ---- */
 
-int cli_open_output(struct cli *cli, struct utap_error *err)
+static bool is_same_file(const char *a, const char *b)
+{
+	struct stat one, two;
+
+	return !stat(a, &one) && !stat(b, &two) && one.st_dev == two.st_dev && one.st_ino == two.st_ino;
+}
+
+/* NULL: standard output. */
+static const char *output_path(const struct cli *cli)
 {
 	const char *path = cli->options.output;
 
-	if (path) {
-		FILE *file = fopen(path, "we");
+	return path && strcmp(path, "-") != 0 ? path : NULL;
+}
 
-		if (!file)
-			return base_error_system(err, -errno, "%s cannot be written", path);
-		cli->out = file;
-	}
-	if (isatty(fileno(cli->out)) != 1)
-		setvbuf(cli->out, NULL, _IOFBF, OUTPUT_BUFFER);
+int cli_check_output(const struct cli *cli, const char *input, struct utap_error *err)
+{
+	const char *path = output_path(cli);
+
+	if (!path || !is_same_file(input, path))
+		return 0;
+	return base_error(err, -EINVAL, UTAP_ERROR_USAGE, "-o %s is the file that is read", path);
+}
+
+static void decide_color(struct cli *cli)
+{
 	switch (cli->options.color) {
 	case CLI_COLOR_AUTO:
 		cli->color = isatty(fileno(cli->out)) == 1;
@@ -126,7 +141,61 @@ int cli_open_output(struct cli *cli, struct utap_error *err)
 		cli->color = false;
 		break;
 	}
+}
+
+int cli_hold_output(struct cli *cli, struct utap_error *err)
+{
+	const char *path = output_path(cli);
+
+	cli->options.output = path; /* also for who names it in a message */
+	if (path) {
+		_cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+		bool is_new = fd >= 0;
+
+		if (!is_new && errno == EEXIST) /* O_CREAT: it may be a link to nothing */
+			fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+		FILE *file = fd >= 0 ? fdopen(fd, "w") : NULL;
+
+		if (!file)
+			return base_error_system(err, -errno, "%s cannot be written", path);
+		base_steal_fd(&fd);
+		cli->out = file;
+		cli->output_waits = true;
+		cli->output_is_new = is_new;
+	}
+	if (isatty(fileno(cli->out)) != 1)
+		setvbuf(cli->out, NULL, _IOFBF, OUTPUT_BUFFER);
+	decide_color(cli);
 	return 0;
+}
+
+int cli_begin_output(struct cli *cli, struct utap_error *err)
+{
+	struct stat st;
+	bool waited = cli->output_waits;
+
+	cli->output_waits = false;
+	if (!waited || fstat(fileno(cli->out), &st) || !S_ISREG(st.st_mode) || !ftruncate(fileno(cli->out), 0))
+		return 0;
+	return base_error_system(err, -errno, "%s cannot be written", cli->options.output);
+}
+
+int cli_open_output(struct cli *cli, struct utap_error *err)
+{
+	int error = cli_hold_output(cli, err);
+
+	return error ? error : cli_begin_output(cli, err);
+}
+
+void cli_drop_output(struct cli *cli)
+{
+	if (!cli->output_waits)
+		return;
+	fclose(cli->out); /* nothing was written */
+	cli->out = stdout;
+	cli->output_waits = false;
+	if (cli->output_is_new)
+		unlink(cli->options.output);
 }
 
 int cli_close_output(struct cli *cli)

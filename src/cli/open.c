@@ -223,6 +223,8 @@ int cli_session_attach(struct cli *cli, struct utap_error *err)
 	struct utap_error undo;
 	int error;
 
+	if (cli_signal())
+		return base_error(err, -EINTR, UTAP_ERROR_SYSTEM, "stopped by a signal before anything was probed");
 	cli_attach_begins(cli);
 	error = cli->options.npids ? attach_pids(cli, err) : spawn(cli, err);
 	cli_attach_ended(cli);

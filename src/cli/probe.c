@@ -362,7 +362,8 @@ int cli_probe(struct cli *cli)
 
 	if (cli->options.explain)
 		return cli_explain(cli);
-	if (check(cli, &err) || cli_open_output(cli, &err))
+	if (check(cli, &err) || (cli->options.exec && cli_check_output(cli, cli->options.exec, &err)) ||
+	    cli_open_output(cli, &err))
 		return cli_fail(cli, &err);
 	if (show(cli, &err)) {
 		int code = cli_fail(cli, &err);

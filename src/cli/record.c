@@ -103,10 +103,11 @@ static int record(struct cli *cli)
 	int code;
 
 	cli->consumer = &run;
+	cli_signals();
 	if (cli_run_check(cli, &err) || cli_recording_open(&run.file, path, &err))
 		return cli_fail(cli, &err);
 	code = cli_run(cli, PROBE_RECORD, &consumer);
-	if (!run.file.perf) {
+	if (!run.file.is_begun) {
 		cli_recording_abandon(&run.file);
 		return code;
 	}

@@ -4,27 +4,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static int keep_old(struct cli_recording *r, struct utap_error *err)
-{
-	struct stat st;
-
-	r->old[0] = '\0';
-	if (stat(r->path, &st) || !S_ISREG(st.st_mode) || st.st_size == 0)
-		return 0;
-	if (snprintf(r->old, sizeof(r->old), "%s.old", r->path) >= (int)sizeof(r->old))
-		return base_error(err, -ENAMETOOLONG, UTAP_ERROR_USAGE, "-o %.100s..: the name is too long", r->path);
-	if (rename(r->path, r->old)) {
-		int error = -errno;
-
-		r->old[0] = '\0';
-		return base_error_system(err, error, "%s cannot be renamed to %s.old", r->path, r->path);
-	}
-	return 0;
-}
 
 static void close_file(struct cli_recording *r)
 {
@@ -33,26 +18,80 @@ static void close_file(struct cli_recording *r)
 	r->fd = -1;
 }
 
+static int too_long(const struct cli_recording *r, struct utap_error *err)
+{
+	return base_error(err, -ENAMETOOLONG, UTAP_ERROR_USAGE, "-o %.100s..: the name is too long", r->path);
+}
+
+/* Is there something that is to be written where it is: a device, an empty file? */
+static bool is_in_place(const char *path)
+{
+	struct stat st;
+
+	return !stat(path, &st) && (!S_ISREG(st.st_mode) || st.st_size == 0);
+}
+
+static int open_in_place(struct cli_recording *r, struct utap_error *err)
+{
+	r->fd = open(r->path, O_RDWR | O_CLOEXEC);
+	if (r->fd < 0)
+		return base_error_system(err, -errno, "%s cannot be written", r->path);
+	if (lseek(r->fd, 0, SEEK_SET) >= 0)
+		return 0;
+	close_file(r);
+	return base_error(err, -ESPIPE, UTAP_ERROR_USAGE, "-o %s: a perf.data cannot be written to a pipe; use a file",
+			  r->path);
+}
+
+/* Its name begins with a dot: FILE.* are the old one and snapshots. */
+static int open_beside(struct cli_recording *r, struct utap_error *err)
+{
+	const char *slash = strrchr(r->name, '/');
+	int directory = slash ? (int)(slash + 1 - r->name) : 0;
+
+	if (snprintf(r->beside, sizeof(r->beside), "%.*s.%s.XXXXXX", directory, r->name, r->name + directory) >=
+	    (int)sizeof(r->beside))
+		return too_long(r, err);
+	r->fd = mkostemp(r->beside, O_CLOEXEC);
+	if (r->fd >= 0)
+		return 0;
+	r->beside[0] = '\0';
+	return base_error_system(err, -errno, "%s cannot be written", r->path);
+}
+
 int cli_recording_open(struct cli_recording *r, const char *path, struct utap_error *err)
 {
-	int error;
+	char resolved[PATH_MAX];
 
 	*r = (struct cli_recording) { .path = path, .fd = -1 };
-	error = keep_old(r, err);
-	if (error)
-		return error;
-	r->fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (r->fd < 0) {
-		error = base_error_system(err, -errno, "%s cannot be written", path);
-		if (r->old[0])
-			rename(r->old, path);
+	if (strcmp(path, "-") == 0)
+		return base_error(err, -EINVAL, UTAP_ERROR_USAGE,
+				  "-o -: a perf.data cannot be written to a pipe; name a file, or a format with --to");
+	if (snprintf(r->name, sizeof(r->name), "%s", realpath(path, resolved) ? resolved : path) >= (int)sizeof(r->name))
+		return too_long(r, err);
+	return is_in_place(path) ? open_in_place(r, err) : open_beside(r, err);
+}
+
+/* What it is beside of becomes FILE.old. */
+static int take_place(struct cli_recording *r)
+{
+	char old[sizeof(r->beside)];
+	bool had_old;
+
+	if (!r->beside[0])
+		return 0;
+	snprintf(old, sizeof(old), "%s.old", r->name);
+	had_old = !rename(r->name, old);
+	if (!had_old && errno != ENOENT)
+		return -errno;
+	if (rename(r->beside, r->name)) {
+		int error = -errno;
+
+		if (had_old)
+			rename(old, r->name);
 		return error;
 	}
-	if (lseek(r->fd, 0, SEEK_SET) < 0) {
-		close_file(r);
-		return base_error(err, -ESPIPE, UTAP_ERROR_USAGE,
-				  "-o %s: a perf.data cannot be written to a pipe; use a file", path);
-	}
+	r->beside[0] = '\0';
 	return 0;
 }
 
@@ -104,17 +143,22 @@ int cli_recording_start(struct cli *cli, struct cli_recording *r, struct utap_er
 		error = cli_recording_describe(cli, r->events);
 	if (!error)
 		error = cli_events_build_ids(r->events, probes, count);
-	return error ? base_error_system(err, error, "%s cannot be written", r->path) : 0;
+	if (!error)
+		error = take_place(r);
+	if (error)
+		return base_error_system(err, error, "%s cannot be written", r->path);
+	r->is_begun = true;
+	return 0;
 }
 
 /* A perf.data begins with all its probes: with more of them it is written anew, beside, and then takes the old one's place. */
 static int write_anew(struct cli_recording *r, const struct trace_probe *probes, uint32_t count)
 {
-	char path[sizeof(r->old) + 8];
+	char path[sizeof(r->name) + 8];
 	_cleanup_close_ int fd = -1;
 	int error;
 
-	if (snprintf(path, sizeof(path), "%s.grown", r->path) >= (int)sizeof(path))
+	if (snprintf(path, sizeof(path), "%s.grown", r->name) >= (int)sizeof(path))
 		return -ENAMETOOLONG;
 	fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0)
@@ -126,7 +170,7 @@ static int write_anew(struct cli_recording *r, const struct trace_probe *probes,
 	}
 	close(r->fd);
 	r->fd = base_steal_fd(&fd);
-	return rename(path, r->path) ? -errno : 0;
+	return rename(path, r->name) ? -errno : 0;
 }
 
 /* Programs executed since: their mappings are others than those known of the same process. */
@@ -224,11 +268,12 @@ void cli_recording_abandon(struct cli_recording *r)
 	r->perf = NULL;
 	cli_events_destroy(r->events);
 	r->events = NULL;
+	if (!r->beside[0] && r->fd >= 0 && ftruncate(r->fd, 0))
+		base_log(BASE_LOG_DEBUG, "%s is no file that can be emptied", r->path);
 	close_file(r);
-	if (r->old[0])
-		rename(r->old, r->path);
-	else
-		unlink(r->path);
+	if (r->beside[0])
+		unlink(r->beside);
+	r->beside[0] = '\0';
 }
 
 uint64_t cli_recording_size(const struct cli_recording *r)

@@ -232,6 +232,7 @@ static int unsorted(struct cli *cli)
 int cli_report(struct cli *cli)
 {
 	struct report report = { 0 };
+	const char *path = cli->options.input ? cli->options.input : "perf.data";
 	struct format_perf_file *file;
 	struct utap_error err = { 0 };
 	int code;
@@ -241,7 +242,7 @@ int cli_report(struct cli *cli)
 			   cli->options.args[0]);
 		return cli_fail(cli, &err);
 	}
-	if (format_perf_open(cli->options.input ? cli->options.input : "perf.data", &file, &err))
+	if (cli_check_output(cli, path, &err) || format_perf_open(path, &file, &err))
 		return cli_fail(cli, &err);
 	if (cli->options.latency || cli->options.graph)
 		code = cli_report_calls(cli, file);

@@ -154,7 +154,7 @@ static int run_attached(struct cli *cli, const struct cli_consumer *consumer)
 	int detached;
 
 	cli->started_ns = base_now_ns();
-	if (consumer->start && consumer->start(cli, &err)) {
+	if (cli_begin_output(cli, &err) || (consumer->start && consumer->start(cli, &err))) {
 		cli->stop = CLI_STOP_FAILED;
 		code = cli_fail(cli, &err);
 	} else {

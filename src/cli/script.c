@@ -64,8 +64,12 @@ int cli_script(struct cli *cli)
 			   cli->options.args[0]);
 		return cli_fail(cli, &err);
 	}
-	if (format_perf_open(path, &file, &err) || cli_open_output(cli, &err))
+	if (cli_check_output(cli, path, &err) || format_perf_open(path, &file, &err))
 		return cli_fail(cli, &err);
+	if (cli_open_output(cli, &err)) {
+		format_perf_close(file);
+		return cli_fail(cli, &err);
+	}
 	cli_signals();
 	if (!cli->options.json && !cli->options.quiet)
 		format_text_header(cli->out);

@@ -143,8 +143,10 @@ static int make_file(struct cli_recording *file, const char *path, char *name, s
 		if (error)
 			return error;
 		file->fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-		if (file->fd >= 0)
+		if (file->fd >= 0) {
+			snprintf(file->name, sizeof(file->name), "%s", name);
 			return 0;
+		}
 		if (errno != EEXIST)
 			return -errno;
 		nanosleep(&pause, NULL);
@@ -166,8 +168,10 @@ static void take_snapshot(struct cli *cli)
 		error = fill(cli, &file, &contents);
 		if (!error)
 			error = cli_recording_finish(cli, &file, true);
-		if (error)
+		if (error) {
 			cli_recording_abandon(&file);
+			unlink(name);
+		}
 	}
 	if (!error) {
 		note_contents(cli, &file, &contents);
@@ -246,7 +250,7 @@ static int finish(struct cli *cli)
 	int error = fill(cli, &flight->end, &contents);
 	int finished = 0;
 
-	if (flight->end.perf)
+	if (flight->end.is_begun)
 		finished = cli_recording_finish(cli, &flight->end, !error);
 	else
 		cli_recording_abandon(&flight->end);
@@ -307,6 +311,7 @@ int cli_snapshot_record(struct cli *cli)
 	int code;
 
 	cli->consumer = &flight;
+	cli_signals();
 	cli_signals_snapshot();
 	if (check_options(cli, &err) || cli_run_check(cli, &err) || cli_recording_open(&flight.end, path, &err))
 		return cli_fail(cli, &err);

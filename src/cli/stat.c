@@ -74,7 +74,7 @@ int cli_stat(struct cli *cli)
 		return cli_latency(cli);
 	if (cli->options.every || cli->options.rate)
 		base_error(&err, -EINVAL, UTAP_ERROR_USAGE, "--every and --max limit what is recorded, and stat counts all hits; they go with --latency");
-	if (err.code || cli_run_check(cli, &err) || cli_open_output(cli, &err))
+	if (err.code || cli_run_check(cli, &err) || cli_hold_output(cli, &err))
 		return cli_fail(cli, &err);
 	code = cli_run(cli, PROBE_COUNT, &consumer);
 	if (code)

@@ -373,7 +373,7 @@ int cli_top(struct cli *cli)
 		base_error_system(&err, -ENOMEM, "cannot follow calls");
 		return cli_fail(cli, &err);
 	}
-	if (take_sort(&top, &err) || cli_run_check(cli, &err) || cli_open_output(cli, &err)) {
+	if (take_sort(&top, &err) || cli_run_check(cli, &err) || cli_hold_output(cli, &err)) {
 		top_free(&top);
 		return cli_fail(cli, &err);
 	}

@@ -163,7 +163,7 @@ int cli_trace(struct cli *cli)
 	if (cli->options.to)
 		return cli_convert_live(cli);
 	cli->consumer = &tracing;
-	if (check_options(cli, &err) || cli_open_output(cli, &err))
+	if (check_options(cli, &err) || cli_hold_output(cli, &err))
 		return cli_fail(cli, &err);
 	code = begin(cli, &tracing, &err) ? cli_fail(cli, &err) : cli_run(cli, PROBE_RECORD, &consumer);
 	if (!code)

@@ -33,6 +33,7 @@ all()
 	"$2/integration/returns.sh" "$1"
 	"$2/integration/badinput.sh" "$1"
 	"$2/integration/formats.sh" "$1"
+	"$2/integration/files.sh" "$1"
 	"$2/integration/classes.sh" "$1"
 	"$2/integration/beside.sh" "$1"
 	"$2/integration/sources.sh" "$1"
