@@ -11,6 +11,7 @@
 #include "cli/cli.h"
 #include "probe/nearest.h"
 #include "probe/probe.h"
+#include "probe/source.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -268,14 +269,33 @@ static int add_pids(struct cli_options *options, const char *list, struct utap_e
 	}
 }
 
-/* Is that probe the one, or one of those, that "-:[GROUP/][EVENT]" names? A group that was not given is the kernel's, too. */
+/* Is it the one, or one of those, that a removal names? A group that was not given is the kernel's, too. */
+static bool is_one(const char *has_group, const char *has_event, const char *group, const char *event)
+{
+	if (*event && strcmp(has_event, event) != 0)
+		return false;
+	return !*group || !strcmp(has_group, group) || (!strcmp(group, "uprobes") && !strcmp(has_group, "utap"));
+}
+
+/* A probe as probe_source_parse() takes it apart; its group is "" where none was given. */
+static bool is_named_source(const struct cli_text *text, const char *group, const char *event)
+{
+	struct probe_source source;
+	bool is_named;
+
+	if (probe_source_parse(text->text, &source, NULL, NULL) <= 0)
+		return false;
+	is_named = is_one(*source.group ? source.group : "utap", source.event, group, event);
+	probe_source_free(&source);
+	return is_named;
+}
+
+/* Is that probe named by "-:[GROUP/][EVENT]"? What is wrong with its text is said later. */
 static bool is_named(const struct cli_text *text, struct probe_spec *spec, const char *group, const char *event)
 {
-	if (probe_parse(text->text, spec, NULL, NULL)) /* what is wrong with it is said later */
-		return false;
-	if (*event && strcmp(spec->event, event) != 0)
-		return false;
-	return !*group || !strcmp(spec->group, group) || (!strcmp(group, "uprobes") && !strcmp(spec->group, "utap"));
+	if (is_named_source(text, group, event))
+		return true;
+	return !probe_parse(text->text, spec, NULL, NULL) && is_one(spec->group, spec->event, group, event);
 }
 
 /* A line that takes earlier ones back: 1; 0 it is none; or what is wrong with it. */
@@ -302,6 +322,21 @@ static int remove_probes(struct cli_options *options, const struct cli_text *lin
 	return 1;
 }
 
+/* Ends a line where a comment begins, as the kernel does: at '#', but only after a blank, and in no quotes. */
+static void cut_comment(char *line)
+{
+	char quote = '\0';
+
+	for (char *c = line; *c; c++) {
+		if (quote)
+			quote = *c == quote ? '\0' : quote;
+		else if (*c == '"' || *c == '\'')
+			quote = *c;
+		else if (*c == '#' && c > line && (c[-1] == ' ' || c[-1] == '\t'))
+			*c-- = '\0'; /* the loop ends */
+	}
+}
+
 /* Cuts @content, which options own, into lines. */
 static int add_lines(struct cli_options *options, const char *path, char *content, struct utap_error *err)
 {
@@ -313,6 +348,7 @@ static int add_lines(struct cli_options *options, const char *path, char *conten
 
 		if (next)
 			*next++ = '\0';
+		cut_comment(line);
 		start = line + strspn(line, " \t\r");
 		if (*start && *start != '#') {
 			struct cli_text text = { .text = start, .file = path, .line = number };

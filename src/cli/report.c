@@ -115,13 +115,22 @@ static void print_comm(FILE *out, const char *comm)
 	fprintf(out, "%-16s", text);
 }
 
+/* A pair of probes, of a function's entry and of its returns, has one name. */
+static const char *kind_of(const struct report *report, uint32_t id)
+{
+	if (report->probes[id].kind == TRACE_ENTRY)
+		return "entries";
+	return report->probes[id].kind == TRACE_RETURN && id && report->probes[id - 1].kind == TRACE_ENTRY ? "returns" : NULL;
+}
+
 static const struct row *print_event(FILE *out, const struct report *report, uint32_t id, const struct row *row)
 {
 	const struct trace_probe *probe = &report->probes[id];
 	const struct event_total *total = &report->totals[id];
+	const char *kind = kind_of(report, id);
 
-	fprintf(out, "# Samples: %" PRIu64 "  of event '%s:%s'\n# Lost: %" PRIu64 "\n#\n", total->samples, probe->group,
-		probe->event, total->lost);
+	fprintf(out, "# Samples: %" PRIu64 "  of event '%s:%s'%s%s\n# Lost: %" PRIu64 "\n#\n", total->samples, probe->group,
+		probe->event, kind ? ", " : "", kind ? kind : "", total->lost);
 	if (total->samples)
 		fputs("# Overhead  Command               Pid      Tid      Samples\n"
 		      "# ........  ................  .......  .......  ...........\n#\n",
@@ -158,12 +167,15 @@ static void print_text(FILE *out, const struct report *report)
 static const struct row *print_json_event(FILE *out, const struct report *report, uint32_t id, const struct row *row)
 {
 	const struct trace_probe *probe = &report->probes[id];
+	const char *kind = kind_of(report, id);
 	const char *comma = "";
 
 	fputs("{\"group\":", out);
 	format_json_string(out, probe->group);
 	fputs(",\"event\":", out);
 	format_json_string(out, probe->event);
+	if (kind)
+		fprintf(out, ",\"kind\":\"%s\"", kind);
 	fprintf(out, ",\"samples\":%" PRIu64 ",\"lost\":%" PRIu64 ",\"threads\":[", report->totals[id].samples,
 		report->totals[id].lost);
 	for (; row && row->key.id == id; row = row->hh.next) {

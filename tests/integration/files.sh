@@ -116,6 +116,35 @@ for command in trace 'trace --json' 'trace --to csv' stat 'stat --latency' 'top 
 done
 end
 
+begin 'files: probes of -F with comments behind them, and taken back'
+python3 - "$programs/worker" << 'EOF'
+import sys
+
+program = sys.argv[1]
+lines = [f"p:x1 {program}:handle_request n=%si:s64   # trailing", f"p:x2 {program}:worker_hash /comm == \"a # b\"/ # x",
+         f"p:x3 {program}:worker_lookup\t# it's a comment", "  # one of its own", "p:x4 %s:worker.c:1 # a line" % program, "-:x4 # no more",
+         f"p:g/x5 {program}:handle_request@worker.c:2", "-:g/x5"]
+open("probes", "w").write("\n".join(lines) + "\n")
+EOF
+target "$programs/worker"
+run stat -F probes -d 0.2 -p "$pid"
+expect_code 0
+[ "$(grep -o 'utap:x[0-9]' stdout | tr '\n' ' ')" = 'utap:x1 utap:x2 utap:x3 ' ] || problem "events: $(cat stdout)"
+finish
+end
+
+begin 'files: report tells entries from returns'
+record_some some.data
+run report -i some.data
+grep -q "^# Samples: [0-9]*  of event '.*malloc', entries$" stdout || problem "no entries: $(grep Samples stdout)"
+grep -q "^# Samples: [0-9]*  of event '.*malloc', returns$" stdout || problem "no returns: $(grep Samples stdout)"
+run report --json -i some.data
+grep -q '"event":"malloc","kind":"entries",.*"event":"malloc","kind":"returns",' stdout || problem "kinds: $(head -c 300 stdout)"
+run record -q -o single.data -e libc:malloc -e r:libc:malloc -- true
+run report -i single.data
+grep -q 'entries\|returns' stdout && problem "kinds of single probes: $(grep Samples stdout)"
+end
+
 begin 'files: - is standard output'
 run trace -q -o - -e libc:malloc -- sh -c :
 expect_code 0
