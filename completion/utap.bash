@@ -16,7 +16,8 @@ _utap_options()
 	probe) echo "--line --vars --funcs --definition --externs --no-inlines --exec --output --json --explain --pid --force-no-frame --allow-trap --debugger-safe" ;;
 	detach) echo "--pid --force" ;;
 	esac
-	echo "--quiet --verbose --help"
+	[ "$1" = top ] || echo "--verbose"
+	echo "--quiet --help"
 }
 
 _utap_pids()
@@ -30,7 +31,7 @@ _utap_pids()
 
 _utap()
 {
-	local commands="trace record script report convert stat list probe detach help version"
+	local commands="trace record script report convert stat top list probe detach help version"
 	local word=${COMP_WORDS[COMP_CWORD]}
 	local before=${COMP_WORDS[COMP_CWORD - 1]}
 	local command=${COMP_WORDS[1]}

@@ -7,7 +7,7 @@ set -u
 
 utap=$(realpath "${1:?path of utap}")
 source=$(realpath "${2:-$(dirname "$0")/../..}")
-commands="trace record script report convert stat list probe detach"
+commands="trace record script report convert stat top list probe detach"
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 cd "$dir" || exit 1
@@ -27,6 +27,15 @@ is_pointed()
 	column=$(sed -n '1s/.*column \([0-9]*\): .*/\1/p' err)
 	[ -n "$column" ] && [ "$(wc -l < err)" -eq 3 ] && [ "$(sed -n 3p err)" = "$(printf '%*s^' $((column + 1)) '')" ]
 }
+
+# options_of COMMAND: LETTER,-NAME of each option in its help; -NAME,-NAME of one without a letter
+options_of()
+{
+	"$utap" "$1" --help | sed -n -e 's/^  -\(.\), -\(-[a-z-]*\).*/\1,\2/p' -e 's/^      -\(-[a-z-]*\).*/\1,\1/p'
+}
+
+# documented PAGE: the letters and -names that its lines of options tell
+documented() { sed -n -e 's/\\-/-/g' -e '/^\.\(It \|Op \)\?Fl /s/^\.\(It \|Op \)\?Fl //p' "$1" | tr ' ,' '\n\n'; }
 
 # expect CODE STREAM PATTERN ARG...: exit code, and a line on stdout (out) or stderr (err) that the pattern matches
 expect()
@@ -76,6 +85,11 @@ for command in $commands; do
 	checks=$((checks + 1))
 	cmp -s help.options completion.options ||
 		fail "options of $command in help and completion differ: $(diff help.options completion.options | grep '^[<>]')"
+	for option in $(options_of "$command"); do
+		documented "$source/man/utap-$command.1" | grep -q -x -e "${option%,*}" -e "${option#*,}" ||
+			fail "man/utap-$command.1 does not name ${option#*,}"
+	done
+	grep -q "Xr utap-$command 1" "$source/man/utap.1" || fail "man/utap.1 does not refer to utap-$command(1)"
 	grep -q "Cm $command\$" "$source/man/utap.1" || fail "man/utap.1 does not name $command"
 	[ -s "$source/man/utap-$command.1" ] || fail "there is no man/utap-$command.1"
 	grep -q "'$command:" "$source/completion/_utap" || fail "completion/_utap does not name $command"
