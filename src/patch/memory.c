@@ -504,7 +504,7 @@ static void unmap_theirs(struct patch_target *target, struct engine_loan *loan)
 
 void patch_find_facts(struct patch_target *target, const struct engine_loan *loan)
 {
-	static const int32_t tid_offsets[] = { 0x2d0 /* glibc: struct pthread.tid */, 0x30 /* musl: the same */ };
+	static const int32_t tid_offsets[] = { WIRE_TID_GLIBC, WIRE_TID_MUSL };
 	utap_addr base = engine_loan_fs_base(loan);
 	uint32_t signature = 0;
 	struct process_status status = { 0 };
@@ -526,6 +526,8 @@ void patch_find_facts(struct patch_target *target, const struct engine_loan *loa
 		if (!process_read(target->mem, base + (utap_addr)tid_offsets[i], &tid, sizeof(tid)) &&
 		    tid == wanted) {
 			target->facts.tid_offset = tid_offsets[i];
+			if (target->data)
+				((struct wire_control *)target->data)->tid_offset = tid_offsets[i];
 			return;
 		}
 	}

@@ -35,6 +35,15 @@ static long call6(long number, uint64_t a, uint64_t b, uint64_t c, uint64_t d, u
 	return result;
 }
 
+/* Without arguments: what is in registers may stay there, which spares stack. */
+static long call0(long number)
+{
+	long result;
+
+	asm volatile("syscall" : "=a"(result) : "a"(number) : "rcx", "r11", "memory");
+	return result;
+}
+
 /* Wake the reader, once, and only if it sleeps. Pairs with the exchange of `sleeping` in trace_reader_wait(). */
 static void wake_reader(struct wire_control *shared)
 {
@@ -86,19 +95,48 @@ uint64_t runtime_cell_slow(struct wire_cells *cells, uint64_t what)
 	return 1;
 }
 
+/* The tid that the C library keeps for this thread; 0: not known. It is where utap found it, so only these places are looked at. */
+static uint32_t kept_tid(const struct wire_control *shared)
+{
+	uint32_t tid = 0;
+
+	switch (shared->tid_offset) {
+	case WIRE_TID_GLIBC:
+		asm volatile("mov %%fs:%c1, %0" : "=r"(tid) : "i"(WIRE_TID_GLIBC));
+		break;
+	case WIRE_TID_MUSL:
+		asm volatile("mov %%fs:%c1, %0" : "=r"(tid) : "i"(WIRE_TID_MUSL));
+		break;
+	}
+	return tid;
+}
+
+/*
+ * utap writes down the pid of the process that it attaches to, and a forked child finds none. But a child that shares its parent's memory
+ * (vfork, posix_spawn) must not write down its own there: the tid that is kept is the parent's then, while fork() renews it. Where that
+ * is not known the kernel is asked each time.
+ */
 uint64_t runtime_pid(struct wire_local *local, uint64_t unused)
 {
+	const struct wire_control *shared = control();
+	uint32_t pid = __atomic_load_n(&local->pid, __ATOMIC_RELAXED);
+	uint32_t kept;
+
 	(void)unused;
-	if (!local->pid && !control()->quiet)
-		local->pid = (uint32_t)call6(SYS_getpid, 0, 0, 0, 0, 0, 0);
-	return local->pid;
+	if (pid || shared->quiet)
+		return pid;
+	kept = kept_tid(shared);
+	pid = (uint32_t)call0(SYS_getpid);
+	if (kept && kept == (uint32_t)call0(SYS_gettid))
+		__atomic_store_n(&local->pid, pid, __ATOMIC_RELAXED);
+	return pid;
 }
 
 uint64_t runtime_tid(uint64_t unused, uint64_t unused2)
 {
 	(void)unused;
 	(void)unused2;
-	return control()->quiet ? 0 : (uint64_t)call6(SYS_gettid, 0, 0, 0, 0, 0, 0);
+	return control()->quiet ? 0 : (uint64_t)call0(SYS_gettid);
 }
 
 /* The page that our own frame is in is there: a system call costs a hundred times as much. */

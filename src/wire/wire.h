@@ -58,6 +58,8 @@
 #define WIRE_NAME "utap" /* of the memory file: /memfd:utap in /proc/PID/maps */
 #define WIRE_PAGE 4096
 #define WIRE_STAGES 64
+#define WIRE_TID_GLIBC 0x2d0 /* a thread's tid from its %fs base: struct pthread.tid */
+#define WIRE_TID_MUSL 0x30   /* the same */
 #define WIRE_BATCH 4096
 #define WIRE_CPUS_MAX 8192 /* the most that Linux numbers on x86-64 */
 #define WIRE_RSEQ_SIGNATURE 0x53053053
@@ -257,7 +259,7 @@ struct wire_control {
 	uint32_t cpus;       /* blocks */
 	uint32_t max_probes; /* entries of lost, counters, shared */
 	uint32_t max_sites;
-	uint32_t unused;
+	int32_t tid_offset;  /* WIRE_TID_ .., 0: not known */
 	uint64_t table_at;   /* byte offsets from self, equal to file offsets: */
 	uint64_t lost_at;
 	uint64_t journal_at;
@@ -302,7 +304,7 @@ static_assert(sizeof(struct wire_control) <= WIRE_PAGE, "wire_control");
 
 /* The page a forked child finds zeroed. */
 struct wire_local {
-	uint32_t pid; /* 0: not known yet, ask the kernel */
+	uint32_t pid; /* of the process whose memory this is; 0: ask the kernel */
 	uint32_t unused[15];
 };
 
@@ -314,7 +316,7 @@ struct wire_local {
  * register preserved, flags not; needs WIRE_RUNTIME_STACK bytes of stack.
  *   RT_RING_SLOW  rax = struct wire_ring *, rdx = probe id << 32 | record size -> 1: try again, 0: full, loss counted
  *   RT_CELL_SLOW  rax = struct wire_cells *, rdx = probe id << 32 | 1 of the long cells -> likewise
- *   RT_PID        rax = struct wire_local *                                    -> pid of this process, cached there
+ *   RT_PID        rax = struct wire_local *                                    -> pid of this process; cached there when it is sure whose memory this is
  *   RT_TID                                                                     -> tid of this thread
  *   RT_READ       rax = struct wire_read *                                     -> 0 or negative errno; never faults
  *   RT_BATCH      entered by a lent thread: rdi = struct wire_lend *; does not return

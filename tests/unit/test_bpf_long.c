@@ -4,6 +4,7 @@
  * the worlds: rseq and ring, cells, and both where the newest records replace the oldest.
  */
 #include <fcntl.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "long_bed.h"
@@ -273,6 +274,68 @@ static void test_quiet(void **state)
 	}
 }
 
+/* ---- whose pid, and whose memory ---- */
+
+struct pids {
+	uint32_t pid[4]; /* of hits that read so many bytes */
+	unsigned read;   /* bits of them: their string was read */
+};
+
+static int keep_pid(void *arg, const struct trace_record *record)
+{
+	struct pids *pids = arg;
+
+	assert_true(record->args[3] < 4);
+	pids->pid[record->args[3]] = record->pid;
+	if (wire_locator_bytes(record->args[0]) == sizeof("elsewhere"))
+		pids->read |= 1U << record->args[3];
+	return 0;
+}
+
+/* In a forked child the first hit is its vfork child's, whose memory is its own, and which is gone when the next one comes. */
+static void hit_in_vfork(const char *text, volatile pid_t *grandchild)
+{
+	pid_t inner = vfork();
+
+	if (!inner) {
+		*grandchild = getpid();
+		probe((long)text, 1);
+		_exit(0);
+	}
+	while (waitpid(inner, NULL, 0) < 0)
+		;
+	probe((long)text, 2);
+	probe((long)text, 3);
+	_exit(0);
+}
+
+static void test_shared_memory(void **state)
+{
+	char *text = fake_map(PAGE);
+	pid_t *grandchild = fake_map(PAGE);
+
+	(void)state;
+	strcpy(text, "elsewhere");
+	for (size_t i = 0; i < 2 * LONG_WORLDS; i++) {
+		struct pids pids = { .read = 0 };
+		bool known = i % 2; /* where the C library keeps the tid */
+		pid_t child;
+
+		if (!enter(&long_worlds[i / 2]) || bed.overwrite)
+			continue;
+		bed.control->tid_offset = known ? fake.target.tid_offset : 0;
+		child = fork();
+		if (!child)
+			hit_in_vfork(text, grandchild);
+		assert_int_equal(waitpid(child, NULL, 0), child);
+		assert_true(trace_reader_drain(bed.reader, true, keep_pid, &pids) >= 0);
+		assert_int_equal(pids.pid[1], *grandchild);
+		assert_int_equal(pids.pid[2], child);
+		assert_int_equal(pids.pid[3], child);
+		assert_int_equal(pids.read, 1U << 1 | 1U << 2 | 1U << 3);
+	}
+}
+
 /* A record larger than the ring, and than what is free in it, is lost, and counted. */
 static void test_full(void **state)
 {
@@ -491,6 +554,7 @@ int main(void)
 		cmocka_unit_test(test_sizes),   cmocka_unit_test(test_random),     cmocka_unit_test(test_quiet),
 		cmocka_unit_test(test_full),    cmocka_unit_test(test_no_slot),    cmocka_unit_test(test_registers_and_stack),
 		cmocka_unit_test(test_deep),    cmocka_unit_test(test_near),
+		cmocka_unit_test(test_shared_memory),
 	};
 
 	return cmocka_run_group_tests(tests, long_setup, NULL);

@@ -104,6 +104,13 @@ struct x86_mem probe_tid_mem(struct probe_gen *g)
 	return in_frame(g, read_bytes(g));
 }
 
+/* Behind the tid, in the same word. */
+struct x86_mem probe_pid_mem(struct probe_gen *g)
+{
+	g->found.tid = true;
+	return in_frame(g, read_bytes(g) + 4);
+}
+
 struct x86_mem probe_long_mem(struct probe_gen *g, int32_t offset)
 {
 	g->found.has_long = true;

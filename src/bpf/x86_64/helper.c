@@ -37,8 +37,7 @@ void probe_load_pid(struct probe_gen *g)
 		probe_know_pid(g);
 		return;
 	}
-	x86_address(g->e, X86_AX, g->target->local);
-	x86_load(g->e, X86_AX, x86_at(X86_AX, offsetof(struct wire_local, pid)), 4);
+	x86_load(g->e, X86_AX, probe_pid_mem(g), 4);
 }
 
 void probe_load_tid(struct probe_gen *g)

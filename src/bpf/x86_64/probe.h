@@ -18,7 +18,7 @@
  *     flags, if needed    8
  *     BPF stack           as deep as it is used
  *     struct wire_long    32, if the program makes LONG records
- *     tid                 8, only where the target's threads keep no tid
+ *     tid, pid            4 + 4, as they were before a record was begun; the tid only where the target's threads keep none
  *     struct wire_read    32 with its result, if memory is read
  * Calls of the runtime take 16 more and what it needs (wire.h); while a LONG record is copied, 24.
  */
@@ -140,6 +140,7 @@ uint32_t probe_stack_most(const struct probe_gen *g); /* of what was emitted, th
 struct x86_mem probe_frame_mem(struct probe_gen *g, int64_t offset); /* r10 + offset */
 struct x86_mem probe_read_mem(struct probe_gen *g, int32_t offset);  /* struct wire_read, and 8 bytes more */
 struct x86_mem probe_tid_mem(struct probe_gen *g);
+struct x86_mem probe_pid_mem(struct probe_gen *g);
 struct x86_mem probe_long_mem(struct probe_gen *g, int32_t offset); /* struct wire_long */
 struct x86_mem probe_id_mem(struct probe_gen *g);
 struct x86_mem probe_flags_mem(struct probe_gen *g);

@@ -277,11 +277,13 @@ bool probe_open_region(struct probe_gen *g, int32_t size)
 		.gone = probe_label(g),
 		.done = probe_label(g),
 	};
-	if (probe_region(g)->uses_pid)
+	if (probe_region(g)->uses_pid) {
 		probe_know_pid(g);
+		x86_store(g->e, probe_pid_mem(g), X86_AX, 4);
+	}
 	if (probe_region(g)->uses_pid && !g->target->tid_offset) {
 		probe_runtime(g, RT_TID);
-		x86_store(g->e, probe_tid_mem(g), X86_AX, 8);
+		x86_store(g->e, probe_tid_mem(g), X86_AX, 4);
 	}
 	return true;
 }
