@@ -158,6 +158,7 @@ struct cli {
 	uint64_t refused;
 
 	void *consumer; /* the command's own state */
+	void (*mapped)(struct cli *cli, uint32_t source); /* its, while it is attached; NULL: it has none */
 };
 
 /** cli_fail() - print the sentence; returns the exit code of its kind */
@@ -189,9 +190,17 @@ int cli_close_output(struct cli *cli);
 
 /* ---- signals ---- */
 
-/** cli_signals() - from now on SIGINT, SIGTERM and SIGHUP only ask to stop, and writing to a closed pipe fails with
- * EPIPE */
+/**
+ * cli_signals() - from now on SIGINT, SIGTERM, SIGQUIT and SIGHUP only ask to stop, writing to a closed pipe fails with EPIPE, and
+ * SIGUSR1, SIGUSR2 and SIGALRM end nothing: the probes would stay in the targets
+ */
 void cli_signals(void);
+/** cli_signals_output() - of a command that may just be ended: from now on writing to a closed pipe fails with EPIPE */
+void cli_signals_output(void);
+/** cli_signals_files() - from now on a file that would grow beyond RLIMIT_FSIZE fails with EFBIG */
+void cli_signals_files(void);
+/** cli_signal_stray() - a signal that means nothing here, since the last call, or 0 */
+int cli_signal_stray(void);
 /** cli_signals_children() - from now on what a followed process does ends a sleep */
 void cli_signals_children(void);
 /** cli_signal() - the signal that asked to stop, or 0 */
@@ -208,6 +217,7 @@ struct cli_consumer {
 		     struct utap_error *err); /* all targets are probed, nothing was read yet; may be NULL */
 	trace_record_fn *record;              /* arg is struct cli; NULL: count-only */
 	int (*idle)(struct cli *cli);         /* nothing to read for now; 0 or negative errno; may be NULL */
+	void (*mapped)(struct cli *cli, uint32_t source); /* as in struct session_options, once start was called; may be NULL */
 	void (*stop)(struct cli *cli);        /* it ends; before targets are left and anything is said; may be NULL */
 	int wait_ms;                          /* the longest sleep between two of them; 0: as long as is usual */
 };
@@ -251,6 +261,7 @@ int cli_session_detach(struct cli *cli);
 void cli_progress(void *arg, const char *what, size_t done, size_t total);
 void cli_refused(void *arg, const char *place, const char *why);
 void cli_session_note(void *arg, const char *text);
+void cli_session_mapped(void *arg, uint32_t source);
 /** cli_attach_begins(), cli_attach_ended() - around attaches: the progress line goes, unlisted refusals are counted */
 void cli_attach_begins(struct cli *cli);
 void cli_attach_ended(struct cli *cli);

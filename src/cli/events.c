@@ -140,6 +140,22 @@ static int write_build_id(struct cli_events *events, const struct format_map *ma
 	return error;
 }
 
+/* What is written again when it comes back. */
+static void forget_covered(struct cli_events *events, const struct format_map *map)
+{
+	struct events_item *item, *next;
+
+	HASH_ITER(hh, events->written, item, next)
+	{
+		if (item->key.pid != map->pid || !item->map.path || item->key.start >= map->start + map->size ||
+		    map->start >= item->key.start + item->key.size)
+			continue;
+		HASH_DEL(events->written, item);
+		free((char *)(uintptr_t)item->map.path);
+		free(item);
+	}
+}
+
 static int write_once(struct cli_events *events, const struct format_map *map)
 {
 	struct events_key key = {
@@ -152,6 +168,7 @@ static int write_once(struct cli_events *events, const struct format_map *map)
 	error = events->perf ? format_perf_map(events->perf, map) : 0;
 	if (!error && events->perf)
 		error = write_build_id(events, map);
+	forget_covered(events, map);
 	return error ? error : remember(events, &key, map);
 }
 

@@ -103,6 +103,7 @@ int main(int argc, char **argv)
 {
 	const struct cli_command *command;
 
+	cli_signals_files();
 	if (argc < 2) {
 		cli_usage(stderr);
 		return UTAP_ERROR_USAGE;

@@ -2,6 +2,7 @@
 /* What is said to people on stderr, and the file that results go to. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -198,14 +199,22 @@ void cli_drop_output(struct cli *cli)
 		unlink(cli->options.output);
 }
 
+/* Of a pipe; the write that said so may be long ago. */
+static bool reader_is_gone(FILE *out)
+{
+	struct pollfd pipe = { .fd = fileno(out), .events = POLLOUT };
+
+	return poll(&pipe, 1, 0) == 1 && pipe.revents & POLLERR;
+}
+
 int cli_close_output(struct cli *cli)
 {
 	struct utap_error err;
 	bool failed = ferror(cli->out);
-	int error = 0;
+	int error = failed && reader_is_gone(cli->out) ? EPIPE : 0;
 
 	errno = 0;
-	if (fflush(cli->out) != 0)
+	if (fflush(cli->out) != 0 && !error)
 		error = errno;
 	if (cli->out != stdout && fclose(cli->out) != 0 && !error)
 		error = errno;

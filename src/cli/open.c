@@ -25,6 +25,11 @@ static bool is_trigger(const struct cli *cli, const struct cli_text *text, const
 	return cli->options.snapshot_on && cli_snapshot_is_trigger(cli->options.snapshot_on, text->text, spec);
 }
 
+static bool is_trigger_source(const struct cli *cli, const struct cli_text *text, const struct probe_source *source)
+{
+	return cli->options.snapshot_on && cli_snapshot_is_trigger_source(cli->options.snapshot_on, text->text, source);
+}
+
 /* The text is wrong at @column. */
 static int wrong(struct cli *cli, const struct cli_text *text, size_t column, int error, struct utap_error *err)
 {
@@ -46,7 +51,7 @@ static int add_source(struct cli *cli, const struct cli_text *text, struct utap_
 
 	if (error <= 0)
 		return error ? wrong(cli, text, column, error, err) : 0;
-	error = session_add_source(cli->session, &source, &search, err);
+	error = session_add_source(cli->session, &source, &search, is_trigger_source(cli, text, &source), err);
 	probe_source_free(&source);
 	if (error)
 		prefix(text, err, true);
@@ -123,6 +128,20 @@ static int add_next(struct cli *cli, size_t *at, struct utap_error *err)
 	return error;
 }
 
+/* Does --snapshot-on mean the probe with this text? What is wrong with it is said when it is added. */
+static bool names_trigger(const struct cli *cli, const struct cli_text *text, struct probe_spec *spec)
+{
+	struct probe_source source;
+	int kind = probe_source_parse(text->text, &source, NULL, NULL);
+	bool is_meant;
+
+	if (kind <= 0)
+		return !kind && !probe_parse(text->text, spec, NULL, NULL) && is_trigger(cli, text, spec);
+	is_meant = is_trigger_source(cli, text, &source);
+	probe_source_free(&source);
+	return is_meant;
+}
+
 /* --snapshot-on names one of the probes, or is one of its own: then the first, so that no other has its place. */
 static int add_own_trigger(struct cli *cli, struct utap_error *err)
 {
@@ -132,7 +151,7 @@ static int add_own_trigger(struct cli *cli, struct utap_error *err)
 	if (!spec)
 		return base_error(err, -ENOMEM, UTAP_ERROR_SYSTEM, "no memory for a probe");
 	for (size_t i = 0; i < options->nprobes; i++)
-		if (!probe_parse(options->probes[i].text, spec, NULL, err) && is_trigger(cli, &options->probes[i], spec))
+		if (names_trigger(cli, &options->probes[i], spec))
 			return 0;
 	return cli_session_add(cli, &(struct cli_text) { .text = options->snapshot_on }, err);
 }
@@ -155,6 +174,8 @@ int cli_session_open(struct cli *cli, enum probe_action action, struct utap_erro
 		.follow = options->follow,
 		.note = cli_session_note,
 		.note_arg = cli,
+		.mapped = cli_session_mapped,
+		.mapped_arg = cli,
 		.progress = cli_progress,
 		.progress_arg = cli,
 		.refused = cli_refused,
@@ -170,6 +191,14 @@ int cli_session_open(struct cli *cli, enum probe_action action, struct utap_erro
 }
 
 void cli_session_note(void *arg, const char *text) { cli_note(arg, "%s", text); }
+
+void cli_session_mapped(void *arg, uint32_t source)
+{
+	struct cli *cli = arg;
+
+	if (cli->mapped)
+		cli->mapped(cli, source);
+}
 
 /* ---- attach ---- */
 

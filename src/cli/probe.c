@@ -34,8 +34,8 @@ static int file_path(const struct cli *cli, char *path, size_t size, struct utap
 	ssize_t length = readlink(link, path, size - 1);
 
 	if (length < 0)
-		return base_error(err, -errno, UTAP_ERROR_NOT_FOUND, "cannot see which program process %d runs: %s",
-				  (int)options->pids[0], strerror(errno));
+		return base_error(err, -errno, errno == EACCES || errno == EPERM ? UTAP_ERROR_PERMISSION : UTAP_ERROR_NOT_FOUND,
+				  "cannot see which program process %d runs: %s", (int)options->pids[0], strerror(errno));
 	path[length] = '\0';
 	if (access(path, R_OK) != 0) /* deleted, or in another mount namespace */
 		snprintf(path, size, "%s", link);

@@ -39,6 +39,30 @@ static int on_record(void *arg, const struct trace_record *record)
 	return error ? cli_output_failed(cli, error) : cli_taken(cli);
 }
 
+/* What was recorded before belongs to the mappings before. */
+static void on_mapped(struct cli *cli, uint32_t source)
+{
+	struct record_run *run = cli->consumer;
+	bool takes = cli->stop != CLI_STOP_EVENTS && cli->stop != CLI_STOP_OUTPUT && cli->stop != CLI_STOP_FAILED;
+	int error;
+
+	if (takes && session_drain(cli->session, false, on_record, cli) < 0)
+		base_log(BASE_LOG_DEBUG, "the rings were not read to the end where target %u waits", source);
+	error = cli->stop == CLI_STOP_OUTPUT ? 0 : cli_recording_mapped(cli, run->file.events, source);
+	if (error)
+		cli_output_failed(cli, error);
+}
+
+/* What came since we looked last, of a target that does not wait for us. */
+static void on_stop(struct cli *cli)
+{
+	struct record_run *run = cli->consumer;
+	int error = run->file.events && cli->stop != CLI_STOP_OUTPUT ? cli_recording_describe(cli, run->file.events) : 0;
+
+	if (error)
+		cli_output_failed(cli, error);
+}
+
 /* Libraries that were loaded meanwhile; rarer and rarer, most are loaded early. */
 static int on_idle(struct cli *cli)
 {
@@ -95,7 +119,8 @@ static int finish(struct cli *cli, struct cli_recording *file)
 
 static int record(struct cli *cli)
 {
-	static const struct cli_consumer consumer = { .start = on_start, .record = on_record, .idle = on_idle };
+	static const struct cli_consumer consumer = { .start = on_start, .record = on_record, .idle = on_idle, .mapped = on_mapped,
+						       .stop = on_stop };
 	const char *path = cli->options.output ? cli->options.output : "perf.data";
 	struct record_run run = { 0 };
 	struct utap_error err = { 0 };

@@ -122,6 +122,17 @@ int cli_recording_describe(struct cli *cli, struct cli_events *events)
 	return error;
 }
 
+int cli_recording_mapped(struct cli *cli, struct cli_events *events, uint32_t source)
+{
+	const struct process_maps *maps = session_maps(cli->session, source);
+	const struct session_target *targets;
+
+	session_targets(cli->session, &targets);
+	if (!cli_events_is_known(events, (uint32_t)targets[source].pid))
+		return describe_target(cli, events, source);
+	return maps ? cli_events_maps(events, (uint32_t)targets[source].pid, maps) : 0;
+}
+
 int cli_recording_start(struct cli *cli, struct cli_recording *r, struct utap_error *err)
 {
 	const struct trace_probe *probes;

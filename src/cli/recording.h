@@ -32,6 +32,8 @@ int cli_recording_open(struct cli_recording *r, const char *path, struct utap_er
 int cli_recording_start(struct cli *cli, struct cli_recording *r, struct utap_error *err) BASE_MUST_CHECK;
 /** cli_recording_describe() - threads and mappings of targets that run, as far as not written yet */
 int cli_recording_describe(struct cli *cli, struct cli_events *events) BASE_MUST_CHECK;
+/** cli_recording_mapped() - what the target numbered @source maps now, by session_maps(), as far as not written yet */
+int cli_recording_mapped(struct cli *cli, struct cli_events *events, uint32_t source) BASE_MUST_CHECK;
 /** cli_recording_grow() - the file learns of probes that came since (a library was loaded, a program executed); 0 or negative errno */
 int cli_recording_grow(struct cli *cli, struct cli_recording *r) BASE_MUST_CHECK;
 /** cli_recording_put() - a hit, after what has to be told of its process; @comm may be NULL: told already, or not known */

@@ -256,6 +256,7 @@ int cli_report(struct cli *cli)
 	}
 	if (cli_check_output(cli, path, &err) || format_perf_open(path, &file, &err))
 		return cli_fail(cli, &err);
+	cli_signals_output();
 	if (cli->options.latency || cli->options.graph)
 		code = cli_report_calls(cli, file);
 	else if (cli->options.sort)

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -79,10 +80,20 @@ static uint64_t count_hits(const struct cli *cli)
 	return hits;
 }
 
+static void note_stray_signal(struct cli *cli)
+{
+	int stray = cli_signal_stray();
+
+	if (stray)
+		cli_note(cli, "%s", stray == SIGUSR2 ? "SIGUSR2 does nothing here: it takes a snapshot with record --overwrite" :
+						       "SIGUSR1 does nothing here; SIGINT ends it");
+}
+
 static void check_limits(struct cli *cli, const struct cli_consumer *consumer)
 {
 	uint64_t limit = cli->options.duration_ns;
 
+	note_stray_signal(cli);
 	if (cli->stop != CLI_RUNNING)
 		return;
 	if (cli_signal())
@@ -158,6 +169,7 @@ static int run_attached(struct cli *cli, const struct cli_consumer *consumer)
 		cli->stop = CLI_STOP_FAILED;
 		code = cli_fail(cli, &err);
 	} else {
+		cli->mapped = consumer->mapped;
 		loop(cli, consumer);
 	}
 	if (consumer->stop)
@@ -169,6 +181,7 @@ static int run_attached(struct cli *cli, const struct cli_consumer *consumer)
 		base_error_system(&err, cli->failure, "reading the rings failed");
 		code = cli_fail(cli, &err);
 	}
+	cli->mapped = NULL;
 	cli_child_end(cli);
 	return code ? code : detached;
 }

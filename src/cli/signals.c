@@ -10,6 +10,7 @@
 
 static volatile sig_atomic_t stop_signal;
 static volatile sig_atomic_t snapshot_asked;
+static volatile sig_atomic_t stray_signal;
 
 static void on_stop(int number)
 {
@@ -22,28 +23,49 @@ static void on_snapshot(int number)
 	snapshot_asked = 1;
 }
 
-static void on_pipe(int number)
+static void on_stray(int number)
 {
-	(void)number; /* write(2) says EPIPE */
+	stray_signal = number;
 }
 
-static bool is_ignored(int number)
+static void on_nothing(int number)
 {
+	(void)number; /* write(2) says EPIPE, or EFBIG; an alarm was somebody else's */
+}
+
+/* What is handled already, or ignored for us (nohup), stays so. */
+static void handle(int number, void (*handler)(int))
+{
+	struct sigaction action = { .sa_handler = handler };
 	struct sigaction old;
 
-	return sigaction(number, NULL, &old) == 0 && old.sa_handler == SIG_IGN;
+	if (sigaction(number, NULL, &old) == 0 && old.sa_handler == SIG_DFL)
+		sigaction(number, &action, NULL);
 }
 
 void cli_signals(void)
 {
 	struct sigaction stop = { .sa_handler = on_stop };
-	struct sigaction pipe = { .sa_handler = on_pipe };
+	struct sigaction pipe = { .sa_handler = on_nothing };
 
 	sigaction(SIGINT, &stop, NULL);
 	sigaction(SIGTERM, &stop, NULL);
-	if (!is_ignored(SIGHUP)) /* nohup */
-		sigaction(SIGHUP, &stop, NULL);
+	sigaction(SIGQUIT, &stop, NULL);
+	handle(SIGHUP, on_stop);
+	handle(SIGUSR1, on_stray);
+	handle(SIGUSR2, on_stray);
+	handle(SIGALRM, on_nothing);
 	sigaction(SIGPIPE, &pipe, NULL);
+}
+
+void cli_signals_output(void)
+{
+	handle(SIGPIPE, on_nothing);
+}
+
+void cli_signals_files(void)
+{
+	handle(SIGXFSZ, on_nothing);
 }
 
 static void on_child(int number)
@@ -61,6 +83,15 @@ void cli_signals_children(void)
 int cli_signal(void)
 {
 	return stop_signal;
+}
+
+int cli_signal_stray(void)
+{
+	int number = stray_signal;
+
+	if (number)
+		stray_signal = 0;
+	return number;
 }
 
 void cli_signals_snapshot(void)

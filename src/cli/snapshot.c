@@ -47,8 +47,10 @@ struct snapshot_file {
 static int start_file(struct snapshot_file *s)
 {
 	struct utap_error err = { 0 };
-	int error = cli_recording_start(s->cli, s->file, &err);
+	int error = cli_recording_describe(s->cli, s->flight->book); /* or what is gone would be written over what came in its place */
 
+	if (!error)
+		error = cli_recording_start(s->cli, s->file, &err);
 	return error ? error : cli_events_repeat(s->flight->book, s->file->events);
 }
 
@@ -228,6 +230,14 @@ static int on_idle(struct cli *cli)
 	return cli_recording_describe(cli, flight->book);
 }
 
+static void on_mapped(struct cli *cli, uint32_t source)
+{
+	struct flight *flight = cli->consumer;
+
+	if (cli_recording_mapped(cli, flight->book, source))
+		base_log(BASE_LOG_WARN, "no memory to remember what a target mapped");
+}
+
 static int on_start(struct cli *cli, struct utap_error *err)
 {
 	struct flight *flight = cli->consumer;
@@ -283,26 +293,44 @@ static int check_options(const struct cli *cli, struct utap_error *err)
 	return 0;
 }
 
+static bool is_event(const char *snapshot_on, const char *group, const char *event)
+{
+	char name[2 * PROBE_NAME + 2];
+
+	snprintf(name, sizeof(name), "%s:%s", group, event);
+	return strcmp(snapshot_on, event) == 0 || strcmp(snapshot_on, name) == 0;
+}
+
 bool cli_snapshot_is_trigger(const char *snapshot_on, const char *text, const struct probe_spec *spec)
 {
 	char name[2 * PROBE_NAME + 2];
 
 	if (strcmp(snapshot_on, text) == 0)
 		return true;
-	if (spec->event[0]) {
-		snprintf(name, sizeof(name), "%s:%s", spec->group, spec->event);
-		return strcmp(snapshot_on, spec->event) == 0 || strcmp(snapshot_on, name) == 0;
-	}
+	if (spec->event[0])
+		return is_event(snapshot_on, spec->group, spec->event);
 	if (spec->glob || spec->by_offset)
 		return false;
 	probe_event_name(spec->symbol, spec->offset, name, sizeof(name));
 	return strcmp(snapshot_on, name) == 0 || (!spec->offset && strcmp(snapshot_on, spec->symbol) == 0);
 }
 
+bool cli_snapshot_is_trigger_source(const char *snapshot_on, const char *text, const struct probe_source *source)
+{
+	const char *name = source->is_static ? strchr(source->place, ':') : NULL;
+
+	if (strcmp(snapshot_on, text) == 0)
+		return true;
+	if (source->event[0])
+		return is_event(snapshot_on, *source->group ? source->group : "utap", source->event);
+	return strcmp(snapshot_on, source->place) == 0 || (name && strcmp(snapshot_on, name + 1) == 0);
+}
+
 int cli_snapshot_record(struct cli *cli)
 {
 	const struct cli_consumer consumer = { .start = on_start,
 					       .idle = on_idle,
+					       .mapped = on_mapped,
 					       .wait_ms = cli->options.snapshot_on ? WAIT_TRIGGER_MS : WAIT_MS };
 	const char *path = cli->options.output ? cli->options.output : "perf.data";
 	struct flight flight = { 0 };

@@ -17,6 +17,10 @@ int cli_snapshot_record(struct cli *cli);
  */
 bool cli_snapshot_is_trigger(const char *snapshot_on, const char *text, const struct probe_spec *spec);
 
+/** cli_snapshot_is_trigger_source() - likewise of a place that debug information or static probes tell: the text, the event, the place or the
+ * static probe's name */
+bool cli_snapshot_is_trigger_source(const char *snapshot_on, const char *text, const struct probe_source *source);
+
 /** cli_snapshot_name() - FILE.YEARMONTHDAYHOURMINUTESECOND and hundredths, as perf record --switch-output has it */
 int cli_snapshot_name(const char *path, time_t seconds, unsigned hundredths, char *name, size_t size) BASE_MUST_CHECK;
 

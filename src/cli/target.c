@@ -46,6 +46,9 @@ static void announce(struct cli *cli, const struct session_target *target)
 	case SESSION_EXECED:
 		say_execed(cli, target->pid);
 		break;
+	case SESSION_TAKEN:
+		cli_note(cli, "somebody took the probes out of pid %d", (int)target->pid);
+		break;
 	}
 }
 
@@ -108,8 +111,9 @@ void cli_child_end(struct cli *cli)
 		return;
 	if (!reap(cli, cli->stop == CLI_STOP_GONE ? CHILD_WAIT_MS / 10 : 0)) {
 		bool execed = !cli->options.follow && cli->nseen && cli->seen[0] == SESSION_EXECED;
+		bool taken = cli->nseen && cli->seen[0] == SESSION_TAKEN;
 
-		if (execed && cli->stop == CLI_STOP_GONE) {
+		if ((execed || taken) && cli->stop == CLI_STOP_GONE) {
 			cli_note(cli, "%s (pid %d) runs on", cli->options.args[0], (int)cli->child);
 			cli->child = 0;
 			return;

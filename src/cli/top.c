@@ -48,6 +48,7 @@ struct top {
 	enum sort_by key;
 	bool reversed;
 	bool on_screen;
+	bool stopped; /* the terminal is the shell's again: nothing is drawn any more */
 	bool quiet; /* as the user wants it */
 	uint64_t drawn_ns; /* when the interval began */
 	double elapsed;    /* seconds of the interval that is shown */
@@ -256,7 +257,10 @@ static int print_table(const struct top *top)
 		fprintf(out, "%s\n", line);
 	}
 	fputc('\n', out);
-	return fflush(out) ? -errno : 0;
+	errno = 0;
+	if (!fflush(out) && !ferror(out))
+		return 0;
+	return errno ? -errno : -EIO;
 }
 
 static int draw(struct top *top)
@@ -312,8 +316,10 @@ static int on_idle(struct cli *cli)
 	bool due = now - top->drawn_ns >= interval;
 	int c;
 
-	while (top->on_screen && !due && (c = getch()) != ERR)
-		if (take_key(top, c) && top->elapsed > 0) {
+	if (top->on_screen && top->stopped)
+		return 0;
+	while (top->on_screen && (c = getch()) != ERR) /* also when each look is due */
+		if (take_key(top, c) && !due && top->elapsed > 0) {
 			qsort_r(top->order, top->norder, sizeof(*top->order), compare, top);
 			draw_screen(top);
 		}
@@ -346,6 +352,7 @@ static void on_stop(struct cli *cli)
 {
 	struct top *top = cli->consumer;
 
+	top->stopped = true;
 	if (top->on_screen)
 		endwin();
 	cli->options.quiet = top->quiet;
@@ -378,10 +385,14 @@ int cli_top(struct cli *cli)
 		return cli_fail(cli, &err);
 	}
 	code = cli_run(cli, calls ? PROBE_RECORD : PROBE_COUNT, &consumer);
-	if (!code && !top.on_screen && cli->stop != CLI_STOP_OUTPUT && end_interval(&top, cli->ended_ns)) /* the rest of the last one */
-		cli->stop = CLI_STOP_OUTPUT;
-	if (cli->stop == CLI_STOP_OUTPUT && !code)
-		code = cli_explain_output(cli, "the table");
+	if (!code && !top.on_screen && cli->stop != CLI_STOP_OUTPUT) { /* the rest of the last one */
+		int error = end_interval(&top, cli->ended_ns);
+
+		if (error)
+			cli_output_failed(cli, error);
+	}
 	top_free(&top);
+	if (cli->stop == CLI_STOP_OUTPUT)
+		return code ? code : cli_explain_output(cli, "the table");
 	return code ? code : cli_close_output(cli);
 }

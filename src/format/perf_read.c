@@ -156,7 +156,9 @@ int format_perf_open(const char *path, struct format_perf_file **ret, struct uta
 		int r = -errno;
 
 		free(file);
-		return base_error(err, r, r == -ENOENT ? UTAP_ERROR_NOT_FOUND : UTAP_ERROR_SYSTEM, "%s: %s", path,
+		return base_error(err, r, r == -ENOENT		      ? UTAP_ERROR_NOT_FOUND
+						 : r == -EACCES || r == -EPERM ? UTAP_ERROR_PERMISSION
+									       : UTAP_ERROR_SYSTEM, "%s: %s", path,
 				  strerror(-r));
 	}
 	int r = format_perf_build_ids_read(file->fd, &file->build_ids);

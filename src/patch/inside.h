@@ -121,7 +121,6 @@ int patch_original(const struct patch_target *target, utap_addr addr, void *to, 
 struct patch_module *patch_module_at(const struct patch_target *target, utap_addr addr);
 
 /* Room for trampolines (pools.c). */
-#define PATCH_CODE_SIZE (256ULL << 20) /* of the code part; only what is used takes memory */
 /** patch_pools_choose() - pools for @sites: those there are, and new ones (not mapped yet); 0, -ENOENT no site, -ENOSPC, -ENOMEM */
 int patch_pools_choose(struct patch_target *target, const struct patch_site *sites, size_t count,
 		       const struct patch_options *options) BASE_MUST_CHECK;

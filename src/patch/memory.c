@@ -595,6 +595,11 @@ int patch_setup_error(const struct patch_target *target, int code, struct utap_e
 		return base_error(err, code, UTAP_ERROR_SYSTEM,
 				  "process %d has no room for more mappings (vm.max_map_count) or memory; probe fewer places",
 				  target->pid);
+	if (code == -EFBIG)
+		return base_error(err, code, UTAP_ERROR_SYSTEM,
+				  "the memory shared with process %d has %llu KiB, more than a file may have here; raise the limit (ulimit -f) "
+				  "and try again",
+				  target->pid, (unsigned long long)target->geometry.file_size / 1024);
 	return base_error_system(err, code, "cannot map trampolines and rings into process %d", target->pid);
 }
 

@@ -63,6 +63,8 @@ struct patch_site {
 	const char *why;         /* static text */
 };
 
+#define PATCH_CODE_SIZE (256ULL << 20) /* of the code part; only what is used takes memory */
+
 struct patch_options {
 	uint32_t cpus;           /* possible CPUs */
 	uint32_t max_probes;

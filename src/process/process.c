@@ -176,6 +176,7 @@ int process_status_read(pid_t pid, struct process_status *ret)
 		.seccomp = (unsigned)field(text, "Seccomp", 10),
 		.locked_kib = field(text, "VmLck", 10),
 		.resident_kib = field(text, "VmRSS", 10),
+		.mapped_kib = field(text, "VmSize", 10),
 		.start_time = process_stat_number(pid, PROCESS_STAT_START),
 	};
 	return 0;
@@ -239,6 +240,26 @@ bool process_is_confined(pid_t pid)
 		if (!process_status_read(tids[i], &status) && status.seccomp)
 			return true;
 	return false;
+}
+
+uint64_t process_address_room(pid_t pid)
+{
+	static const char name[] = "Max address space";
+	_cleanup_free_ char *text = NULL;
+	struct process_status status;
+	const char *at;
+	char path[64];
+
+	process_proc_path(pid, "limits", path, sizeof(path));
+	at = base_file_read(path, &text, NULL) ? NULL : strstr(text, name);
+	if (at)
+		at += sizeof(name) - 1 + strspn(at + sizeof(name) - 1, " ");
+	if (!at || !isdigit((unsigned char)*at) || process_status_read(pid, &status)) /* "unlimited" */
+		return UINT64_MAX;
+	uint64_t limit = strtoull(at, NULL, 10);
+	uint64_t mapped = status.mapped_kib * 1024;
+
+	return limit > mapped ? limit - mapped : 0;
 }
 
 bool process_is_locked(pid_t pid, utap_addr addr)

@@ -81,6 +81,7 @@ struct process_status {
 	unsigned seccomp;  /* 0 none, 1 strict, 2 filter */
 	uint64_t locked_kib; /* VmLck */
 	uint64_t resident_kib;
+	uint64_t mapped_kib; /* VmSize */
 	uint64_t start_time; /* clock ticks since boot: with the pid, the identity of a process */
 };
 /** process_status_read() - of a process or thread; 0 or -ESRCH .. */
@@ -98,6 +99,9 @@ uint64_t process_stat_number(pid_t pid, unsigned number);
 
 /** process_is_confined() - does any thread run under a seccomp filter? */
 bool process_is_confined(pid_t pid);
+
+/** process_address_room() - bytes that it may still map (RLIMIT_AS); UINT64_MAX: no limit, or nothing can be read */
+uint64_t process_address_room(pid_t pid);
 
 /** process_is_locked() - is the mapping that holds @addr locked in memory (mlock)? */
 bool process_is_locked(pid_t pid, utap_addr addr);

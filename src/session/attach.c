@@ -8,6 +8,7 @@
 #include "engine/engine.h"
 #include "session/inside.h"
 
+#define LEAVES_ROOM 8  /* of address space that is limited we take at most such a part for later */
 #define ATTACH_TRIES 5 /* when others map memory where we are just about to */
 
 static int keep_sites(struct session_attaching *a)
@@ -92,6 +93,23 @@ static int make_tables(struct session_attaching *a, struct utap_error *err)
 	return error ? base_error_system(err, error, "cannot make the tables for stacks of process %d", a->process->pid) : 0;
 }
 
+/* What is kept free for later is address space, which may be limited: then no more of what is left than the program will hardly miss. */
+static void find_room(const struct session_attaching *a)
+{
+	struct session_process *process = a->process;
+	uint64_t wanted = (process->waits ? PATCH_CODE_SIZE : 0) + session_tables_spare(a->session);
+	uint64_t room;
+
+	if (process->has_memory || !wanted)
+		return;
+	room = process_address_room(process->pid);
+	process->is_cramped = room != UINT64_MAX && wanted > room / LEAVES_ROOM;
+	if (process->is_cramped)
+		session_note(a->session,
+			     "process %d may map only %llu MiB more (ulimit -v): no room is kept for what it loads later, which is not followed",
+			     process->pid, (unsigned long long)(room >> 20));
+}
+
 long session_attach_sites(struct session_attaching *a, struct utap_error *err)
 {
 	struct patch_options options = session_geometry(a->session);
@@ -102,7 +120,8 @@ long session_attach_sites(struct session_attaching *a, struct utap_error *err)
 	error = session_traps_stop(a->process, err);
 	if (error)
 		return error;
-	options.more = a->process->waits;
+	find_room(a);
+	options.more = a->process->waits && !a->process->is_cramped;
 	options.unwind_size = session_tables_size(a->session, a->process);
 	error = patch_target_setup(a->target, &options, a->sites, a->nsites, err);
 	if (!error) {

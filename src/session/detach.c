@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Which targets are still there, and taking probes out of them, of children forked since, and of what a dead utap left. */
+#include <elf.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,6 +52,16 @@ static void look_at_tracer(const struct session *session, struct session_process
 		     name, tracer, process->pid, exposed);
 }
 
+/* An open /proc/PID/mem stays with the memory that it was opened for. */
+static bool is_same_program(const struct session_process *process)
+{
+	uint64_t entry;
+	uint8_t byte;
+
+	return !process_auxv(process->pid, AT_ENTRY, &entry) &&
+	       !process_read(patch_target_mem(process->target), entry, &byte, sizeof(byte));
+}
+
 static enum session_target_state state_of(const struct session *session, struct session_process *process)
 {
 	struct process_status status;
@@ -70,7 +81,7 @@ static enum session_target_state state_of(const struct session *session, struct 
 	if (process_maps_read(process->pid, &maps))
 		return SESSION_EXITED;
 	process_maps_free(&maps);
-	return SESSION_EXECED;
+	return is_same_program(process) ? SESSION_TAKEN : SESSION_EXECED;
 }
 
 void session_watch(struct session *session)

@@ -154,7 +154,8 @@ void session_follow_retire(struct session *session)
 
 	for (size_t i = 0; session->follow && !session->options.overwrite && i < session->nprocesses; i++) {
 		struct session_process *process = session->processes[i];
-		bool is_gone = session->targets[i].state == SESSION_EXITED || session->targets[i].state == SESSION_EXECED;
+		enum session_target_state state = session->targets[i].state;
+		bool is_gone = state == SESSION_EXITED || state == SESSION_EXECED || state == SESSION_TAKEN;
 
 		if (!is_gone || !process->target || has_children(session, process))
 			continue;

@@ -108,6 +108,7 @@ struct session_process {
 	pid_t list_pid;          /* as in struct wire_unwind */
 	bool has_pieces;
 	bool is_full;            /* there is no room for more rows */
+	bool is_cramped;         /* its address space is limited: no room is kept for what it loads later */
 	struct session_layout layouts[SESSION_LAYOUTS]; /* for stacks that were copied, by time */
 	size_t nlayouts;
 	bool polls;              /* they are looked for now and then: it cannot be made to wait for us where it loads them */
@@ -394,6 +395,8 @@ void session_file_unwind(struct session_file *file);
 bool session_has_tables(const struct session *session);
 /** session_tables_size() - room for the tables of a process that is not set up yet, with some for what it loads later; 0: none are needed */
 uint64_t session_tables_size(struct session *session, struct session_process *process);
+/** session_tables_spare() - of that, the room for what is loaded later, which a process that is_cramped does not get */
+uint64_t session_tables_spare(const struct session *session);
 /** session_tables_renew() - tell a process that is set up by which tables stacks are walked from now on; nothing where none are needed */
 int session_tables_renew(struct session *session, struct session_process *process) BASE_MUST_CHECK;
 /** session_unwinder_fill() - all code of a process that is no JIT compiler's (unwind.c) */

@@ -206,6 +206,8 @@ long session_bring(struct session *session, struct session_process *process, str
 
 	if (result)
 		return result;
+	if (session->options.mapped)
+		session->options.mapped(session->options.mapped_arg, process->source);
 	session->current = process;
 	process->later = true;
 	forget_lost(session, process);

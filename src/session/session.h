@@ -47,6 +47,12 @@ struct session_options {
 	bool follow;              /* also children and the programs that targets execute; see session_follow() */
 	void (*note)(void *arg, const char *text); /* what a person may want to know while it runs; may be NULL */
 	void *note_arg;
+	/*
+	 * Called when a target was found to map something else than before, or may: session_maps() says what; may be NULL. Where a target waits for
+	 * us it waits now: what it recorded so far belongs to what it mapped before. Not from within a drain.
+	 */
+	void (*mapped)(void *arg, uint32_t source);
+	void *mapped_arg;
 	/* Called for each place that could not be probed, with a sentence; may be NULL. */
 	void (*refused)(void *arg, const char *place, const char *why);
 	void *refused_arg;
@@ -69,6 +75,7 @@ struct session_search {
 
 /**
  * session_add_source() - all places that a source line, a function's variables or a static probe stand for, each as session_add()
+ * @is_trigger: each as session_add_trigger()
  *
  * Debug information of the first file that has such a place is used; static probes are all that there are. Arguments that one of several places
  * lacks are said to options.note, and left out there.
@@ -77,7 +84,7 @@ struct session_search {
  * object_open().
  */
 int session_add_source(struct session *session, const struct probe_source *source, const struct session_search *search,
-		       struct utap_error *err) BASE_MUST_CHECK;
+		       bool is_trigger, struct utap_error *err) BASE_MUST_CHECK;
 
 /**
  * session_add_places() - one probe at many places of one file: one program serves them all
@@ -167,7 +174,13 @@ size_t session_sites(const struct session *session, const struct session_site **
 /** session_read_code() - bytes of a target, for explaining; 0 or negative errno */
 int session_read_code(struct session *session, pid_t pid, utap_addr addr, void *to, size_t size) BASE_MUST_CHECK;
 
-enum session_target_state { SESSION_RUNNING, SESSION_EXITED, SESSION_EXECED, SESSION_DETACHED };
+enum session_target_state {
+	SESSION_RUNNING,
+	SESSION_EXITED,
+	SESSION_EXECED,
+	SESSION_TAKEN, /* it runs on, but somebody else took our probes out */
+	SESSION_DETACHED,
+};
 struct session_target {
 	pid_t pid;
 	enum session_target_state state;

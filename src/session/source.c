@@ -28,6 +28,7 @@ struct lookup {
 	const struct probe_source *source;
 	struct candidate *files;
 	size_t nfiles, cap;
+	bool is_trigger;        /* they are */
 	size_t places;          /* probes made of it */
 	struct utap_error why;  /* of the last file that has no such place */
 };
@@ -229,7 +230,7 @@ static int add_place(struct lookup *lookup, const struct candidate *file, uint64
 		snprintf(spec->group, sizeof(spec->group), "%s", source->group);
 	snprintf(spec->event, sizeof(spec->event), "%s", *source->event ? source->event : event);
 	spec->reference = reference;
-	error = session_add(lookup->session, spec, err);
+	error = lookup->is_trigger ? session_add_trigger(lookup->session, spec, err) : session_add(lookup->session, spec, err);
 	if (!error)
 		lookup->places++;
 	return error;
@@ -438,9 +439,9 @@ static int expand_dwarf(struct lookup *lookup, const struct candidate *file, str
 /* ---- the whole ---- */
 
 int session_add_source(struct session *session, const struct probe_source *source, const struct session_search *search,
-		       struct utap_error *err)
+		       bool is_trigger, struct utap_error *err)
 {
-	struct lookup lookup = { .session = session, .source = source };
+	struct lookup lookup = { .session = session, .source = source, .is_trigger = is_trigger };
 	int error = list_files(&lookup, search, err);
 
 	for (size_t i = 0; !error && i < lookup.nfiles; i++) {

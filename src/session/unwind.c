@@ -232,6 +232,8 @@ int session_unwinder_fill(struct session *session, struct session_process *proce
 	return error;
 }
 
+uint64_t session_tables_spare(const struct session *session) { return session_has_tables(session) ? SPARE : 0; }
+
 uint64_t session_tables_size(struct session *session, struct session_process *process)
 {
 	const struct process_maps *maps = patch_target_maps(process->target);
@@ -244,7 +246,8 @@ uint64_t session_tables_size(struct session *session, struct session_process *pr
 
 		rows += file ? file->unwind.count : 0;
 	}
-	return LISTS + base_align_up(rows * sizeof(struct wire_unwind_row), BASE_PAGE) + SPARE;
+	return LISTS + base_align_up(rows * sizeof(struct wire_unwind_row), BASE_PAGE) +
+	       (process->is_cramped ? 0 : session_tables_spare(session));
 }
 
 void session_vdso_free(struct session *session)

@@ -242,6 +242,12 @@ triggered()
 begin "flight recorder: a snapshot at the hit of an event"
 triggered -e "$step" -e "p:utap/flight_alarm $flight:flight_alarm n=%di" --snapshot-on utap:flight_alarm
 rm -f perf.data*
+triggered -e "$step" -e "$flight:flight_alarm n" --snapshot-on "$flight:flight_alarm n"
+rm -f perf.data*
+triggered -e "$step" -e "p:flight_alarm $flight:flight_alarm n" --snapshot-on flight_alarm
+rm -f perf.data*
+triggered -e "$step" --snapshot-on "$flight:flight_alarm n"
+rm -f perf.data*
 triggered --ring 4M -e "$flight:flight_* t=%di:s64 n=%si:s64" --snapshot-on "$flight:flight_alarm"
 end
 

@@ -39,6 +39,7 @@ all()
 	"$2/integration/sources.sh" "$1"
 	"$2/integration/limits.sh" "$1"
 	"$2/integration/top.sh" "$1"
+	"$2/integration/ends.sh" "$1"
 	"$2/stress/stress.sh" "$1"
 	"$2/stress/storm.sh" "$1"
 }

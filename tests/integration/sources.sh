@@ -128,6 +128,12 @@ if build_order -O2; then
 	expect_values arg1 1 2 3 4 5 6 7 8 9 10
 	expect_values arg2 8 8 8 7 7 7 7 7 7 7
 	grep -q ' 10$' stdout || problem "nobody wanted it: $(cat stdout)"
+	for on in sdt:shop:total total ./order:sdt:shop:total; do
+		rm -f perf.data*
+		run record --overwrite -e sdt:shop:total --snapshot-on $on -- ./order 10
+		expect_code 0
+		ls perf.data.20* > /dev/null 2>&1 || problem "--snapshot-on $on: no snapshot: $(cat stderr)"
+	done
 	run trace -e 'sdt:shop:nothing' -- ./order 1
 	expect_error 3 'shop:nothing'
 fi

@@ -119,6 +119,49 @@ else
 fi
 end
 
+# Each call comes from a library that is gone before anybody reads; the next one takes its place.
+begin 'libraries that come late, recorded'
+if must_build; then
+	cat > late.cc << 'END'
+#include <dlfcn.h>
+#include <unistd.h>
+extern "C" __attribute__((noinline)) void probed(void) { __asm__ volatile("nop; nop; nop; nop; nop" ::: "memory"); }
+int main(int argc, char **argv)
+{
+	usleep(400000);
+	for (int i = 1; i < argc; i++) {
+		void *library = dlopen(argv[i], RTLD_NOW);
+		auto enter = library ? (void (*)(void (*)()))dlsym(library, "enter") : nullptr;
+
+		if (!enter)
+			return 1;
+		enter(probed);
+		dlclose(library);
+	}
+	return 0;
+}
+END
+	cat > inner.cc << 'END'
+__attribute__((noinline)) static void FROM(void (*back)()) { back(); __asm__ volatile("" ::: "memory"); }
+extern "C" void enter(void (*back)()) { FROM(back); __asm__ volatile("" ::: "memory"); }
+END
+	g++ -O2 -o late late.cc -ldl || problem 'late.cc does not compile'
+	for which in a b; do
+		g++ -O2 -shared -fPIC -DFROM=from_$which -o $which.so inner.cc || problem 'inner.cc does not compile'
+	done
+	for kind in cfi raw; do
+		run record -o data --stack=$kind -e late:probed -- ./late ./a.so ./b.so ./a.so ./b.so
+		expect_code 0
+		"$utap" script -i data > script 2>&1
+		order=$(sed -n 's/.*=> .*\(from_[ab]\).* (\(.*\)).*/\1:\2/p' script | tr '\n' ' ')
+		[ "$order" = 'from_a:a.so from_b:b.so from_a:a.so from_b:b.so ' ] || problem "$kind, utap script: '$order'"
+		command -v perf > /dev/null || continue
+		order=$(perf script -i data 2> /dev/null | sed -n 's/.*\(from_[ab]\).*/\1/p' | tr '\n' ' ')
+		[ "$order" = 'from_a from_b from_a from_b ' ] || problem "$kind, perf script: '$order'"
+	done
+fi
+end
+
 begin 'stacks where utap is killed'
 if must_build; then
 	"$bed/tables" "$bed/plugin.so" 1000000000 &

@@ -40,6 +40,30 @@ else
 fi
 end
 
+# However fast it is drawn, and whatever ends it: what belongs to the screen is switched off again, after it was used last.
+begin 'top: the terminal is as it was'
+if ! command -v python3 > /dev/null; then
+	skip 'python3 is not there'
+else
+	for how in '0.01 q' '0.3 q' '0.01 INT' '0.2 end'; do
+		python3 "$here/top_terminal.py" "$how" "$utap" "$worker" > told 2>&1 || problem "$how: $(cat told)"
+	done
+fi
+end
+
+begin 'top: output that cannot be written'
+(exec "$utap" top -e worker:worker_hash --interval 0.1 -- "$worker" 2 1) 2> stderr | head -1 > /dev/null
+code=${PIPESTATUS[0]}
+expect_code 0
+grep -q 'cannot be written' stderr && problem "said: $(cat stderr)"
+if [ -w /dev/full ]; then
+	"$utap" top -e worker:worker_hash --interval 0.1 -- "$worker" 1 1 > /dev/full 2> stderr < /dev/null
+	code=$?
+	expect_code 7
+	grep -q 'No space left' stderr || problem "said: $(cat stderr)"
+fi
+end
+
 begin 'top: what is wrong is said'
 run top -e worker:worker_hash --sort p50 -- "$worker" 1 1
 expect_error 2 "--sort 'p50'"
