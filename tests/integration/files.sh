@@ -133,6 +133,20 @@ expect_code 0
 finish
 end
 
+begin 'files: a probe that is nowhere has no count'
+run stat -e 'libc:__restore_rt*' -e libc:malloc -e 'libc:mem*' -- sh -c :
+expect_code 0
+grep -q 'not probed: __restore_rt' stderr || skip 'this libc has no function that is refused'
+if [ -z "$skipped_why" ]; then
+	grep -q '^ *- *- *- *utap:__restore_rt ' stdout || problem "counted: $(grep __restore_rt stdout)"
+	grep -q '^ *[1-9][0-9]* *0 *[0-9]* *utap:malloc ' stdout || problem "not counted: $(grep malloc stdout)"
+	grep -q '^ *0 *0 *0 *utap:mem' stdout || problem "no function that was not called: $(head -5 stdout)"
+	run stat --json -e 'libc:__restore_rt*' -e libc:malloc -- sh -c :
+	tr '}' '\n' < stdout | grep -q '"event":"__restore_rt",.*"hits":null,"lost":null,"why":"not probed' || problem "JSON: $(cat stdout)"
+	tr '}' '\n' < stdout | grep -q '"event":"malloc",.*"hits":[1-9][0-9]*,"lost":0$' || problem "JSON: $(cat stdout)"
+fi
+end
+
 begin 'files: report tells entries from returns'
 record_some some.data
 run report -i some.data

@@ -35,10 +35,10 @@ instructions_of_libc() # NAME...
 	done
 }
 
-# Hits of an event in a file that `utap stat --json -o FILE` wrote; nothing if it has no such event.
+# Hits of an event in a file that `utap stat --json -o FILE` wrote, 0 if it was not probed; nothing if it has no such event.
 count_of() # EVENT FILE
 {
-	tr '}' '\n' < "$2" | sed -n -e 's/.*"event":"'"$1"'",.*"hits":\([0-9]*\),.*/\1/p' |
+	tr '}' '\n' < "$2" | sed -n -e 's/.*"event":"'"$1"'",.*"hits":\([0-9a-z]*\),.*/\1/p' |
 		awk '{ sum += $1 } END { if (NR) printf "%.0f", sum }'
 }
 
