@@ -5,11 +5,11 @@
 _utap_options()
 {
 	case $1 in
-	trace) echo "--event --file --pid --follow --output --to --by --duration --graph --all-instructions --stack --every --max --seconds --events --json --color --ring --force-no-frame --allow-trap --debugger-safe" ;;
-	record) echo "--event --file --pid --follow --output --compression-level --to --by --duration --all-instructions --stack --every --max --seconds --events --ring --overwrite --snapshot-on --force-no-frame --allow-trap --debugger-safe" ;;
+	trace) echo "--event --file --pid --follow --output --to --by --flow --duration --graph --all-instructions --stack --every --max --seconds --events --json --color --ring --force-no-frame --allow-trap --debugger-safe" ;;
+	record) echo "--event --file --pid --follow --output --compression-level --to --by --flow --duration --all-instructions --stack --every --max --seconds --events --ring --overwrite --snapshot-on --force-no-frame --allow-trap --debugger-safe" ;;
 	script) echo "--input --output --events --json --color" ;;
 	report) echo "--input --output --latency --graph --sort --json" ;;
-	convert) echo "--input --output --to --by --events" ;;
+	convert) echo "--input --output --to --by --flow --events" ;;
 	stat) echo "--event --file --pid --follow --output --latency --all-instructions --every --max --seconds --events --ring --json --force-no-frame --allow-trap --debugger-safe" ;;
 	top) echo "--event --file --pid --follow --output --latency --interval --sort --seconds --ring --force-no-frame --allow-trap --debugger-safe" ;;
 	list) echo "--pid --output --coverage --sample --json" ;;

@@ -79,6 +79,7 @@ struct cli_options {
 	const char *snapshot_on;
 	const char *to;       /* a format that utap convert knows */
 	const char *by;       /* what stacks weigh by */
+	const char *flow;     /* the argument that ties hits together */
 	const char *sort;     /* key of a table */
 	uint64_t duration_ns; /* -d; 0: no limit */
 	uint64_t interval_ns; /* 0: the usual one */

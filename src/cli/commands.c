@@ -16,7 +16,7 @@ static const struct cli_command commands[] = {
 		     "Ends at Ctrl-C, when all targets are gone, or as -d and -n say; then everything is taken out.\n"
 		     "With --duration or --graph a probe of a function is of its calls: they are shown when they end, and how.\n"
 		     "With --to it writes another format instead of text; see utap convert.\n",
-	  .takes = "eFpfoOYDGAEIkdnqvJCRNTBh",
+	  .takes = "eFpfoOY9DGAEIkdnqvJCRNTBh",
 	  .takes_program = true,
 	  .run = cli_trace },
 	{ .name = "record",
@@ -30,7 +30,7 @@ static const struct cli_command commands[] = {
 	      "of the event of --snapshot-on; these snapshots are FILE.TIMESTAMP.\n"
 	      "With --to it writes another format instead, while hits come, to standard output or the file of -o; see\n"
 	      "utap convert.\n",
-	  .takes = "eFpfozOYDAEIkdnqvRWSNTBh",
+	  .takes = "eFpfozOY9DAEIkdnqvRWSNTBh",
 	  .takes_program = true,
 	  .run = cli_record },
 	{ .name = "script",
@@ -63,7 +63,7 @@ static const struct cli_command commands[] = {
 		     "  trace-cmd a trace.dat, for trace-cmd report and KernelShark\n"
 		     "Calls need a function's entry and its returns (see utap help record), or a probe of the function and one of its\n"
 		     "%return. utap trace and utap record write all these live.\n",
-	  .takes = "iOYonqvh",
+	  .takes = "iOY9onqvh",
 	  .run = cli_convert },
 	{ .name = "stat",
 	  .usage = "-e PROBE... (-p PID[,PID...] | [--] PROGRAM [ARG...])",

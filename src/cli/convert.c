@@ -67,6 +67,8 @@ static int check_options(struct cli *cli, struct utap_error *err)
 		return unknown_format(to, err);
 	if (by && strcmp(by, "time") != 0 && strcmp(by, "calls") != 0)
 		return base_error(err, -EINVAL, UTAP_ERROR_USAGE, "--by %.40s: time or calls is expected", by);
+	if (cli->options.flow && strcmp(to, "perfetto") != 0)
+		return base_error(err, -EINVAL, UTAP_ERROR_USAGE, "--flow is for --to perfetto, not for --to %.40s", to);
 	if (format_convert_is_directory(to) && !cli->options.output)
 		return base_error(
 		    err, -EINVAL, UTAP_ERROR_USAGE,
@@ -99,6 +101,7 @@ static int begin(struct cli *cli, struct converting *c, const struct trace_probe
 	struct format_convert_options options = {
 		.to = cli->options.to,
 		.title = cli->options.input ? cli->options.input : "utap",
+		.flow = cli->options.flow,
 		.by_count = cli->options.by && strcmp(cli->options.by, "calls") == 0,
 		.realtime_ns = realtime_ns,
 	};

@@ -43,6 +43,7 @@ static const struct option_row rows[] = {
 	{ 'z', true, "compression-level", optional_argument, "LEVEL", "compress the file (zstd), 1 (the default, quick) to 22 (small)" },
 	{ 'O', false, "to", required_argument, "FORMAT", "write FORMAT: ctf, perfetto, chrome, folded, flame, ftrace, systrace, jsonl, csv, trace-cmd" },
 	{ 'Y', false, "by", required_argument, "WEIGHT", "with --to folded or flame: weigh stacks by time (the default) or calls" },
+	{ '9', false, "flow", required_argument, "NAME", "with --to perfetto: tie hits together whose arguments NAME are equal" },
 	{ 'Z', false, "sort", required_argument, "KEY", "order of the table: see the command's text" },
 	{ '8', false, "interval", required_argument, "SECONDS", "a new table so often; 1 is the default" },
 	{ 'E', false, "every", required_argument, "N", "record the first of every N hits of a probe, on each CPU; or calls" },
@@ -501,6 +502,9 @@ static int apply(struct cli_options *options, int id, const char *value, struct 
 		return 0;
 	case 'Y':
 		options->by = value;
+		return 0;
+	case '9':
+		options->flow = value;
 		return 0;
 	case 'Z':
 		options->sort = value;

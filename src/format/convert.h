@@ -18,6 +18,7 @@ struct format_convert_options {
 	FILE *out;             /* borrowed; not used by formats that are a directory */
 	const char *directory; /* borrowed; for those that are: made, unless it is there and empty */
 	const char *title;     /* of a picture; NULL: none */
+	const char *flow;      /* perfetto: hits whose arguments of this name are equal are tied together; NULL: none */
 	bool by_count;         /* stacks weigh by calls, not by the time spent in them */
 	const char *sort;      /* of the two reports: a key of format_convert_sort(); NULL: total */
 	bool json, verbose;    /* of the two reports */

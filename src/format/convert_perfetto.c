@@ -58,6 +58,7 @@ enum {
 	EVENT_NAME = 10,
 	EVENT_TRACK = 11,
 	EVENT_COUNTER_VALUE = 30,
+	EVENT_FLOW = 47,
 	EVENT_STACK = 56,
 };
 enum event_type { TYPE_BEGIN = 1, TYPE_END = 2, TYPE_INSTANT = 3, TYPE_COUNTER = 4 };
@@ -399,6 +400,50 @@ static void put_args(struct format_convert *convert, const struct format_event *
 	}
 }
 
+/* ---- flows ---- */
+
+/* What is equal in two hits that belong together: the number, or of text and memory its bytes mixed (FNV-1a); 0: nothing is known. */
+static uint64_t flow_of(const struct format_field *field)
+{
+	uint64_t mixed = 0xcbf29ce484222325ULL;
+
+	switch (field->kind) {
+	case FORMAT_UNSIGNED:
+	case FORMAT_HEX:
+		return field->u;
+	case FORMAT_SIGNED:
+		return (uint64_t)field->i;
+	case FORMAT_TEXT:
+	case FORMAT_BYTES:
+		for (uint32_t i = 0; i < field->size; i++)
+			mixed = (mixed ^ field->data[i]) * 0x100000001b3ULL;
+		return field->size ? mixed : 0;
+	case FORMAT_UNKNOWN:
+	case FORMAT_FAULT:
+	case FORMAT_FLOATING:
+	case FORMAT_ARRAY:
+		break;
+	}
+	return 0;
+}
+
+static void put_flow(struct format_convert *convert, const struct format_event *event)
+{
+	struct format_buffer *out = &((struct perfetto *)convert->state)->packet;
+
+	for (uint32_t i = 0; convert->options.flow && i < format_args_shown(event->probe); i++) {
+		struct format_field field;
+		uint64_t flow;
+
+		if (strcmp(event->probe->args[i].name, convert->options.flow))
+			continue;
+		format_field_get(event->probe, event->record, i, &field);
+		flow = flow_of(&field);
+		if (flow)
+			proto_fixed64(out, EVENT_FLOW, flow);
+	}
+}
+
 /* ---- events ---- */
 
 static int put_event(struct format_convert *convert, const struct format_event *event, enum event_type type)
@@ -421,6 +466,7 @@ static int put_event(struct format_convert *convert, const struct format_event *
 	proto_varint(&p->packet, EVENT_CATEGORY, category_iid(id));
 	proto_varint(&p->packet, EVENT_NAME, event_iid(id, type == TYPE_BEGIN));
 	put_args(convert, event);
+	put_flow(convert, event);
 	if (stack)
 		proto_varint(&p->packet, EVENT_STACK, stack->number);
 	proto_end(&p->packet, body);

@@ -171,6 +171,7 @@ def perfetto(text):
     counts = Counter()
     functions, frames, callstacks, mappings = {}, {}, {}, set()
     stacks = 0
+    flows = Counter()
     packets = text.split("packet {\n")
     check(not packets[0].strip(), f"not packets: {packets[0][:100]}")
     check("clock_snapshot" in packets[1] and "primary_trace_clock: 3" in packets[1], "no clock snapshot")
@@ -202,11 +203,12 @@ def perfetto(text):
             continue
         check(tracks.get(track) == "thread", f"no thread's track: {packet}")
         check(kind == "TYPE_SLICE_END" or (number("name_iid") in names and number("category_iids") in categories), f"no name: {packet}")
+        flows.update(re.findall(r"(?m)^ *flow_ids: (\d+)$", packet))
         if number("callstack_iid"):
             stacks += check_stack(callstacks[number("callstack_iid")])
         kind = {"TYPE_SLICE_BEGIN": "begins", "TYPE_SLICE_END": "ends", "TYPE_INSTANT": "hits"}[kind]
         nesting.event(track, kind, int(number("timestamp")))
-    return dict(nesting.close(True), lost=sum(counts.values()), stacks=stacks)
+    return dict(nesting.close(True), lost=sum(counts.values()), stacks=stacks, flows=flows.total(), tied=sum(n for n in flows.values() if n > 1))
 
 
 def main():

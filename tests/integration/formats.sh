@@ -504,6 +504,22 @@ if need perf linux-perf; then
 fi
 end
 
+begin 'formats: flows of Perfetto'
+if need protoc protobuf-compiler; then
+	record_calls # of n in two threads: each number is there twice or not
+	convert perfetto --flow n
+	check perfetto out.perfetto
+	"$utap" script -q -i perf.data | sed -n 's/.* req: .* n=\([0-9]*\).*/\1/p' | grep -v '^0$' | sort > numbers
+	[ -s numbers ] || problem 'no numbers were recorded'
+	expect_found "flows $(wc -l < numbers)" perfetto
+	expect_found "tied $(uniq -D numbers | wc -l)" perfetto
+	grep -o 'flow_ids: [0-9]*' decoded | sed 's/.* //' | sort > flows
+	cmp -s numbers flows || problem "flows are not the numbers: $(diff numbers flows | head -3)"
+	run convert --to chrome --flow n -i perf.data -o out.chrome
+	expect_error 2 '--flow is for --to perfetto'
+fi
+end
+
 begin "formats: hotspot's importer"
 perfparser=/usr/lib/x86_64-linux-gnu/libexec/hotspot-perfparser
 if need $perfparser hotspot; then
