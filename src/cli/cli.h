@@ -143,6 +143,7 @@ struct cli {
 
 	pid_t child; /* started by us and not reaped yet; 0: none */
 	enum cli_stop stop;
+	bool stopped_early;  /* by a signal, before anything was probed: that is no failure */
 	int failure;         /* negative errno of OUTPUT and FAILED */
 	uint64_t events;     /* records handed on */
 	uint64_t started_ns; /* of tracing */

@@ -64,7 +64,7 @@ static int run_command(const struct cli_command *command, int argc, char **argv)
 		code = command->run(&cli);
 	}
 	release(&cli);
-	return code;
+	return cli.stopped_early ? 0 : code;
 }
 
 static int unknown_command(const char *name)

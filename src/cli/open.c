@@ -252,7 +252,8 @@ int cli_session_attach(struct cli *cli, struct utap_error *err)
 	struct utap_error undo;
 	int error;
 
-	if (cli_signal())
+	cli->stopped_early = cli_signal() != 0;
+	if (cli->stopped_early)
 		return base_error(err, -EINTR, UTAP_ERROR_SYSTEM, "stopped by a signal before anything was probed");
 	cli_attach_begins(cli);
 	error = cli->options.npids ? attach_pids(cli, err) : spawn(cli, err);
