@@ -464,8 +464,47 @@ static void set_flag(struct cli_options *options, int id)
 	options->verbose += id == 'v';
 }
 
+/* Where the value of an option goes that is taken as it is; NULL: it is another one. */
+static const char **text_of(struct cli_options *options, int id)
+{
+	switch (id) {
+	case 'X':
+		return &options->explain;
+	case 'S':
+		return &options->snapshot_on;
+	case '1':
+		return &options->lines;
+	case '2':
+		return &options->vars;
+	case '4':
+		return &options->definition;
+	case '7':
+		return &options->exec;
+	case 'i':
+		return &options->input;
+	case 'o':
+		return &options->output;
+	case 'O':
+		return &options->to;
+	case 'Y':
+		return &options->by;
+	case '9':
+		return &options->flow;
+	case 'Z':
+		return &options->sort;
+	default:
+		return NULL;
+	}
+}
+
 static int apply(struct cli_options *options, int id, const char *value, struct utap_error *err)
 {
+	const char **text = text_of(options, id);
+
+	if (text) {
+		*text = value;
+		return 0;
+	}
 	switch (id) {
 	case 'e':
 		return add_probe(options, &(struct cli_text) { .text = value }, err);
@@ -473,42 +512,6 @@ static int apply(struct cli_options *options, int id, const char *value, struct 
 		return add_file(options, value, err);
 	case 'p':
 		return add_pids(options, value, err);
-	case 'X':
-		options->explain = value;
-		return 0;
-	case 'S':
-		options->snapshot_on = value;
-		return 0;
-	case '1':
-		options->lines = value;
-		return 0;
-	case '2':
-		options->vars = value;
-		return 0;
-	case '4':
-		options->definition = value;
-		return 0;
-	case '7':
-		options->exec = value;
-		return 0;
-	case 'i':
-		options->input = value;
-		return 0;
-	case 'o':
-		options->output = value;
-		return 0;
-	case 'O':
-		options->to = value;
-		return 0;
-	case 'Y':
-		options->by = value;
-		return 0;
-	case '9':
-		options->flow = value;
-		return 0;
-	case 'Z':
-		options->sort = value;
-		return 0;
 	case '8':
 		if (cli_parse_seconds(value, &options->interval_ns))
 			return bad_value(err, "--interval", value, "a number of seconds above 0, as 10 or 0.5");

@@ -103,27 +103,31 @@ static uint8_t jump_if(enum probe_comparison comparison, bool is_signed)
 	return OP_JUMP_EQUAL;
 }
 
-/* The jump that is taken when it does not; OP_JUMP: there is none. */
-static uint8_t jump_unless(enum probe_comparison comparison, bool is_signed)
+static enum probe_comparison opposite(enum probe_comparison comparison)
 {
 	switch (comparison) {
 	case PROBE_EQUAL:
-		return OP_JUMP_UNEQUAL;
+		return PROBE_UNEQUAL;
+	case PROBE_LESS:
+		return PROBE_GREATER_EQUAL;
+	case PROBE_LESS_EQUAL:
+		return PROBE_GREATER;
+	case PROBE_GREATER:
+		return PROBE_LESS_EQUAL;
+	case PROBE_GREATER_EQUAL:
+		return PROBE_LESS;
 	case PROBE_UNEQUAL:
 	case PROBE_NONZERO:
-		return OP_JUMP_EQUAL;
-	case PROBE_LESS:
-		return is_signed ? OP_JUMP_SIGNED_GREATER_EQUAL : OP_JUMP_GREATER_EQUAL;
-	case PROBE_LESS_EQUAL:
-		return is_signed ? OP_JUMP_SIGNED_GREATER : OP_JUMP_GREATER;
-	case PROBE_GREATER:
-		return is_signed ? OP_JUMP_SIGNED_LESS_EQUAL : OP_JUMP_LESS_EQUAL;
-	case PROBE_GREATER_EQUAL:
-		return is_signed ? OP_JUMP_SIGNED_LESS : OP_JUMP_LESS;
-	case PROBE_SET:
+	case PROBE_SET: /* has none */
 		break;
 	}
-	return OP_JUMP;
+	return PROBE_EQUAL;
+}
+
+/* The jump that is taken when it does not; OP_JUMP: there is none. */
+static uint8_t jump_unless(enum probe_comparison comparison, bool is_signed)
+{
+	return comparison == PROBE_SET ? OP_JUMP : jump_if(opposite(comparison), is_signed);
 }
 
 /* r1 = the value of an argument */
